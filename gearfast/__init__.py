@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Gearman for Python: a job server, clients and workers.
+
+Every public name is here; each is imported when it is first used, so that a program pays for what it uses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gearfast._version import __version__
+
+if TYPE_CHECKING:
+    from gearfast._codec import Decoder, Packet, encode
+    from gearfast.aio.admin import AsyncAdminClient
+    from gearfast.aio.client import AsyncClient
+    from gearfast.aio.worker import AsyncWorker
+    from gearfast.errors import (
+        ConnectError,
+        ConnectionLost,
+        DeadlineExceeded,
+        Fail,
+        GearfastError,
+        JobException,
+        JobFailed,
+        JobNotFound,
+        JobTimeout,
+        ProtocolError,
+        QueueFull,
+        ServerError,
+        SubmitUncertain,
+        UnknownOption,
+        UsageError,
+    )
+    from gearfast.protocol import Command
+    from gearfast.server.embedded import Server
+    from gearfast.sync.admin import AdminClient
+    from gearfast.sync.client import Client
+    from gearfast.sync.worker import Worker
+    from gearfast.types import (
+        FunctionStatus,
+        Handle,
+        JobInfo,
+        JobStatus,
+        Priority,
+        PriorityStatus,
+        WorkerInfo,
+    )
+
+_HOMES = {
+    "gearfast._codec": ("Decoder", "Packet", "encode"),
+    "gearfast.aio.admin": ("AsyncAdminClient",),
+    "gearfast.aio.client": ("AsyncClient",),
+    "gearfast.aio.worker": ("AsyncWorker",),
+    "gearfast.errors": (
+        "ConnectError",
+        "ConnectionLost",
+        "DeadlineExceeded",
+        "Fail",
+        "GearfastError",
+        "JobException",
+        "JobFailed",
+        "JobNotFound",
+        "JobTimeout",
+        "ProtocolError",
+        "QueueFull",
+        "ServerError",
+        "SubmitUncertain",
+        "UnknownOption",
+        "UsageError",
+    ),
+    "gearfast.protocol": ("Command",),
+    "gearfast.server.embedded": ("Server",),
+    "gearfast.sync.admin": ("AdminClient",),
+    "gearfast.sync.client": ("Client",),
+    "gearfast.sync.worker": ("Worker",),
+    "gearfast.types": (
+        "FunctionStatus",
+        "Handle",
+        "JobInfo",
+        "JobStatus",
+        "Priority",
+        "PriorityStatus",
+        "WorkerInfo",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AdminClient",
+    "AsyncAdminClient",
+    "AsyncClient",
+    "AsyncWorker",
+    "Client",
+    "Command",
+    "ConnectError",
+    "ConnectionLost",
+    "DeadlineExceeded",
+    "Decoder",
+    "Fail",
+    "FunctionStatus",
+    "GearfastError",
+    "Handle",
+    "JobException",
+    "JobFailed",
+    "JobInfo",
+    "JobNotFound",
+    "JobStatus",
+    "JobTimeout",
+    "Packet",
+    "Priority",
+    "PriorityStatus",
+    "ProtocolError",
+    "QueueFull",
+    "Server",
+    "ServerError",
+    "SubmitUncertain",
+    "UnknownOption",
+    "UsageError",
+    "Worker",
+    "WorkerInfo",
+    "__version__",
+    "encode",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

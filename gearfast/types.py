@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Values that users see: priorities, handles, and the typed answers of a job server."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+__all__ = [
+    "FunctionStatus",
+    "Handle",
+    "JobInfo",
+    "JobStatus",
+    "Priority",
+    "PriorityStatus",
+    "WorkerInfo",
+]
+
+
+class Priority(Enum):
+    """Priority of a job. A worker gets high before normal before low, over all its functions."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Handle(str):
+    """A job's handle as the server gave it in JOB_CREATED. `server`: the address of that server."""
+
+    __slots__ = ("server",)
+
+    server: str
+
+    def __new__(cls, value: str, server: str = "") -> Handle:
+        self = super().__new__(cls, value)
+        self.server = server
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return str(self), self.server
+
+
+class JobStatus(NamedTuple):
+    """STATUS_RES or STATUS_RES_UNIQUE. `clients` is 0 for the former, which does not tell it."""
+
+    known: bool
+    """The server has the job, queued or running."""
+    running: bool
+    """A worker has it."""
+    numerator: int
+    """What the worker said last in WORK_STATUS; 0 before."""
+    denominator: int
+    clients: int = 0
+    """How many clients wait for its result."""
+
+    @property
+    def fraction(self) -> float:
+        """`numerator / denominator`, or 0.0 if there is no denominator."""
+        return self.numerator / self.denominator if self.denominator else 0.0
+
+
+class FunctionStatus(NamedTuple):
+    """A line of the admin command `status`."""
+
+    function: str
+    total: int
+    """Jobs queued and running."""
+    running: int
+    workers: int
+    """Connections that registered the function."""
+
+
+class PriorityStatus(NamedTuple):
+    """A line of the admin command `prioritystatus`: queued jobs by priority."""
+
+    function: str
+    high: int
+    normal: int
+    low: int
+    workers: int
+
+
+class WorkerInfo(NamedTuple):
+    """A line of the admin command `workers`: one connection."""
+
+    fd: int
+    address: str
+    id: str
+    functions: tuple[str, ...]
+
+
+class JobInfo(NamedTuple):
+    """A line of the admin command `show jobs`, or a job of an embedded server.
+
+    `show jobs` tells `handle`, `retries`, `ignored`, `background`; the rest keeps its default there.
+    """
+
+    handle: str
+    retries: int
+    """How often it was lost with its worker."""
+    ignored: bool
+    """Nobody wants its result any more."""
+    background: bool
+    function: str = ""
+    unique: bytes = b""
+    workload: bytes = b""
+    priority: Priority = Priority.NORMAL
+    running: bool = False
+    clients: int = 0
+    due: float = 0.0
+    """Seconds since 1970 at which it may run; 0.0: at once."""
