@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""Registrations of functions by workers, and the order in which a worker's functions are served.
+
+An ability has a level: 0 if its function has no runnable job, else how urgent the most urgent one is (3 high,
+2 normal, 1 low; always 1 where the order ignores priorities). Levels rise at once and fall only when a grab meets the
+ability, so a level may be too high, never too low. Each function lists its abilities by level, so that a new job
+touches only those below its own; each worker has a heap by level, so that a grab never walks its functions.
+"""
+
+from libc.stdint cimport uint32_t
+
+from gearfast.dispatch._records cimport Ability, Core, Function, Peer
+
+cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept nogil
+cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float timeout, int level) noexcept nogil
+cdef void ability_remove(Core* core, Ability* ability) noexcept nogil
+cdef void ability_move(Ability* ability, int level) noexcept nogil
+cdef void ability_rotate(Ability* ability) noexcept nogil

@@ -1,0 +1,354 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The text commands of administrators, with gearmand's exact bytes.
+
+Replies that are lists end their lines in LF and close with a line of a single dot; most others end in CR LF.
+"""
+
+from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, strlen
+
+from gearfast._codec cimport Field
+from gearfast.dispatch._function cimport function_find, function_get
+from gearfast.dispatch._job cimport HANDLE_ROOM, Walk, job_by_handle, job_unique, walk_begin, walk_next, write_handle
+from gearfast.dispatch._life cimport cancel, drop_function
+from gearfast.dispatch._peer cimport write_bytes
+from gearfast.dispatch._records cimport (
+    HIGH,
+    JOB_BACKGROUND,
+    JOB_CANCELLED,
+    JOB_IGNORED,
+    LOW,
+    NORMAL,
+    PEER_ADMIN,
+    PEER_READ_ONLY,
+    Ability,
+    Core,
+    Function,
+    Job,
+    Peer,
+)
+
+ctypedef void (*Verb)(Core* core, Peer* peer, Words* words) noexcept nogil
+
+cdef enum:
+    MOST_WORDS = 5
+
+cdef struct Words:
+    Field word[6]
+    int count
+
+cdef struct Entry:
+    const char* name
+    int least                   # words, itself included; with fewer the command is incomplete
+    bint unknown_if_short       # … and then unknown rather than lacking arguments
+    bint changes                # refused where a connection may only look
+    Verb verb
+
+cdef Entry VERBS[12]
+
+
+cdef bint split(Field line, Words* words) noexcept nogil:
+    """At runs of spaces, the first word as it stands (empty behind a leading space); False if there are too many."""
+    cdef size_t at = 0
+    cdef size_t begin
+    words.count = 0
+    while True:
+        begin = at
+        while at < line.size and line.data[at] != c' ':
+            at += 1
+        if words.count == MOST_WORDS:
+            return False
+        words.word[words.count].data = line.data + begin
+        words.word[words.count].size = at - begin
+        words.count += 1
+        while at < line.size and line.data[at] == c' ':
+            at += 1
+        if at >= line.size:
+            return True
+
+
+cdef bint is_word(Field text, const char* word) noexcept nogil:
+    """Equal but for the case of ASCII letters; `word` is in lower case."""
+    cdef size_t size = strlen(word)
+    return text.size == size and same_letters(text.data, word, size)
+
+
+cdef bint same_letters(const char* a, const char* b, size_t size) noexcept nogil:
+    cdef size_t i
+    for i in range(size):
+        if lower(a[i]) != lower(b[i]):
+            return False
+    return True
+
+
+cdef inline char lower(char letter) noexcept nogil:
+    return letter + 32 if c'A' <= letter <= c'Z' else letter
+
+
+cdef void say(Core* core, Peer* peer, const char* text) noexcept nogil:
+    write_bytes(core, peer, text, strlen(text))
+
+
+cdef void say_word(Core* core, Peer* peer, const char* text, Field word) noexcept nogil:
+    say(core, peer, text)
+    write_bytes(core, peer, word.data, word.size)
+    say(core, peer, "\r\n")
+
+
+cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
+    """Do a text command; False if the connection is to be closed."""
+    cdef Words words
+    cdef Entry* entry
+    cdef size_t i
+    if not split(line, &words):
+        return False
+    for i in range(sizeof(VERBS) // sizeof(VERBS[0])):
+        entry = &VERBS[i]
+        if not is_word(words.word[0], entry.name):
+            continue
+        if words.count < entry.least and entry.unknown_if_short:
+            break
+        if words.count < entry.least:
+            say_word(core, peer,
+                     "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+", words.word[0])
+        elif entry.changes and peer.flags & PEER_READ_ONLY:
+            say(core, peer, "ERR PERMISSION_DENIED This+connection+may+not+change+anything\r\n")
+        else:
+            entry.verb(core, peer, &words)
+        return True
+    unknown(core, peer, &words)
+    return True
+
+
+cdef void unknown(Core* core, Peer* peer, Words* words) noexcept nogil:
+    say_word(core, peer, "ERR UNKNOWN_COMMAND Unknown+server+command", words.word[0])
+
+
+# status: FUNCTION \t TOTAL \t RUNNING \t WORKERS
+cdef void verb_status(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef Function* function = core.first_function
+    cdef char numbers[64]
+    while function != NULL:
+        write_bytes(core, peer, function.name, function.size)
+        write_bytes(core, peer, numbers, snprintf(
+            numbers, sizeof(numbers), "\t%u\t%u\t%u\n", function.total, function.running, function.workers))
+        function = function.next
+    say(core, peer, ".\n")
+
+
+# prioritystatus: FUNCTION \t HIGH \t NORMAL \t LOW \t WORKERS
+cdef void verb_prioritystatus(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef Function* function = core.first_function
+    cdef char numbers[64]
+    while function != NULL:
+        write_bytes(core, peer, function.name, function.size)
+        write_bytes(core, peer, numbers, snprintf(
+            numbers, sizeof(numbers), "\t%u\t%u\t%u\t%u\n", function.queued[HIGH], function.queued[NORMAL],
+            function.queued[LOW], function.workers))
+        function = function.next
+    say(core, peer, ".\n")
+
+
+# workers: FD ADDRESS ID : F1 F2, newest function first
+cdef void verb_workers(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef size_t i
+    cdef Peer* each
+    cdef Ability* ability
+    cdef char number[16]
+    for i in range(core.slot_count):
+        each = core.slots[i].peer
+        if each == NULL:
+            continue
+        write_bytes(core, peer, number, snprintf(number, sizeof(number), "%d ", each.fd))
+        say(core, peer, each.address)
+        say(core, peer, " ")
+        if each.name != NULL:
+            say(core, peer, each.name)
+        else:
+            say(core, peer, "-")
+        say(core, peer, " :")
+        ability = each.abilities
+        while ability != NULL:
+            say(core, peer, " ")
+            write_bytes(core, peer, ability.function.name, ability.function.size)
+            ability = ability.peer_next
+        say(core, peer, "\n")
+    say(core, peer, ".\n")
+
+
+# show jobs: HANDLE \t RETRIES \t IGNORED \t BACKGROUND; show unique jobs: UNIQUE
+cdef void verb_show(Core* core, Peer* peer, Words* words) noexcept nogil:
+    if words.count == 2 and is_word(words.word[1], "jobs"):
+        show_jobs(core, peer)
+    elif words.count == 3 and is_word(words.word[1], "unique") and is_word(words.word[2], "jobs"):
+        show_uniques(core, peer)
+    else:
+        say(core, peer, "ERR UNKNOWN_SHOW_ARGUMENTS\r\n")
+
+
+cdef void show_jobs(Core* core, Peer* peer) noexcept nogil:
+    cdef char line[HANDLE_ROOM + 32]
+    cdef size_t size
+    cdef Walk walk
+    cdef Job* job
+    walk_begin(&walk)
+    while True:
+        job = walk_next(&core.handles, &walk)
+        if job == NULL:
+            break
+        size = write_handle(core, line, job.number)
+        size += snprintf(line + size, 32, "\t%u\t%d\t%d\n", <uint32_t>job.retries,
+                         1 if job.flags & JOB_IGNORED else 0, 1 if job.flags & JOB_BACKGROUND else 0)
+        write_bytes(core, peer, line, size)
+    say(core, peer, ".\n")
+
+
+cdef void show_uniques(Core* core, Peer* peer) noexcept nogil:
+    cdef Walk walk
+    cdef Job* job
+    walk_begin(&walk)
+    while True:
+        job = walk_next(&core.handles, &walk)
+        if job == NULL:
+            break
+        write_bytes(core, peer, job_unique(job), job.unique_size)
+        say(core, peer, "\n")
+    say(core, peer, ".\n")
+
+
+# cancel job HANDLE
+cdef void verb_cancel(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef Job* job
+    if not is_word(words.word[1], "job"):
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+        return
+    job = job_by_handle(core, words.word[2].data, words.word[2].size)
+    if job == NULL or job.flags & JOB_CANCELLED:
+        say(core, peer, "ERR UNKNOWN_JOB\r\n")
+        return
+    cancel(core, job)
+    say(core, peer, "OK\r\n")
+
+
+# create function FUNCTION
+cdef void verb_create(Core* core, Peer* peer, Words* words) noexcept nogil:
+    if not is_word(words.word[1], "function"):
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+    elif function_get(core, words.word[2].data, words.word[2].size) == NULL:
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+    else:
+        say(core, peer, "OK\r\n")
+
+
+# drop function FUNCTION, in any case: a line for each match
+cdef void verb_drop(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef Function* function = core.first_function
+    cdef Function* after
+    cdef Field name = words.word[2]
+    cdef bint found = False
+    if not is_word(words.word[1], "function"):
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+        return
+    while function != NULL:
+        after = function.next
+        if function.size == name.size and same_letters(function.name, name.data, name.size):
+            found = True
+            if function.workers or function.running:
+                say(core, peer, "ERR there are still connected workers or executing clients\r\n")
+            else:
+                drop_function(core, function)
+                say(core, peer, "OK\r\n")
+        function = after
+    if not found:
+        say(core, peer, "ERR function not found\r\n")
+
+
+# maxqueue FUNCTION [HIGH [NORMAL [LOW]]]; one number stands for all priorities, none for no limit
+cdef void verb_maxqueue(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef Function* function = function_find(core, words.word[1].data, words.word[1].size)
+    cdef int priority
+    if function != NULL:
+        for priority in range(3):
+            if words.count == 3:
+                function.limit[priority] = parse_limit(words.word[2])
+            else:
+                function.limit[priority] = parse_limit(words.word[2 + priority]) if words.count > 2 + priority else 0
+    say(core, peer, "OK\r\n")
+
+
+cdef uint32_t parse_limit(Field text) noexcept nogil:
+    """A limit; what is negative or no number is none."""
+    cdef size_t i
+    cdef uint64_t number = 0
+    for i in range(text.size):
+        if text.data[i] < c'0' or text.data[i] > c'9':
+            break
+        number = number * 10 + <uint32_t>(text.data[i] - c'0')
+        if number > UINT32_MAX:
+            return UINT32_MAX
+    return <uint32_t>number
+
+
+cdef void say_ok(Core* core, Peer* peer, const char* text) noexcept nogil:
+    say(core, peer, "OK ")
+    say(core, peer, text)
+    say(core, peer, "\n")
+
+
+cdef void verb_getpid(Core* core, Peer* peer, Words* words) noexcept nogil:
+    cdef char number[24]
+    snprintf(number, sizeof(number), "%ld", core.pid)
+    say_ok(core, peer, number)
+
+
+cdef void verb_version(Core* core, Peer* peer, Words* words) noexcept nogil:
+    say_ok(core, peer, core.version)
+
+
+cdef void verb_verbose(Core* core, Peer* peer, Words* words) noexcept nogil:
+    say_ok(core, peer, core.verbose)
+
+
+# shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15
+cdef void verb_shutdown(Core* core, Peer* peer, Words* words) noexcept nogil:
+    if not peer.flags & PEER_ADMIN:
+        unknown(core, peer, words)
+    elif words.count == 1:
+        core.shutdown = 1
+        say(core, peer, "OK\r\n")
+    elif words.count == 2 and is_word(words.word[1], "graceful"):
+        core.shutdown = 2
+        say(core, peer, "OK\r\n")
+    else:
+        say_word(core, peer,
+                 "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+", words.word[0])
+
+
+cdef Entry entry(const char* name, int least, bint unknown_if_short, bint changes, Verb verb):
+    cdef Entry made
+    made.name = name
+    made.least = least
+    made.unknown_if_short = unknown_if_short
+    made.changes = changes
+    made.verb = verb
+    return made
+
+
+cdef void fill_table():
+    VERBS[0] = entry("status", 1, False, False, verb_status)
+    VERBS[1] = entry("prioritystatus", 1, False, False, verb_prioritystatus)
+    VERBS[2] = entry("workers", 1, False, False, verb_workers)
+    VERBS[3] = entry("show", 2, True, False, verb_show)
+    VERBS[4] = entry("cancel", 3, True, True, verb_cancel)
+    VERBS[5] = entry("create", 3, False, True, verb_create)
+    VERBS[6] = entry("drop", 3, False, True, verb_drop)
+    VERBS[7] = entry("maxqueue", 2, False, True, verb_maxqueue)
+    VERBS[8] = entry("getpid", 1, False, False, verb_getpid)
+    VERBS[9] = entry("version", 1, False, False, verb_version)
+    VERBS[10] = entry("verbose", 1, False, False, verb_verbose)
+    VERBS[11] = entry("shutdown", 1, False, False, verb_shutdown)
+
+
+fill_table()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Functions: the table of names, and each one's queues of jobs.
+
+A function exists from its first registration, submission or `create function` until `drop function`.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy
+
+from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
+from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
+
+
+cdef Function* find(Core* core, const char* name, size_t size, uint64_t hash) noexcept nogil:
+    cdef Node* node = index_head(&core.functions, hash)[0]
+    cdef Function* function
+    while node != NULL:
+        if node.hash == hash:
+            function = <Function*>node
+            if function.size == size and memcmp(function.name, name, size) == 0:
+                return function
+        node = node.next
+    return NULL
+
+
+cdef Function* function_find(Core* core, const char* name, size_t size) noexcept nogil:
+    """The function of this name, or NULL."""
+    return find(core, name, size, hash_bytes(core.seed0, core.seed1, name, size))
+
+
+cdef Function* function_get(Core* core, const char* name, size_t size) noexcept nogil:
+    """The function of this name, made if need be; NULL without memory."""
+    cdef uint64_t hash = hash_bytes(core.seed0, core.seed1, name, size)
+    cdef Function* function = find(core, name, size, hash)
+    if function != NULL:
+        return function
+    function = <Function*>calloc(1, sizeof(Function) + size)
+    if function == NULL:
+        return NULL
+    memcpy(function.name, name, size)
+    function.size = size
+    index_insert(&core.functions, &function.node, hash)
+    function.prev = core.last_function
+    if core.last_function != NULL:
+        core.last_function.next = function
+    else:
+        core.first_function = function
+    core.last_function = function
+    core.function_count += 1
+    return function
+
+
+cdef void function_drop(Core* core, Function* function) noexcept nogil:
+    """Forget a function that has neither jobs nor workers."""
+    index_remove(&core.functions, &function.node)
+    if function.prev != NULL:
+        function.prev.next = function.next
+    else:
+        core.first_function = function.next
+    if function.next != NULL:
+        function.next.prev = function.prev
+    else:
+        core.last_function = function.prev
+    core.function_count -= 1
+    free(function)
+
+
+cdef void queue_push(Queue* queue, Job* job) noexcept nogil:
+    """To the end."""
+    job.next = NULL
+    job.prev = queue.tail
+    if queue.tail != NULL:
+        queue.tail.next = job
+    else:
+        queue.head = job
+    queue.tail = job
+
+
+cdef void queue_remove(Queue* queue, Job* job) noexcept nogil:
+    if job.prev != NULL:
+        job.prev.next = job.next
+    else:
+        queue.head = job.next
+    if job.next != NULL:
+        job.next.prev = job.prev
+    else:
+        queue.tail = job.prev

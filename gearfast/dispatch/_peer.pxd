@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""Peers: the table of connections, their output, and the requests that wait on jobs."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from gearfast._codec cimport put_header
+from gearfast.dispatch._buffer cimport buffer_space
+from gearfast.dispatch._records cimport PEER_DIRTY, Core, Job, Peer, Waiter
+
+cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil
+cdef void peer_gone(Core* core, Peer* peer) noexcept nogil
+cdef Peer* peer_next_dirty(Core* core) noexcept nogil
+cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil
+cdef void peer_fail(Core* core, Peer* peer) noexcept nogil
+cdef int waiter_add(Peer* peer, Job* job) noexcept nogil
+cdef void waiter_remove(Waiter* waiter) noexcept nogil
+cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
+
+
+cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
+    """The peer that Python or epoll knows by this number, or NULL if it is gone."""
+    cdef uint32_t slot = <uint32_t>id
+    if slot >= core.slot_count or core.slots[slot].peer == NULL or core.slots[slot].generation != id >> 32:
+        return NULL
+    return core.slots[slot].peer
+
+
+cdef inline char* write_packet(Core* core, Peer* peer, uint32_t command, size_t body) noexcept nogil:
+    """Queue a response with a body of `body` bytes; returns where the body goes, or NULL if the peer has failed."""
+    cdef char* at = buffer_space(&core.pool, &peer.out, 12 + body)
+    if at == NULL:
+        peer_fail(core, peer)
+        return NULL
+    put_header(at, True, command, <uint32_t>body)
+    peer.out.end += 12 + body
+    if not peer.flags & PEER_DIRTY:
+        peer_mark_dirty(core, peer)
+    return at + 12

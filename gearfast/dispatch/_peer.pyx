@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Peers: the table of connections, their output, and the requests that wait on jobs.
+
+Whoever writes to a peer puts it on the list of dirty ones; the driver sends to each of them once a tick.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy
+
+from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast.dispatch._records cimport (
+    PEER_CLOSING,
+    PEER_DIRTY,
+    PEER_GONE,
+    Core,
+    Job,
+    Peer,
+    PeerSlot,
+    Waiter,
+)
+
+cdef enum:
+    NO_SLOT = 0xFFFFFFFF
+
+
+cdef int more_slots(Core* core) noexcept nogil:
+    cdef size_t count = 2 * core.slot_count if core.slot_count else 64
+    cdef size_t i
+    cdef PeerSlot* slots = <PeerSlot*>realloc(core.slots, count * sizeof(PeerSlot))
+    if slots == NULL:
+        return -1
+    for i in range(core.slot_count, count):
+        slots[i].peer = NULL
+        slots[i].generation = 1
+        slots[i].next_free = <uint32_t>(i + 1) if i + 1 < count else NO_SLOT
+    core.slots = slots
+    core.free_slot = <uint32_t>core.slot_count
+    core.slot_count = count
+    return 0
+
+
+cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil:
+    """A new connection; NULL without memory."""
+    cdef Peer* peer
+    cdef uint32_t slot
+    if core.free_slot == NO_SLOT and more_slots(core) < 0:
+        return NULL
+    peer = <Peer*>calloc(1, sizeof(Peer))
+    if peer == NULL:
+        return NULL
+    peer.address = <char*>malloc(size + 1)
+    if peer.address == NULL:
+        free(peer)
+        return NULL
+    memcpy(peer.address, address, size)
+    peer.address[size] = 0
+    slot = core.free_slot
+    core.free_slot = core.slots[slot].next_free
+    core.slots[slot].peer = peer
+    peer.id = (<uint64_t>core.slots[slot].generation << 32) | slot
+    peer.fd = fd
+    core.peer_count += 1
+    core.stats.connected += 1
+    return peer
+
+
+cdef void peer_free(Core* core, Peer* peer) noexcept nogil:
+    buffer_release(&core.pool, &peer.out)
+    buffer_release(&core.pool, &peer.partial)
+    free(peer.name)
+    free(peer.address)
+    free(peer)
+
+
+cdef void peer_gone(Core* core, Peer* peer) noexcept nogil:
+    """Its number means nothing any more. Its jobs, waiters and abilities must have left it."""
+    cdef uint32_t slot = <uint32_t>peer.id
+    core.slots[slot].peer = NULL
+    # 30 bits: the reactor marks what is no peer in the two highest of the 64.
+    core.slots[slot].generation = core.slots[slot].generation % 0x3FFFFFFF + 1
+    core.slots[slot].next_free = core.free_slot
+    core.free_slot = slot
+    core.peer_count -= 1
+    if peer.flags & PEER_DIRTY:
+        peer.flags |= PEER_GONE
+    else:
+        peer_free(core, peer)
+
+
+cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil:
+    """It has output, or is to be closed. Once in the list is enough."""
+    if peer.flags & PEER_DIRTY:
+        return
+    peer.flags |= PEER_DIRTY
+    peer.dirty_next = NULL
+    if core.dirty_tail != NULL:
+        core.dirty_tail.dirty_next = peer
+    else:
+        core.dirty = peer
+    core.dirty_tail = peer
+
+
+cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
+    """Take the next peer off the list of dirty ones; NULL at its end."""
+    cdef Peer* peer
+    while core.dirty != NULL:
+        peer = core.dirty
+        core.dirty = peer.dirty_next
+        if core.dirty == NULL:
+            core.dirty_tail = NULL
+        peer.flags &= ~<uint32_t>PEER_DIRTY
+        if not peer.flags & PEER_GONE:
+            return peer
+        peer_free(core, peer)
+    return NULL
+
+
+cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
+    """No memory for its output: a peer that misses an answer is of no use, so it is closed."""
+    peer.flags |= PEER_CLOSING
+    peer_mark_dirty(core, peer)
+
+
+cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Queue bytes as they are (text replies); 0, or -1 if the peer has failed."""
+    if size and buffer_append(&core.pool, &peer.out, data, size) < 0:
+        peer_fail(core, peer)
+        return -1
+    peer_mark_dirty(core, peer)
+    return 0
+
+
+cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
+    """One more request of `peer` that waits for `job`; 0, or -1 without memory."""
+    cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter))
+    if waiter == NULL:
+        return -1
+    waiter.peer = peer
+    waiter.job = job
+    waiter.job_prev = NULL
+    waiter.job_next = job.waiters
+    if job.waiters != NULL:
+        job.waiters.job_prev = waiter
+    job.waiters = waiter
+    waiter.peer_prev = NULL
+    waiter.peer_next = peer.waiters
+    if peer.waiters != NULL:
+        peer.waiters.peer_prev = waiter
+    peer.waiters = waiter
+    return 0
+
+
+cdef void waiter_remove(Waiter* waiter) noexcept nogil:
+    if waiter.job_prev != NULL:
+        waiter.job_prev.job_next = waiter.job_next
+    else:
+        waiter.job.waiters = waiter.job_next
+    if waiter.job_next != NULL:
+        waiter.job_next.job_prev = waiter.job_prev
+    if waiter.peer_prev != NULL:
+        waiter.peer_prev.peer_next = waiter.peer_next
+    else:
+        waiter.peer.waiters = waiter.peer_next
+    if waiter.peer_next != NULL:
+        waiter.peer_next.peer_prev = waiter.peer_prev
+    free(waiter)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""Every record of the dispatcher and who points at whom. The modules beside this one each own one of them.
+
+    Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
+      │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
+      ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timers ─▶ Timer ─▶ Job
+      └── peers ─▶ Peer
+
+All memory comes from malloc. A record knows its place in each list that it is in, so leaving one costs no search.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef struct Job
+cdef struct Waiter
+cdef struct Function
+cdef struct Ability
+cdef struct Peer
+cdef struct Timer
+cdef struct Node
+
+cdef enum:
+    HIGH = 0                # the order of a function's queues
+    NORMAL = 1
+    LOW = 2
+    PRIORITIES = 3
+
+cdef enum JobState:
+    JOB_QUEUED = 0          # in its function's queue
+    JOB_DELAYED = 1         # waits for its time; in no queue
+    JOB_RUNNING = 2         # in its worker's list
+
+cdef enum JobFlag:
+    JOB_BACKGROUND = 1      # wanted by somebody who does not wait
+    JOB_IGNORED = 2         # wanted by nobody: dropped when it is met
+    JOB_CANCELLED = 4       # ignored, and unknown to whoever asks
+    JOB_IN_UNIQUES = 8
+    JOB_SAME_DATA = 16      # unique "-": coalesced by equal workloads
+
+cdef enum PeerFlag:
+    PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
+    PEER_NOTICED = 2        # had a NOOP since then
+    PEER_EXCEPTIONS = 4     # option "exceptions"
+    PEER_ALL_YOURS = 8      # option "all_yours": a GRAB that finds no job is held
+    PEER_DIRTY = 16         # in Core.dirty
+    PEER_CLOSING = 32       # to be closed once its output is sent; takes no more input
+    PEER_GONE = 64          # disconnected; freed when it leaves Core.dirty
+    PEER_ADMIN = 128        # may use every admin command, shutdown included
+    PEER_READ_ONLY = 256    # may not use admin commands that change things
+
+cdef enum Order:
+    ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
+    ORDER_FUNCTION = 1          # newest registration first (gearmand 1.1.20)
+    ORDER_FUNCTION_ROTATE = 2   # the same, with rotation (1.1.20 -R)
+
+cdef struct Node:               # a link of an Index; first member of what is indexed, or found by its offset
+    Node* next
+    uint64_t hash
+
+cdef struct Index:              # hash table that grows and shrinks a few buckets at a time
+    Node** slots
+    Node** old                  # the table being emptied, or NULL
+    size_t mask
+    size_t old_mask
+    size_t cursor               # buckets of `old` below this are moved
+    size_t count
+
+cdef struct Pool:               # spare blocks for buffers
+    void* head
+    size_t count
+
+cdef struct Buffer:
+    char* data
+    size_t begin
+    size_t end
+    size_t room
+
+cdef struct Timer:
+    int64_t when                # ns, of the clock of its heap
+    Job* job
+    size_t place                # in the heap's array
+
+cdef struct Heap:
+    Timer** timers
+    size_t count
+    size_t room
+
+cdef struct Job:                # one allocation: this, [Node if unique], unique, reducer, workload
+    uint64_t number             # of its handle
+    Function* function
+    Job* prev                   # in its queue, or in its worker's list
+    Job* next
+    Peer* worker                # NULL unless running
+    Waiter* waiters
+    Timer* timer                # of its due time or its time-out, or NULL
+    size_t size                 # bytes of workload
+    uint32_t numerator
+    uint32_t denominator
+    uint16_t retries            # how often it was lost with its worker
+    uint16_t reducer_size
+    uint8_t unique_size
+    uint8_t has_reducer
+    uint8_t priority
+    uint8_t state               # a JobState
+    uint8_t flags               # of JobFlag
+
+cdef struct Waiter:             # one foreground request
+    Peer* peer
+    Job* job
+    Waiter* job_prev
+    Waiter* job_next
+    Waiter* peer_prev
+    Waiter* peer_next
+
+cdef struct Queue:
+    Job* head
+    Job* tail
+
+cdef struct AbleList:
+    Ability* head
+    Ability* tail
+
+cdef struct Ability:            # one registration of a function by a worker
+    Node node                   # in Core.abilities
+    Peer* peer
+    Function* function
+    Ability* able_prev          # in its function's list for its level
+    Ability* able_next
+    Ability* peer_prev          # in its worker's list, newest first
+    Ability* peer_next
+    Ability* child              # in its worker's heap for its level
+    Ability* sibling
+    Ability* back               # parent or left sibling
+    int64_t place               # in the worker's rotation; the smallest is next
+    float timeout               # ms, 0 none; a float reaches far in four bytes and is exact up to 4.6 hours
+    uint8_t level               # see _ability.pxd
+
+cdef struct Function:
+    Node node                   # in Core.functions
+    Function* prev              # all functions, oldest first
+    Function* next
+    Queue queues[3]             # runnable jobs by priority
+    Queue delayed               # jobs that wait for their time
+    AbleList able[4]            # registrations by level
+    uint32_t queued[3]          # jobs by priority, delayed ones included
+    uint32_t total              # jobs queued, delayed, running
+    uint32_t running
+    uint32_t workers            # registrations
+    uint32_t limit[3]           # most jobs for a submission with that priority, 0 none
+    size_t size                 # of name
+    char name[1]
+
+cdef struct Peer:               # one connection: client, worker or both
+    uint64_t id                 # generation and slot, as Python sees it
+    int fd                      # for lists, and for the reactor; -1 if there is none
+    uint32_t interest           # the reactor's
+    uint32_t flags
+    uint32_t held               # GRABs to be answered by the next jobs
+    uint8_t held_kind           # form of the last one
+    uint64_t held_kinds         # forms of the first 32, two bits each; the others count as held_kind
+    Buffer out
+    Buffer partial              # an unfinished frame
+    size_t wanted               # bytes of partial that make the next try worth while
+    Ability* abilities
+    uint32_t ability_count
+    Ability* ready[4]           # heaps by level
+    int64_t first_place         # for the next registration
+    int64_t last_place          # for the next rotation
+    Job* jobs                   # running here, last grabbed first
+    Waiter* waiters
+    char* name                  # client id, or NULL
+    char* address
+    Peer* dirty_next
+    int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
+
+cdef struct PeerSlot:
+    Peer* peer
+    uint32_t generation
+    uint32_t next_free
+
+cdef struct HandlePage:
+    Node node
+    uint32_t used
+    Job* jobs[512]
+
+cdef struct Handles:
+    Index pages
+    HandlePage* last            # the page used last
+
+cdef struct Notice:
+    uint8_t level
+    uint8_t size
+    char text[190]
+
+cdef struct Stats:
+    uint64_t submitted
+    uint64_t coalesced
+    uint64_t completed
+    uint64_t failed
+    uint64_t exceptions
+    uint64_t requeued
+    uint64_t dropped
+    uint64_t connected
+    uint64_t errors
+    uint64_t packets
+
+cdef struct Core:
+    # settings
+    char prefix[64]
+    size_t prefix_size
+    size_t max_packet
+    int retries_limit
+    uint32_t wakeup
+    uint8_t order
+    uint8_t exceptions
+    uint8_t read_only           # connections may by default not change things
+    uint64_t seed0
+    uint64_t seed1
+    void* owner                 # the Dispatcher, for the few commands that need Python
+    # state
+    int64_t now                 # monotonic ns
+    int64_t wall                # ns since 1970
+    uint64_t next_number
+    Index functions
+    Function* first_function
+    Function* last_function
+    size_t function_count
+    Index uniques
+    Index abilities
+    Handles handles
+    size_t job_count
+    size_t running_count
+    size_t delayed_count
+    Heap timeouts               # monotonic
+    Heap schedule               # wall clock
+    PeerSlot* slots
+    size_t slot_count
+    uint32_t free_slot
+    size_t peer_count
+    Peer* dirty
+    Peer* dirty_tail
+    Pool pool
+    Notice notices[64]
+    uint32_t notice_count
+    uint32_t notices_lost
+    char version[32]            # what the admin commands answer
+    char verbose[16]
+    long pid
+    uint8_t shutdown            # asked for by an admin command: 1 now, 2 graceful
+    Stats stats
