@@ -8,171 +8,66 @@ a timer, a log line, output of a peer that a stream drives. What is in the epoll
 64-bit mark: a peer, a listener, a descriptor of asyncio's, or a connection that is being closed.
 """
 
-import os
 import selectors
 import threading
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, errno as c_errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memset
 
-from gearfast.dispatch._buffer cimport buffer_drop
-from gearfast.dispatch._dispatcher cimport (
-    Dispatcher,
-    advance,
-    feed,
-    feed_commit,
-    feed_space,
-    join,
-    part,
-    time_left,
-)
-from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
-from gearfast.dispatch._records cimport PEER_CLOSING, Core, Peer
+from gearfast.dispatch._dispatcher cimport advance, time_left
+from gearfast.dispatch._peer cimport peer_by_id
+from gearfast.dispatch._records cimport Peer
 from gearfast.server._linux cimport (
-    ADDRESS,
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
-    EPOLL_CLOEXEC,
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
-    EPOLLERR,
-    EPOLLHUP,
     EPOLLIN,
     EPOLLOUT,
-    MSG_NOSIGNAL,
-    O_CLOEXEC,
-    O_RDONLY,
-    SHUT_WR,
-    SOCK_CLOEXEC,
-    SOCK_NONBLOCK,
-    accept4,
     as_ms,
     clock_ns,
     close,
-    epoll_create1,
-    epoll_ctl,
     epoll_event,
     epoll_wait,
     open,
-    recv,
-    send,
     shutdown,
-    sockaddr,
-    sockaddr_storage,
-    socklen_t,
-    write_address,
 )
+from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, Sockets, make_mark
 
 cdef enum:
     EVENTS = 512                # taken from the kernel at a time
-    SHARED = 131072             # bytes of the buffer that all peers receive into
-    ACCEPTS = 64                # new connections a tick and listener
-    LINGERS = 1024              # connections that are being closed
-    OWNED = 1 << 24             # in Peer.interest: the reactor's, not a stream's
 
-cdef uint64_t KIND = <uint64_t>3 << 62
-cdef uint64_t LISTENER = <uint64_t>1 << 62
-cdef uint64_t FOREIGN = <uint64_t>2 << 62
-cdef uint64_t CLOSED = <uint64_t>3 << 62
 cdef int64_t SECOND = 1000000000
-cdef int64_t NOTICE_PAUSE = 100000000   # log lines are fetched at most ten times a second
-cdef int64_t LINGER_TIME = 2000000000
-
-cdef struct Listener:
-    int fd
-    int admin
-    uint8_t paused
+cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten times a second
 
 cdef struct Ready:
     int fd
     uint32_t events
 
-cdef struct Linger:
-    int fd                      # -1: free
-    int64_t until
 
+cdef class Reactor(Sockets):
+    """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
 
-cdef class Reactor:
-    """An epoll for a dispatcher's connections that asyncio can use as its selector.
-
-    `high_water`: bytes of unsent output beyond which a peer is not read from; `max_unsent`: beyond which it is cut;
-    `stall_time`: seconds without progress after which a peer that is over `high_water`, or is to be closed, is cut;
-    `max_connections`: further ones are closed at once; 0 for no limit.
     `on_stream_output(peer)` is called for peers that a stream drives when they have output or are to be closed,
     `on_work()` when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is None.
-    All calls, `select` included, belong to one thread. Raises OSError if there is no epoll to be had.
+    All calls, `select` included, belong to one thread.
     """
 
-    cdef readonly Dispatcher dispatcher
     cdef public object on_stream_output
     cdef public object on_work
     cdef object idle_callback
     cdef dict keys
-    cdef dict sockets
-    cdef Core* core
-    cdef int epoll
-    cdef int spare                  # a descriptor to give up when there are no more
-    cdef size_t high_water
-    cdef size_t max_unsent
-    cdef int64_t stall_time
-    cdef size_t max_connections     # 0: no limit
-    cdef char* shared
     cdef epoll_event events[EVENTS]
     cdef Ready ready[EVENTS]
     cdef int ready_count
-    cdef Listener* listeners
-    cdef int listener_count
-    cdef Linger lingers[LINGERS]
-    cdef int linger_count
-    cdef int linger_next
-    cdef uint64_t* streams          # peers of streams that have output
-    cdef size_t stream_count
-    cdef size_t stream_room
-    cdef size_t blocked             # peers whose socket takes no more for now
-    cdef int64_t swept
     cdef int64_t noticed
-    cdef int64_t accept_again       # when accepting goes on after the descriptors ran out, or 0
     cdef uint8_t watch_idle
     cdef unsigned long thread
-    cdef uint64_t waits
-    cdef uint64_t receives
-    cdef uint64_t sends
     cdef object __weakref__
 
-    def __cinit__(self, Dispatcher dispatcher not None, *, size_t high_water=1 << 20, size_t max_unsent=256 << 20,
-                  double stall_time=30.0, size_t max_connections=0):
-        cdef int i
-        self.epoll = -1
-        self.spare = -1
-        self.dispatcher = dispatcher
-        self.core = &dispatcher.core
+    def __cinit__(self, *args, **settings):
         self.keys = {}
-        self.sockets = {}
-        self.high_water = high_water
-        self.max_unsent = max_unsent
-        self.stall_time = <int64_t>(stall_time * 1e9)
-        self.max_connections = max_connections
-        for i in range(LINGERS):
-            self.lingers[i].fd = -1
-        self.shared = <char*>malloc(SHARED)
-        if self.shared == NULL:
-            raise MemoryError
-        self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0:
-            raise OSError(c_errno, os.strerror(c_errno))
-        self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
         self.set_time()
-
-    def __dealloc__(self):
-        self.close_all(False)
-        free(self.shared)
-        free(self.listeners)
-        free(self.streams)
 
     # As a selector
 
@@ -185,7 +80,7 @@ cdef class Reactor:
         cdef int fd = as_fd(fileobj)
         if fd in self.keys:
             raise KeyError(f"{fileobj!r} is registered already")
-        self.control(EPOLL_CTL_ADD, fd, as_mask(events), FOREIGN | <uint64_t>fd)
+        self.control(EPOLL_CTL_ADD, fd, as_mask(events), make_mark(KIND_FOREIGN, fd))
         key = selectors.SelectorKey(fileobj, fd, events, data)
         self.keys[fd] = key
         return key
@@ -206,7 +101,7 @@ cdef class Reactor:
         if fd not in self.keys:
             raise KeyError(f"{fileobj!r} is not registered")
         if self.keys[fd].events != events:
-            self.control(EPOLL_CTL_MOD, fd, as_mask(events), FOREIGN | <uint64_t>fd)
+            self.control(EPOLL_CTL_MOD, fd, as_mask(events), make_mark(KIND_FOREIGN, fd))
         key = selectors.SelectorKey(fileobj, fd, events, data)
         self.keys[fd] = key
         return key
@@ -258,59 +153,6 @@ cdef class Reactor:
 
     # The server's own
 
-    def add_listener(self, sock, *, admin=None):
-        """Accept the connections of a bound, listening socket. `admin`: see Dispatcher.connect. Keeps the socket."""
-        cdef int fd = sock.fileno()
-        cdef Listener* listeners
-        cdef int slot = 0
-        sock.setblocking(False)
-        while slot < self.listener_count and self.listeners[slot].fd >= 0:
-            slot += 1
-        if slot == self.listener_count:
-            listeners = <Listener*>realloc(self.listeners, (self.listener_count + 1) * sizeof(Listener))
-            if listeners == NULL:
-                raise MemoryError
-            self.listeners = listeners
-            self.listener_count += 1
-        self.listeners[slot].fd = fd
-        self.listeners[slot].paused = False
-        self.listeners[slot].admin = -1 if admin is None else bool(admin)
-        try:
-            self.control(EPOLL_CTL_ADD, fd, EPOLLIN, LISTENER | <uint64_t>slot)
-        except OSError:
-            self.listeners[slot].fd = -1
-            raise
-        self.sockets[fd] = sock
-
-    def remove_listener(self, sock):
-        """Accept no more on this socket."""
-        cdef int fd = sock.fileno()
-        cdef int slot
-        for slot in range(self.listener_count):
-            if self.listeners[slot].fd == fd:
-                self.listeners[slot].fd = -1
-                if not self.listeners[slot].paused:
-                    self.control(EPOLL_CTL_DEL, fd, 0, 0)
-                del self.sockets[fd]
-                return
-        raise KeyError(f"{sock!r} is not listened on")
-
-    def close_peer(self, peer):
-        """Send what can be sent at once and close a connection. KeyError if there is no such peer."""
-        cdef Peer* found = peer_by_id(self.core, peer)
-        if found == NULL:
-            raise KeyError(f"there is no peer {peer}")
-        if found.interest & OWNED:
-            self.send_output(found)
-            found = peer_by_id(self.core, peer)
-            if found != NULL:
-                self.drop(found)
-
-    @property
-    def peer_count(self):
-        """Connections, those of streams included."""
-        return self.core.peer_count
-
     @property
     def on_idle(self):
         return self.idle_callback
@@ -320,11 +162,6 @@ cdef class Reactor:
         self.idle_callback = callback
         self.watch_idle = callback is not None
 
-    @property
-    def system_calls(self):
-        """How often the kernel was asked: (waits, receives, sends)."""
-        return self.waits, self.receives, self.sends
-
     cdef int check_thread(self) except -1:
         cdef unsigned long thread = threading.get_ident()
         if self.epoll < 0:
@@ -333,17 +170,6 @@ cdef class Reactor:
             self.thread = thread
         elif self.thread != thread:
             raise RuntimeError("a reactor belongs to the thread that ran it first")
-        return 0
-
-    cdef int control(self, int op, int fd, uint32_t mask, uint64_t mark) except -1:
-        cdef epoll_event event
-        memset(&event, 0, sizeof(event))
-        event.events = mask
-        event.data.u64 = mark
-        if self.epoll < 0:
-            raise ValueError("the reactor is closed")
-        if epoll_ctl(self.epoll, op, fd, &event) < 0:
-            raise OSError(c_errno, os.strerror(c_errno))
         return 0
 
     cdef list hand_over(self):
@@ -427,287 +253,26 @@ cdef class Reactor:
                 return
 
     cdef void handle_events(self, int count) noexcept nogil:
-        cdef int i
+        cdef int i, kind
         cdef uint64_t mark
         cdef Peer* peer
         for i in range(count):
             mark = self.events[i].data.u64
-            if mark & KIND == 0:
+            kind = mark >> 62
+            if kind == KIND_PEER:
                 peer = peer_by_id(self.core, mark)
                 if peer != NULL:
                     self.handle_peer(peer, self.events[i].events)
-            elif mark & KIND == LISTENER:
+            elif kind == KIND_LISTENER:
                 self.accept_all(<int><uint32_t>mark)
-            elif mark & KIND == FOREIGN:
+            elif kind == KIND_FOREIGN:
                 self.ready[self.ready_count].fd = <int><uint32_t>mark
                 self.ready[self.ready_count].events = self.events[i].events
                 self.ready_count += 1
             else:
                 self.drain(<int><uint32_t>mark)
 
-    cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
-        if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
-            return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
-            self.receive(peer)
-
-    cdef void receive(self, Peer* peer) noexcept nogil:
-        """One recv: large frames into the peer's own buffer, all else into the shared one."""
-        cdef size_t room = 0
-        cdef ssize_t size
-        cdef char* at = feed_space(self.core, peer, &room)
-        self.receives += 1
-        if at != NULL:
-            size = recv(peer.fd, at, room, 0)
-        else:
-            size = recv(peer.fd, self.shared, SHARED, 0)
-        if size > 0:
-            if at != NULL:
-                feed_commit(self.core, peer, size)
-            else:
-                feed(self.core, peer, self.shared, size)
-        elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
-            # It may have closed only its sending side: answers that are ready still go out.
-            if peer.out.end == peer.out.begin or self.send_output(peer):
-                self.drop(peer)
-
-    cdef void flush_dirty(self) noexcept nogil:
-        """Send once to every peer that was touched."""
-        cdef Peer* peer
-        while True:
-            peer = peer_next_dirty(self.core)
-            if peer == NULL:
-                return
-            if not peer.interest & OWNED:
-                self.add_stream(peer.id)
-            elif not peer.interest & EPOLLOUT:
-                self.send_output(peer)
-            elif peer.out.end - peer.out.begin > self.max_unsent:
-                self.cut(peer, "more output than it takes")
-
-    cdef bint send_output(self, Peer* peer) noexcept nogil:
-        """Send what the socket takes; False if the peer is gone by that."""
-        cdef size_t size = peer.out.end - peer.out.begin
-        cdef ssize_t sent = 0
-        if size:
-            self.sends += 1
-            sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
-            if sent < 0:
-                if c_errno != EAGAIN and c_errno != EINTR:
-                    self.drop(peer)
-                    return False
-                sent = 0
-            buffer_drop(&self.core.pool, &peer.out, sent)
-            size -= sent
-        if size == 0:
-            if peer.interest & EPOLLOUT:
-                self.blocked -= 1
-                self.watch(peer, EPOLLIN)
-            if peer.flags & PEER_CLOSING:
-                self.linger(peer)
-                return False
-            return True
-        if size > self.max_unsent:
-            self.cut(peer, "more output than it takes")
-            return False
-        if not peer.interest & EPOLLOUT:
-            self.blocked += 1
-            peer.stalled = self.core.now
-        if sent:
-            peer.stalled = self.core.now
-        # Who does not read its answers is not read from: so its requests wait in the kernel, not here.
-        self.watch(peer, EPOLLOUT if size > self.high_water or peer.flags & PEER_CLOSING else EPOLLIN | EPOLLOUT)
-        return True
-
-    cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil:
-        cdef epoll_event event
-        if peer.interest == OWNED | mask:
-            return
-        event.events = mask
-        event.data.u64 = peer.id
-        epoll_ctl(self.epoll, EPOLL_CTL_MOD, peer.fd, &event)
-        peer.interest = OWNED | mask
-
-    cdef void cut(self, Peer* peer, const char* why) noexcept nogil:
-        cdef char line[190]
-        note(self.core, LEVEL_WARNING, line, <size_t>snprintf(
-            line, sizeof(line), "closing connection %.64s: %s (%zu bytes unsent)",
-            peer.address, why, peer.out.end - peer.out.begin))
-        self.drop(peer)
-
-    cdef void drop(self, Peer* peer) noexcept nogil:
-        """Close a connection at once."""
-        cdef int fd = peer.fd
-        if peer.interest & EPOLLOUT:
-            self.blocked -= 1
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-        part(self.core, peer)
-        close(fd)
-
-    cdef void linger(self, Peer* peer) noexcept nogil:
-        """Close a connection whose input is not all read: a close at once would make the kernel drop what it was sent."""
-        cdef int fd = peer.fd
-        cdef int slot = self.linger_next
-        cdef epoll_event event
-        if self.lingers[slot].fd >= 0:
-            self.drop(peer)
-            return
-        self.linger_next = (slot + 1) % LINGERS
-        part(self.core, peer)
-        shutdown(fd, SHUT_WR)
-        event.events = EPOLLIN
-        event.data.u64 = CLOSED | <uint64_t>slot
-        epoll_ctl(self.epoll, EPOLL_CTL_MOD, fd, &event)
-        self.lingers[slot].fd = fd
-        self.lingers[slot].until = self.core.now + LINGER_TIME
-        self.linger_count += 1
-
-    cdef void drain(self, int slot) noexcept nogil:
-        """Throw away what still comes on a connection that is being closed, until its end."""
-        cdef ssize_t size
-        if self.lingers[slot].fd < 0:
-            return
-        size = recv(self.lingers[slot].fd, self.shared, SHARED, 0)
-        if size == 0 or size < 0 and c_errno != EAGAIN and c_errno != EINTR:
-            self.end_linger(slot)
-
-    cdef void end_linger(self, int slot) noexcept nogil:
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, self.lingers[slot].fd, NULL)
-        close(self.lingers[slot].fd)
-        self.lingers[slot].fd = -1
-        self.linger_count -= 1
-
-    cdef void housekeeping(self) noexcept nogil:
-        """Once a second, if there is anything: peers that take no output, connections that never end."""
-        cdef size_t i
-        if self.accept_again and self.core.now >= self.accept_again:
-            self.accept_again = 0
-            self.pause_listeners(False)
-        if self.core.now - self.swept < SECOND or not (self.blocked or self.linger_count):
-            return
-        self.swept = self.core.now
-        if self.linger_count:
-            for i in range(LINGERS):
-                if self.lingers[i].fd >= 0 and self.lingers[i].until <= self.core.now:
-                    self.end_linger(<int>i)
-        if self.blocked:
-            self.sweep_blocked()
-
-    cdef void sweep_blocked(self) noexcept nogil:
-        cdef size_t i
-        cdef Peer* peer
-        for i in range(self.core.slot_count):
-            peer = self.core.slots[i].peer
-            if peer == NULL or not peer.interest & OWNED or not peer.interest & EPOLLOUT:
-                continue
-            if self.core.now - peer.stalled < self.stall_time:
-                continue
-            if peer.out.end - peer.out.begin > self.high_water or peer.flags & PEER_CLOSING:
-                self.cut(peer, "it takes no output")
-
-    cdef void add_stream(self, uint64_t id) noexcept nogil:
-        cdef uint64_t* streams
-        if self.stream_count == self.stream_room:
-            streams = <uint64_t*>realloc(self.streams, (2 * self.stream_room + 64) * sizeof(uint64_t))
-            if streams == NULL:
-                return
-            self.streams = streams
-            self.stream_room = 2 * self.stream_room + 64
-        self.streams[self.stream_count] = id
-        self.stream_count += 1
-
     # Accepting
-
-    cdef void accept_all(self, int slot) noexcept nogil:
-        cdef sockaddr_storage address
-        cdef socklen_t size
-        cdef int fd, i
-        if self.listeners[slot].fd < 0:
-            return
-        for i in range(ACCEPTS):
-            size = sizeof(address)
-            address.ss_family = 0
-            fd = accept4(self.listeners[slot].fd, <sockaddr*>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd >= 0:
-                self.adopt(fd, &address, self.listeners[slot].admin)
-            elif c_errno == EMFILE or c_errno == ENFILE:
-                self.out_of_descriptors(slot)
-                return
-            elif c_errno != EINTR and c_errno != ECONNABORTED:
-                return
-
-    cdef void adopt(self, int fd, const sockaddr_storage* address, int admin) noexcept nogil:
-        cdef char text[ADDRESS]
-        cdef epoll_event event
-        cdef Peer* peer
-        if self.max_connections and self.core.peer_count >= self.max_connections:
-            note(self.core, LEVEL_WARNING, b"too many connections: closing a new one", 39)
-            close(fd)
-            return
-        peer = join(self.core, fd, text, write_address(address, text), admin)
-        if peer == NULL:
-            close(fd)
-            return
-        event.events = EPOLLIN
-        event.data.u64 = peer.id
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
-            part(self.core, peer)
-            close(fd)
-            return
-        peer.interest = OWNED | EPOLLIN
-
-    cdef void out_of_descriptors(self, int slot) noexcept nogil:
-        """Turn one connection away by means of the spare descriptor, so that it learns of it; then wait a little."""
-        cdef int fd
-        if self.spare >= 0:
-            close(self.spare)
-            fd = accept4(self.listeners[slot].fd, NULL, NULL, SOCK_CLOEXEC)
-            if fd >= 0:
-                close(fd)
-            self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        if not self.accept_again:
-            note(self.core, LEVEL_WARNING, b"out of file descriptors: no new connections for a while", 55)
-        self.accept_again = self.core.now + NOTICE_PAUSE
-        self.pause_listeners(True)
-
-    cdef void pause_listeners(self, bint paused) noexcept nogil:
-        cdef epoll_event event
-        cdef int slot
-        for slot in range(self.listener_count):
-            if self.listeners[slot].fd < 0 or self.listeners[slot].paused == paused:
-                continue
-            self.listeners[slot].paused = paused
-            event.events = EPOLLIN
-            event.data.u64 = LISTENER | <uint64_t>slot
-            epoll_ctl(self.epoll, EPOLL_CTL_DEL if paused else EPOLL_CTL_ADD, self.listeners[slot].fd, &event)
-
-    cdef void close_all(self, bint tell_epoll) noexcept:
-        """Close every descriptor that is the reactor's."""
-        cdef size_t i
-        cdef Peer* peer
-        cdef int fd
-        if self.core == NULL or self.epoll < 0:
-            return      # not even begun, or closed before
-        for i in range(self.core.slot_count):
-            peer = self.core.slots[i].peer
-            if peer == NULL or not peer.interest & OWNED:
-                continue
-            fd = peer.fd
-            if tell_epoll:
-                epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-            part(self.core, peer)
-            close(fd)
-        for i in range(LINGERS):
-            if self.lingers[i].fd >= 0:
-                close(self.lingers[i].fd)
-                self.lingers[i].fd = -1
-        self.linger_count = 0
-        self.blocked = 0
-        if self.spare >= 0:
-            close(self.spare)
-        close(self.epoll)
-        self.spare = -1
-        self.epoll = -1
 
 
 cdef int as_fd(fileobj) except -1:

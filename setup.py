@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The extensions; everything else about the package is in pyproject.toml.
+
+Every gearfast/**/*.pyx is one extension. The environment variable GEARFAST_BUILD picks a build:
+
+    (unset)    optimised
+    debug      -O0 -g, C asserts, the macro GEARFAST_DEBUG
+    sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, with C asserts
+    coverage   line tracing in the extensions, for coverage.py's Cython plugin
+
+GEARFAST_ONLY, a list such as gearfast._codec,gearfast.dispatch, builds only what lies at or below these names.
+
+Directives that change what the code means stand in the .pyx files, so that a file reads the same wherever it is built.
+"""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+LINUX_ONLY = ("gearfast/server/_", "gearfast/bench/")
+BUILDS = ("", "debug", "sanitize", "coverage")
+BUILD = os.environ.get("GEARFAST_BUILD", "")
+BASE = Path("build", BUILD)
+ONLY = [name for name in os.environ.get("GEARFAST_ONLY", "").split(",") if name]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+
+
+def flags() -> dict[str, list]:
+    """The arguments of `Extension` that differ by build and compiler."""
+    if sys.platform == "win32":
+        compile_args = {"debug": ["/Od", "/Zi"]}.get(BUILD, ["/O2"])
+        link_args = {"debug": ["/DEBUG"]}.get(BUILD, [])
+    else:
+        compile_args = {
+            "debug": ["-O0", "-g3"],
+            "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS],
+        }.get(BUILD, ["-O3", "-g0"])
+        link_args = {"sanitize": SANITIZERS}.get(BUILD, [])
+    checked = BUILD in ("debug", "sanitize")
+    macros = [("GEARFAST_DEBUG", "1")] if checked else []
+    if BUILD == "coverage":
+        macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
+    return {
+        "extra_compile_args": compile_args,
+        "extra_link_args": link_args,
+        "define_macros": macros,
+        "undef_macros": ["NDEBUG"] if checked else [],
+    }
+
+
+def extensions() -> list[Extension]:
+    """One extension for each .pyx that this system can build."""
+    found = []
+    for path in sorted(Path("gearfast").glob("**/*.pyx")):
+        if sys.platform != "linux" and path.as_posix().startswith(LINUX_ONLY):
+            continue
+        name = ".".join(path.with_suffix("").parts)
+        if ONLY and not any(f"{name}.".startswith(f"{only}.") for only in ONLY):
+            continue
+        found.append(Extension(name, [path.as_posix()], include_dirs=[path.parent.as_posix()], **flags()))
+    return found
+
+
+class BuildExtensions(build_ext):
+    """`build_ext` that runs Cython only when extensions are built, and keeps the C below build/."""
+
+    def build_extensions(self) -> None:
+        from Cython.Build import cythonize
+
+        generated = cythonize(
+            self.extensions,
+            build_dir=str(BASE / "cython"),
+            include_path=["."],
+            compiler_directives={"language_level": 3, **({"linetrace": True} if BUILD == "coverage" else {})},
+        )
+        sources = {extension.name: extension.sources for extension in generated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        # What lies in place may come from another build; distutils compares only the times of files.
+        mark = Path("build", f"inplace{sysconfig.get_config_var('EXT_SUFFIX')}.txt")
+        if self.inplace:
+            self.force = self.force or not mark.exists() or mark.read_text() != BUILD
+        super().build_extensions()
+        if self.inplace:
+            mark.parent.mkdir(exist_ok=True)
+            mark.write_text(BUILD)
+
+
+if BUILD not in BUILDS:
+    sys.exit(f"GEARFAST_BUILD={BUILD}: expected one of {', '.join(filter(None, BUILDS))}, or unset")
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildExtensions},
+    options={"build": {"build_base": str(BASE)}, "build_ext": {"parallel": os.cpu_count() or 1}},
+)
