@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from collections.abc import Iterable
-from typing import final
+from typing import TypeAlias, final
 
-Buffer = bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 @final
 class Packet:

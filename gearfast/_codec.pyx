@@ -60,7 +60,7 @@ cdef int decode(const char* data, size_t size, size_t max_packet, Frame* frame) 
         return decode_line(data, size, frame)
     if size < HEADER_BYTES:
         frame.fault = check_head(data, size)
-        frame.size = HEADER_BYTES
+        frame.size = size + 1
         return FAULTY if frame.fault else NEED_DATA
     frame.command = get_u32(data + 4)
     if data[1] != c'R' or data[2] != c'E' or (data[3] != c'Q' and data[3] != c'S'):
@@ -226,7 +226,8 @@ cdef size_t measure(int command, tuple args) except 0:
     cdef Py_ssize_t size
     cdef bytes arg
     if n != rule.count:
-        raise ValueError(f"{NAMES[command]} takes {rule.count} arguments {protocol.COMMANDS[command - 1].fields}, got {n}")
+        fields = protocol.COMMANDS[command - 1].fields
+        raise ValueError(f"{NAMES[command]} takes {rule.count} arguments {fields}, got {n}")
     for i in range(n):
         arg = <bytes>PyTuple_GET_ITEM(args, i)
         size = PyBytes_GET_SIZE(arg)

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The exceptions of gearfast; the class tells whose fault it is.
 
-    GearfastError
-    ├── UsageError (ValueError)         the caller's: an argument that cannot be sent or a wrong state
-    ├── ProtocolError                   the peer's: bytes that are no Gearman
-    ├── ConnectError (ConnectionError)  no server could be reached
-    ├── ConnectionLost (ConnectionError) a connection went away while something waited on it
-    │   └── SubmitUncertain             … before the server said whether it took the job
-    ├── ServerError                     the server refused a request; `code` and `text` are those of ERROR
-    │   ├── QueueFull                   … because the function's queue is full
-    │   ├── JobNotFound                 … because it does not know the job (any more)
-    │   └── UnknownOption               … because it does not know the option
-    ├── DeadlineExceeded (TimeoutError) an answer did not come in time
-    │   └── JobTimeout                  … the result of a job
-    ├── JobFailed                       the worker reported WORK_FAIL
-    │   └── JobException                … WORK_EXCEPTION, with what the worker said of it
-    └── Fail                            raised by a worker's callable to report WORK_FAIL
+GearfastError
+├── UsageError (ValueError)         the caller's: an argument that cannot be sent or a wrong state
+├── ProtocolError                   the peer's: bytes that are no Gearman
+├── ConnectError (ConnectionError)  no server could be reached
+├── ConnectionLost (ConnectionError) a connection went away while something waited on it
+│   └── SubmitUncertain             … before the server said whether it took the job
+├── ServerError                     the server refused a request; `code` and `text` are those of ERROR
+│   ├── QueueFull                   … because the function's queue is full
+│   ├── JobNotFound                 … because it does not know the job (any more)
+│   └── UnknownOption               … because it does not know the option
+├── DeadlineExceeded (TimeoutError) an answer did not come in time
+│   └── JobTimeout                  … the result of a job
+├── JobFailed                       the worker reported WORK_FAIL
+│   └── JobException                … WORK_EXCEPTION, with what the worker said of it
+└── Fail                            raised by a worker's callable to report WORK_FAIL
 """
 
 from __future__ import annotations

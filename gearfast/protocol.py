@@ -162,9 +162,7 @@ _REDUCE = ("function", "unique", "reducer", "aggregator")
 _STATUS = ("known", "running", "numerator", "denominator")
 
 
-def _row(
-    command: Command, arguments: tuple[str, ...], data: str | None, sender: Sender, summary: str
-) -> CommandSpec:
+def _row(command: Command, arguments: tuple[str, ...], data: str | None, sender: Sender, summary: str) -> CommandSpec:
     return CommandSpec(command, arguments, data, sender, summary)
 
 

@@ -2,11 +2,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Registrations: a function's lists of them by level, and a worker's pairing heaps by place in its rotation."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 
 from gearfast.dispatch._index cimport hash_number, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport AbleList, Ability, Core, Function, Node, Peer
+from gearfast.dispatch._records cimport HELD, AbleList, Ability, Core, Function, Node, Peer
 
 
 cdef inline uint64_t pair_hash(Core* core, Peer* peer, Function* function) noexcept nogil:
@@ -71,7 +71,7 @@ cdef void ability_move(Ability* ability, int level) noexcept nogil:
 cdef void ability_rotate(Ability* ability) noexcept nogil:
     """Behind all other functions of its worker."""
     ability.peer.last_place += 1
-    if ability.level and (ability.child != NULL or ability.back != NULL):
+    if 0 < ability.level < HELD and (ability.child != NULL or ability.back != NULL):
         heap_remove(&ability.peer.ready[ability.level], ability)
         ability.place = ability.peer.last_place
         heap_insert(&ability.peer.ready[ability.level], ability)
@@ -89,7 +89,7 @@ cdef void enlist(Ability* ability, int level) noexcept nogil:
     else:
         able.head = ability
     able.tail = ability
-    if level:
+    if 0 < level < HELD:
         heap_insert(&ability.peer.ready[level], ability)
 
 
@@ -103,7 +103,7 @@ cdef void delist(Ability* ability) noexcept nogil:
         ability.able_next.able_prev = ability.able_prev
     else:
         able.tail = ability.able_prev
-    if ability.level:
+    if 0 < ability.level < HELD:
         heap_remove(&ability.peer.ready[ability.level], ability)
 
 

@@ -7,7 +7,7 @@ Replies that are lists end their lines in LF and close with a line of a single d
 
 from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.string cimport memcpy, strlen
+from libc.string cimport strlen
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._function cimport function_find, function_get
@@ -111,8 +111,7 @@ cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
         if words.count < entry.least and entry.unknown_if_short:
             break
         if words.count < entry.least:
-            say_word(core, peer,
-                     "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+", words.word[0])
+            incomplete(core, peer, &words)
         elif entry.changes and peer.flags & PEER_READ_ONLY:
             say(core, peer, "ERR PERMISSION_DENIED This+connection+may+not+change+anything\r\n")
         else:
@@ -124,6 +123,11 @@ cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
 
 cdef void unknown(Core* core, Peer* peer, Words* words) noexcept nogil:
     say_word(core, peer, "ERR UNKNOWN_COMMAND Unknown+server+command", words.word[0])
+
+
+cdef void incomplete(Core* core, Peer* peer, Words* words) noexcept nogil:
+    say_word(core, peer,
+             "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+", words.word[0])
 
 
 # status: FUNCTION \t TOTAL \t RUNNING \t WORKERS
@@ -221,7 +225,7 @@ cdef void show_uniques(Core* core, Peer* peer) noexcept nogil:
 # cancel job HANDLE
 cdef void verb_cancel(Core* core, Peer* peer, Words* words) noexcept nogil:
     cdef Job* job
-    if not is_word(words.word[1], "job"):
+    if words.count != 3 or not is_word(words.word[1], "job"):
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
         return
     job = job_by_handle(core, words.word[2].data, words.word[2].size)
@@ -234,8 +238,8 @@ cdef void verb_cancel(Core* core, Peer* peer, Words* words) noexcept nogil:
 
 # create function FUNCTION
 cdef void verb_create(Core* core, Peer* peer, Words* words) noexcept nogil:
-    if not is_word(words.word[1], "function"):
-        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+    if words.count != 3 or not is_word(words.word[1], "function"):
+        incomplete(core, peer, words)
     elif function_get(core, words.word[2].data, words.word[2].size) == NULL:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
     else:
@@ -248,8 +252,8 @@ cdef void verb_drop(Core* core, Peer* peer, Words* words) noexcept nogil:
     cdef Function* after
     cdef Field name = words.word[2]
     cdef bint found = False
-    if not is_word(words.word[1], "function"):
-        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+    if words.count != 3 or not is_word(words.word[1], "function"):
+        incomplete(core, peer, words)
         return
     while function != NULL:
         after = function.next
@@ -322,8 +326,7 @@ cdef void verb_shutdown(Core* core, Peer* peer, Words* words) noexcept nogil:
         core.shutdown = 2
         say(core, peer, "OK\r\n")
     else:
-        say_word(core, peer,
-                 "ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+", words.word[0])
+        incomplete(core, peer, words)
 
 
 cdef Entry entry(const char* name, int least, bint unknown_if_short, bint changes, Verb verb):

@@ -148,9 +148,9 @@ cdef int parse_number(const Field* text, int64_t* value) noexcept nogil:
         i += 1
     while i < text.size and is_digit(text.data[i]):
         digit = text.data[i] - c'0'
-        if negative and number == INT64_MAX // 10 and digit == 8 and (i + 1 == text.size or not is_digit(text.data[i + 1])):
-            value[0] = INT64_MIN
-            return A_NUMBER
+        if negative and number == INT64_MAX // 10 and digit == 8:
+            value[0] = INT64_MIN    # the one number whose opposite does not fit
+            return TOO_LARGE if i + 1 < text.size and is_digit(text.data[i + 1]) else A_NUMBER
         if number > (INT64_MAX - digit) // 10:
             value[0] = INT64_MIN if negative else INT64_MAX
             return TOO_LARGE
@@ -211,7 +211,8 @@ cdef void cmd_submit_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_submit_reduce_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Submission wanted
     begin(&wanted, frame)
-    wanted.reducer = frame.args[2]
+    if frame.args[2].size:
+        wanted.reducer = frame.args[2]
     if wanted.reducer.size > 64:
         answer(core, peer, UNIQUE_TOO_LARGE)
     else:
@@ -256,7 +257,7 @@ cdef int64_t next_match(Core* core, Frame* frame) noexcept with gil:
         for i in range(2, 7):
             fields.append((<bytes>frame.args[i].data[:frame.args[i].size]).decode("ascii"))
         return (<object>core.owner)._next_match(fields, core.wall / 1e9)
-    except (ValueError, OverflowError):
+    except Exception:   # of a calendar that the server was given: no schedule, and no end of the server
         return -1
 
 

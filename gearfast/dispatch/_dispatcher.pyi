@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
-Buffer = bytes | bytearray | memoryview
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 @final
 class Dispatcher:

@@ -9,7 +9,7 @@ face of the same. One thread at a time may use a dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -18,7 +18,6 @@ from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
 from gearfast.dispatch._admin cimport handle_line
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, buffer_space, pool_free
 from gearfast.dispatch._commands cimport handle_packet
-from gearfast.dispatch._function cimport function_drop
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
 from gearfast.dispatch._life cimport drop_function, leave, run_timers
@@ -37,9 +36,10 @@ from gearfast.dispatch._records cimport (
 from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_stats
 
 from gearfast import protocol
-from gearfast._codec import fault_text
 from gearfast.dispatch.schedule import next_match as utc_match
 from gearfast.dispatch.schedule import parse_fields
+
+MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
 cdef enum:
     GROWTH = 65536              # least room that a large unfinished frame is given
@@ -163,6 +163,10 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     return 0 if run_timers(core) else time_left(core)
 
 
+cdef bint is_idle(Core* core) noexcept nogil:
+    return core.job_count == core.delayed_count + core.ignored_count
+
+
 cdef int64_t time_left(Core* core) noexcept nogil:
     """ns from the time that was set last until something is due, -1 if nothing ever is."""
     cdef int64_t wait = INT64_MAX
@@ -206,8 +210,8 @@ cdef class Dispatcher:
             raise ValueError(f"handle_prefix must be at most {PREFIX_LIMIT} bytes without NUL and space")
         if not 1 <= first_handle < 1 << 63:
             raise ValueError(f"first_handle must be 1 to 2**63 - 1, not {first_handle}")
-        if not protocol.HEADER_SIZE <= max_packet <= 0xFFFFFFFF:
-            raise ValueError(f"max_packet must be {protocol.HEADER_SIZE} to 4294967295 bytes, not {max_packet}")
+        if not protocol.HEADER_SIZE <= max_packet <= MOST_PACKET:
+            raise ValueError(f"max_packet must be {protocol.HEADER_SIZE} to {MOST_PACKET} bytes, not {max_packet}")
         if not -1 <= job_retries <= 65535:
             raise ValueError(f"job_retries must be -1 to 65535, not {job_retries}")
         if wakeup < 0:
@@ -307,8 +311,8 @@ cdef class Dispatcher:
 
     @property
     def idle(self):
-        """No job is queued or running; those that wait for their time do not count."""
-        return self.core.job_count == self.core.delayed_count
+        """No job is queued or running. Those that wait for their time, or that nobody wants any more, do not count."""
+        return is_idle(&self.core)
 
     @property
     def job_count(self):

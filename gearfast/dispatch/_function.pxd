@@ -8,4 +8,5 @@ cdef Function* function_find(Core* core, const char* name, size_t size) noexcept
 cdef Function* function_get(Core* core, const char* name, size_t size) noexcept nogil
 cdef void function_drop(Core* core, Function* function) noexcept nogil
 cdef void queue_push(Queue* queue, Job* job) noexcept nogil
+cdef void queue_insert(Queue* queue, Job* job) noexcept nogil
 cdef void queue_remove(Queue* queue, Job* job) noexcept nogil

@@ -12,6 +12,9 @@ from libc.string cimport memcmp, memcpy
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
 
+cdef enum:
+    STEPS = 1000                # that a search for a place in a queue may take
+
 
 cdef Function* find(Core* core, const char* name, size_t size, uint64_t hash) noexcept nogil:
     cdef Node* node = index_head(&core.functions, hash)[0]
@@ -76,6 +79,35 @@ cdef void queue_push(Queue* queue, Job* job) noexcept nogil:
     else:
         queue.head = job
     queue.tail = job
+
+
+cdef void queue_insert(Queue* queue, Job* job) noexcept nogil:
+    """Where it belongs by the time of its submission: looked for from both ends, then left at the end."""
+    cdef Job* older = queue.head
+    cdef Job* newer = queue.tail
+    cdef int _
+    for _ in range(STEPS):
+        if older == NULL or newer.number < job.number:
+            break
+        if older.number > job.number:
+            insert_before(queue, job, older)
+            return
+        if newer.prev == NULL or newer.prev.number < job.number:
+            insert_before(queue, job, newer)
+            return
+        older = older.next
+        newer = newer.prev
+    queue_push(queue, job)
+
+
+cdef void insert_before(Queue* queue, Job* job, Job* after) noexcept nogil:
+    job.next = after
+    job.prev = after.prev
+    if after.prev != NULL:
+        after.prev.next = job
+    else:
+        queue.head = job
+    after.prev = job
 
 
 cdef void queue_remove(Queue* queue, Job* job) noexcept nogil:

@@ -97,8 +97,8 @@ cdef void resize(Index* index, size_t size) noexcept nogil:
 cdef void step(Index* index) noexcept nogil:
     cdef Node* node
     cdef Node* after
-    cdef int i
-    for i in range(BUCKETS_A_STEP):
+    cdef int _
+    for _ in range(BUCKETS_A_STEP):
         node = index.old[index.cursor]
         while node != NULL:
             after = node.next

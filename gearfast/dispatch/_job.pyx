@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_init, index_insert, index_remove
+from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
 from gearfast.dispatch._records cimport Core, HandlePage, Handles, Index, Job, Node
 
 cdef enum:

@@ -25,7 +25,7 @@ from gearfast._codec cimport (
     Field,
 )
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move, ability_remove, ability_rotate
-from gearfast.dispatch._function cimport function_drop, function_get, queue_push, queue_remove
+from gearfast.dispatch._function cimport function_drop, function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -41,6 +41,7 @@ from gearfast.dispatch._job cimport (
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
+    HELD,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
@@ -229,6 +230,12 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     for below in range(1, level):
         while function.able[below].head != NULL:
             ability_move(function.able[below].head, level)
+    while function.able[HELD].head != NULL:
+        ability = function.able[HELD].head
+        if not ability.peer.held:
+            ability_move(ability, level)
+        elif not serve_held(core, ability) or level_of(core, function) == 0:
+            return
     ability = function.able[0].head
     while ability != NULL:
         after = ability.able_next
@@ -258,7 +265,7 @@ cdef void hold_grab(Peer* peer, int kind) noexcept nogil:
     cdef Ability* ability = peer.abilities
     if peer.held == 0 and peer.ability_count <= FEW_FUNCTIONS:
         while ability != NULL:
-            ability_move(ability, 0)
+            ability_move(ability, HELD)
             ability = ability.peer_next
     peer.held_kind = 1 if kind == CMD_GRAB_JOB_UNIQ else 2 if kind == CMD_GRAB_JOB_ALL else 0
     if peer.held < 32:
@@ -286,7 +293,7 @@ cdef bint serve_held(Core* core, Ability* ability) noexcept nogil:
         return False
     job = pop(core, function)
     kind = release_grab(peer)
-    ability_move(ability, 0 if peer.held else level_of(core, function))
+    ability_move(ability, ability.level if peer.held else level_of(core, function))
     assign(core, ability, job, kind)
     if core.order != ORDER_FUNCTION:
         ability_rotate(ability)
@@ -312,12 +319,8 @@ cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
 
 cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
     """As next_ability; a worker that was left asleep for others' sake first looks at all its functions again."""
-    cdef Ability* ability = next_ability(core, peer)
-    cdef Ability* each
+    cdef Ability* each = peer.abilities if core.wakeup and peer.flags & PEER_ASLEEP else NULL
     cdef int level
-    if ability != NULL or core.wakeup == 0 or not peer.flags & PEER_ASLEEP:
-        return ability
-    each = peer.abilities
     while each != NULL:
         level = level_of(core, each.function) if each.level == 0 else 0
         if level:
@@ -354,9 +357,14 @@ cdef void grab(Core* core, Peer* peer, int kind) noexcept nogil:
 
 cdef void sleep_or_wake(Core* core, Peer* peer) noexcept nogil:
     """PRE_SLEEP: held GRABs end without a job; then asleep, or a NOOP if there is work."""
+    cdef Ability* ability = peer.abilities if peer.flags & PEER_ALL_YOURS else NULL
     while peer.held:
         release_grab(peer)
         write_packet(core, peer, CMD_NO_JOB, 0)
+    while ability != NULL:
+        if ability.level == HELD:
+            ability_move(ability, 0)
+        ability = ability.peer_next
     if find_work(core, peer) != NULL:
         peer.flags &= ~<uint32_t>PEER_ASLEEP
         wake(core, peer)
@@ -439,12 +447,11 @@ cdef void register(Core* core, Peer* peer, const char* name, size_t size, float 
 
 
 cdef void withdraw(Core* core, Ability* ability) noexcept nogil:
-    """Remove a registration; if its worker was the one that was woken for a job, another is woken instead."""
+    """Remove a registration; where one worker is woken for all, it may have been this one: another is woken."""
     cdef Function* function = ability.function
-    cdef bint was_woken = core.wakeup != 0 and ability.peer.flags & PEER_NOTICED
     cdef int level
     ability_remove(core, ability)
-    if was_woken:
+    if core.wakeup:
         level = level_of(core, function)
         if level:
             rise(core, function, level)
@@ -494,15 +501,15 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
 cdef void requeue(Core* core, Job* job) noexcept nogil:
     """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
     cdef int limit = core.retries_limit
+    if job.flags & JOB_IGNORED:
+        drop(core, job)
+        return
     leave_worker(core, job)
     job.state = JOB_QUEUED
     job.function.queued[job.priority] += 1
     queue_push(&job.function.queues[job.priority], job)
     if job.retries < 65535:
         job.retries += 1
-    if job.flags & JOB_IGNORED:
-        drop(core, job)
-        return
     if limit >= 0 and job.retries >= (limit if limit else 1):
         note_job(core, LEVEL_NOTICE, "Dropped job due to max retry count: ", job)
         drop_failed(core, job)
@@ -527,6 +534,8 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
     else:
         if job.state == JOB_QUEUED:
             queue_remove(&function.queues[job.priority], job)
+            if job.flags & JOB_IGNORED:
+                core.ignored_count -= 1
         else:
             queue_remove(&function.delayed, job)
             timer_clear(&core.schedule, job)
@@ -562,10 +571,20 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     fail_waiters(core, job)
     while job.waiters != NULL:
         waiter_remove(job.waiters)
-    leave_uniques(core, job)
-    job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_IGNORED | JOB_CANCELLED
+    job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
+    ignore(core, job)
     if job.state == JOB_DELAYED:
         drop(core, job)
+
+
+cdef void ignore(Core* core, Job* job) noexcept nogil:
+    """Nobody wants this job any more: it coalesces with nothing, and is dropped when it is met."""
+    if job.flags & JOB_IGNORED:
+        return
+    job.flags |= JOB_IGNORED
+    leave_uniques(core, job)
+    if job.state == JOB_QUEUED:
+        core.ignored_count += 1
 
 
 cdef void drop_function(Core* core, Function* function) noexcept nogil:
@@ -594,8 +613,7 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
         job = peer.waiters.job
         waiter_remove(peer.waiters)
         if job.waiters == NULL and not job.flags & JOB_BACKGROUND:
-            job.flags |= JOB_IGNORED
-            leave_uniques(core, job)
+            ignore(core, job)
 
 
 # Time
@@ -618,6 +636,8 @@ cdef bint run_timers(Core* core) noexcept nogil:
         timer_clear(&core.schedule, job)
         queue_remove(&job.function.delayed, job)
         core.delayed_count -= 1
-        enqueue(core, job)
+        job.state = JOB_QUEUED
+        queue_insert(&job.function.queues[job.priority], job)
+        rise(core, job.function, level_of_priority(core, job.priority))
         left -= 1
     return left == 0

@@ -27,12 +27,10 @@ cdef void note(Core* core, Level level, const char* text, size_t size) noexcept 
 
 cdef void note_job(Core* core, Level level, const char* text, Job* job) noexcept nogil:
     """`text`, the job's handle and its unique."""
-    cdef char line[TEXT]
+    cdef char line[TEXT + HANDLE_ROOM]
     cdef size_t size = strlen(text)
     memcpy(line, text, size)
-    if size + HANDLE_ROOM + 1 + job.unique_size <= TEXT:
-        size += write_handle(core, line + size, job.number)
-        line[size] = c' '
-        memcpy(line + size + 1, job_unique(job), job.unique_size)
-        size += 1 + job.unique_size
-    note(core, level, line, size)
+    size += write_handle(core, line + size, job.number)
+    line[size] = c' '
+    memcpy(line + size + 1, job_unique(job), job.unique_size)
+    note(core, level, line, size + 1 + job.unique_size)

@@ -26,6 +26,9 @@ cdef enum:
     LOW = 2
     PRIORITIES = 3
 
+cdef enum:
+    HELD = 4                    # an Ability's level: as 0, of a worker that has (or had) GRABs held
+
 cdef enum JobState:
     JOB_QUEUED = 0          # in its function's queue
     JOB_DELAYED = 1         # waits for its time; in no queue
@@ -142,7 +145,7 @@ cdef struct Function:
     Function* next
     Queue queues[3]             # runnable jobs by priority
     Queue delayed               # jobs that wait for their time
-    AbleList able[4]            # registrations by level
+    AbleList able[5]            # registrations by level, HELD included
     uint32_t queued[3]          # jobs by priority, delayed ones included
     uint32_t total              # jobs queued, delayed, running
     uint32_t running
@@ -232,6 +235,7 @@ cdef struct Core:
     size_t job_count
     size_t running_count
     size_t delayed_count
+    size_t ignored_count        # of those in queues
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
     PeerSlot* slots

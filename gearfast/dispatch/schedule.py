@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from typing import Final
 
 __all__ = ["next_match", "parse_fields"]
@@ -16,7 +17,7 @@ _RANGES: Final = (
     ("month", 1, 12),
     ("weekday", 0, 6),
 )
-_DAYS_AHEAD: Final = 366 * 41  # a 29 February on a given weekday comes back within 40 years
+_MONTHS_AHEAD: Final = 12 * 41  # a 29 February on a given weekday comes back within 40 years
 
 
 def parse_fields(texts: Sequence[str]) -> tuple[int | None, ...]:
@@ -50,18 +51,24 @@ def next_match(
     the clocks leaves out does not match. Raises ValueError if no such minute exists (30 February).
     """
     first = datetime.fromtimestamp(after, zone)
-    for ahead in range(_DAYS_AHEAD):
-        when = first.date() + timedelta(days=ahead)
-        if (day, month, weekday) != (
-            day if day is None else when.day,
-            month if month is None else when.month,
-            weekday if weekday is None else when.weekday(),
-        ):
+    for ahead in range(_MONTHS_AHEAD):
+        years, month_now = divmod(first.month - 1 + ahead, 12)
+        year = first.year + years
+        if month not in (None, month_now + 1):
             continue
-        found = _first_on(when, minute, hour, after, zone)
-        if found is not None:
-            return found
+        for when in _days(year, month_now + 1, day, weekday):
+            if when >= first.date():
+                found = _first_on(when, minute, hour, after, zone)
+                if found is not None:
+                    return found
     raise ValueError(f"no date matches day {day}, month {month}, weekday {weekday}")
+
+
+def _days(year: int, month: int, day: int | None, weekday: int | None) -> list[date]:
+    """The days of a month that match."""
+    last = monthrange(year, month)[1]
+    days = range(1, last + 1) if day is None else (day,) if day <= last else ()
+    return [when for when in (date(year, month, d) for d in days) if weekday in (None, when.weekday())]
 
 
 def _first_on(when: date, minute: int | None, hour: int | None, after: float, zone: tzinfo) -> int | None:

@@ -13,7 +13,7 @@ import threading
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
-from gearfast.dispatch._dispatcher cimport advance, time_left
+from gearfast.dispatch._dispatcher cimport advance, is_idle, time_left
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._linux cimport (
@@ -26,11 +26,8 @@ from gearfast.server._linux cimport (
     EPOLLOUT,
     as_ms,
     clock_ns,
-    close,
     epoll_event,
     epoll_wait,
-    open,
-    shutdown,
 )
 from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, Sockets, make_mark
 
@@ -115,7 +112,7 @@ cdef class Reactor(Sockets):
         return self.keys
 
     def select(self, timeout=None):
-        """Run the server until asyncio has something to do or `timeout` (s) is over; returns [(SelectorKey, events)]."""
+        """Run the server until asyncio has work or `timeout` (s) is over; returns [(SelectorKey, events)]."""
         cdef int64_t limit
         if timeout is None:
             limit = INT64_MAX
@@ -129,7 +126,7 @@ cdef class Reactor(Sockets):
         return self.hand_over()
 
     def run_once(self):
-        """For another loop: do what is ready now; returns ns until the next call is wanted at the latest, -1 if never."""
+        """For another loop: do what is ready; returns ns until the next call is due at the latest, -1 if never."""
         cdef int64_t wait
         self.check_thread()
         with nogil:
@@ -198,7 +195,7 @@ cdef class Reactor(Sockets):
         if self.on_work is not None and self.notices_wait():
             self.noticed = self.core.now
             self.on_work()
-        if self.watch_idle and self.core.job_count == self.core.delayed_count:
+        if self.watch_idle and is_idle(self.core):
             callback = self.idle_callback
             self.on_idle = None
             callback()
@@ -215,7 +212,7 @@ cdef class Reactor(Sockets):
     cdef bint python_wanted(self) noexcept nogil:
         return (
             self.ready_count or self.stream_count or self.notices_wait()
-            or self.watch_idle and self.core.job_count == self.core.delayed_count
+            or self.watch_idle and is_idle(self.core)
         )
 
     cdef int64_t time_to_wait(self, int64_t limit) noexcept nogil:

@@ -282,7 +282,7 @@ cdef class Sockets:
         close(fd)
 
     cdef void linger(self, Peer* peer) noexcept nogil:
-        """Close a connection whose input is not all read: a close at once would make the kernel drop what it was sent."""
+        """Close a connection whose input is not all read; at once, the kernel would drop what is on its way to it."""
         cdef int fd = peer.fd
         cdef int slot = self.linger_next
         cdef epoll_event event
@@ -375,10 +375,10 @@ cdef class Sockets:
     cdef void accept_all(self, int slot) noexcept nogil:
         cdef sockaddr_storage address
         cdef socklen_t size
-        cdef int fd, i
+        cdef int fd, _
         if self.listeners[slot].fd < 0:
             return
-        for i in range(ACCEPTS):
+        for _ in range(ACCEPTS):
             size = sizeof(address)
             address.ss_family = 0
             fd = accept4(self.listeners[slot].fd, <sockaddr*>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""Every promise of `_records.pxd` and `_life.pyx`, checked on the live records."""
+
+from gearfast.dispatch._records cimport Core
+
+cdef int check_core(Core* core) except -1

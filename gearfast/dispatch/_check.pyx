@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Every promise of `_records.pxd` and `_life.pyx`, checked on the live records. For tests and fuzzers.
+
+A check walks everything once: what is reached over one list has to be known to the tables too, links have to agree in
+both directions, and the numbers have to add up, so that nothing can be in two places or in none. The first thing that
+is wrong raises AssertionError and is named in it.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from gearfast.dispatch._ability cimport ability_find
+from gearfast.dispatch._check_tables cimport (
+    check_buffer,
+    check_heap,
+    check_index,
+    check_pages,
+    check_pairing_heap,
+    check_rest,
+    check_slots,
+    equal,
+    fail,
+    is_known,
+    name_function,
+    timer_is_in,
+    wrong_ability,
+    wrong_function,
+    wrong_job,
+    wrong_peer,
+)
+from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._function cimport function_find
+from gearfast.dispatch._index cimport hash_bytes, index_head
+from gearfast.dispatch._job cimport Walk, job_node, job_unique, job_workload, node_job, walk_begin, walk_next
+from gearfast.dispatch._records cimport (
+    JOB_BACKGROUND,
+    JOB_CANCELLED,
+    JOB_DELAYED,
+    JOB_IGNORED,
+    JOB_IN_UNIQUES,
+    JOB_QUEUED,
+    JOB_RUNNING,
+    JOB_SAME_DATA,
+    ORDER_PRIORITY,
+    PEER_ALL_YOURS,
+    PEER_ASLEEP,
+    PEER_DIRTY,
+    PEER_GONE,
+    PEER_NOTICED,
+    PRIORITIES,
+    Ability,
+    Core,
+    Function,
+    Job,
+    Node,
+    Peer,
+    Queue,
+    Waiter,
+)
+
+__all__ = ["check"]
+
+cdef enum:
+    LEVELS = 4
+
+cdef struct Sums:               # of one walk, to be compared with those of another
+    size_t functions
+    size_t jobs                 # in queues and workers' lists
+    size_t delayed
+    size_t running
+    size_t waiters
+    size_t abilities
+    size_t dirty
+
+
+def check(Dispatcher dispatcher not None):
+    """Raise AssertionError, naming what is wrong, unless every record of the dispatcher is as it has to be.
+
+    Between two calls of a dispatcher nothing may ever be wrong. Costs time in proportion to all that it holds.
+    """
+    check_core(&dispatcher.core)
+
+
+cdef int check_core(Core* core) except -1:
+    cdef Sums by_function
+    cdef Sums by_peer
+    cdef dict running = {}
+    check_index(&core.functions, "functions")
+    check_index(&core.uniques, "uniques")
+    check_index(&core.abilities, "abilities")
+    check_index(&core.handles.pages, "pages of handles")
+    check_heap(&core.timeouts, JOB_RUNNING, "time-outs")
+    check_heap(&core.schedule, JOB_DELAYED, "schedule")
+    by_peer = check_peers(core, running)
+    by_function = check_functions(core, running)
+    check_pages(core)
+    check_jobs(core, by_peer.waiters)
+    check_dirty(core, by_peer.dirty)
+    check_slots(core)
+    check_rest(core)
+    equal(by_function.functions, core.function_count, "functions in their list", "function_count")
+    equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
+    equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
+    equal(by_function.delayed, core.delayed_count, "delayed jobs in their lists", "delayed_count")
+    equal(by_function.delayed, core.schedule.count, "delayed jobs in their lists", "timers of the schedule")
+    equal(by_peer.running, core.running_count, "jobs in workers' lists", "running_count")
+    equal(by_function.abilities, by_peer.abilities, "abilities of functions", "abilities of workers")
+    equal(by_peer.abilities, core.abilities.count, "abilities of workers", "abilities in the index")
+    return 0
+
+
+# Functions
+
+cdef Sums check_functions(Core* core, dict running) except *:
+    """`running`: jobs in workers' lists by address of their function."""
+    cdef Sums sums
+    cdef Function* function = core.first_function
+    cdef Function* before = NULL
+    sums.functions = sums.jobs = sums.delayed = sums.abilities = 0
+    while function != NULL:
+        if function.prev != before:
+            wrong_function(function, "its link back in the list of functions is wrong")
+        sums.functions += 1
+        if sums.functions > core.function_count:
+            wrong_function(function, "more functions than function_count, or a list that never ends")
+        if function_find(core, function.name, function.size) != function:
+            wrong_function(function, "its name does not find it")
+        check_counts(core, function, running.pop(<size_t>function, 0), &sums)
+        sums.abilities += check_able(core, function, runnable_level(core, function))
+        before = function
+        function = function.next
+    if core.last_function != before:
+        fail("last_function is not the last of the functions")
+    if running:
+        fail("a worker has a job of a function that is in no list")
+    return sums
+
+
+cdef int check_counts(Core* core, Function* function, size_t running, Sums* sums) except -1:
+    cdef size_t in_queue[PRIORITIES]
+    cdef size_t delayed = 0
+    cdef size_t total = running
+    cdef int priority
+    cdef Job* job
+    for priority in range(PRIORITIES):
+        in_queue[priority] = check_queue(core, function, &function.queues[priority], JOB_QUEUED)
+        sums.jobs += in_queue[priority]
+        job = function.queues[priority].head
+        while job != NULL:
+            if job.priority != priority:
+                wrong_job(job, f"priority {job.priority} in the queue of priority {priority}")
+            job = job.next
+    delayed = check_queue(core, function, &function.delayed, JOB_DELAYED)
+    sums.jobs += delayed
+    sums.delayed += delayed
+    job = function.delayed.head
+    while job != NULL:
+        if job.priority >= PRIORITIES:
+            wrong_job(job, f"priority {job.priority}")
+        in_queue[job.priority] += 1
+        job = job.next
+    for priority in range(PRIORITIES):
+        total += in_queue[priority]
+        if function.queued[priority] != in_queue[priority]:
+            wrong_function(function, f"queued[{priority}] is {function.queued[priority]}, not {in_queue[priority]}")
+    if function.running != running:
+        wrong_function(function, f"running is {function.running}, but workers have {running} of its jobs")
+    if function.total != total:
+        wrong_function(function, f"total is {function.total}, not {total}")
+    return 0
+
+
+cdef Py_ssize_t check_queue(Core* core, Function* function, Queue* queue, int state) except -1:
+    """Links, owner and state of the jobs in a queue; returns how many there are."""
+    cdef size_t count = 0
+    cdef Job* job = queue.head
+    cdef Job* before = NULL
+    while job != NULL:
+        count += 1
+        if count > core.job_count:
+            wrong_function(function, "a queue with more jobs than there are, or one that never ends")
+        if job.prev != before:
+            wrong_job(job, "its link back in its queue is wrong")
+        if job.function != function:
+            wrong_job(job, f"it lies in a queue of {name_function(function)}, which is not its function")
+        if job.state != state:
+            wrong_job(job, f"state {job.state} in a queue for state {state}")
+        if not is_known(core, job):
+            wrong_job(job, "it lies in a queue, but its handle does not find it")
+        before = job
+        job = job.next
+    if queue.tail != before:
+        wrong_function(function, "the tail of a queue is not its last job")
+    return count
+
+
+cdef int runnable_level(Core* core, Function* function) noexcept:
+    """As `level_of` in _life.pyx, without dropping anything."""
+    cdef int priority
+    cdef Job* job
+    for priority in range(PRIORITIES):
+        job = function.queues[priority].head
+        while job != NULL:
+            if not job.flags & JOB_IGNORED:
+                return PRIORITIES - priority if core.order == ORDER_PRIORITY else 1
+            job = job.next
+    return 0
+
+
+cdef inline bint sleeps(Peer* peer) noexcept:
+    return peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP
+
+
+cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
+    """A function's lists of registrations, with the two promises of _life.pyx; returns how many there are."""
+    cdef size_t count = 0
+    cdef size_t sleeping = 0
+    cdef int level
+    cdef Ability* ability
+    cdef Ability* before
+    for level in range(LEVELS):
+        before = NULL
+        ability = function.able[level].head
+        while ability != NULL:
+            count += 1
+            if count > function.workers:
+                wrong_function(function, "more registrations than workers, or a list of them that never ends")
+            if ability.able_prev != before:
+                wrong_ability(ability, "its link back in its function's list is wrong")
+            if ability.function != function or ability.level != level:
+                wrong_ability(ability, f"level {ability.level} in {name_function(function)}'s list of level {level}")
+            check_promises(core, ability, least)
+            sleeping += sleeps(ability.peer)
+            before = ability
+            ability = ability.able_next
+        if function.able[level].tail != before:
+            wrong_function(function, f"the tail of its registrations of level {level} is not the last one")
+    if count != function.workers:
+        wrong_function(function, f"workers is {function.workers}, but {count} are registered")
+    if least and count and sleeping == count:
+        wrong_function(function, "it has a runnable job, and all its workers sleep without having had a NOOP")
+    return count
+
+
+cdef int check_promises(Core* core, Ability* ability, int least) except -1:
+    cdef Peer* peer = ability.peer
+    if core.order != ORDER_PRIORITY and ability.level > 1:
+        wrong_ability(ability, f"level {ability.level} where the order ignores priorities")
+    # With `wakeup` N a worker may be left asleep; all its levels are set right before it grabs or sleeps again.
+    if ability.level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
+        wrong_ability(ability, f"level {ability.level}, but the function has a job of level {least}")
+    if least and peer.held:
+        wrong_ability(ability, f"{peer.held} GRABs are held, but the function has a runnable job")
+    if least and sleeps(peer) and core.wakeup == 0:
+        wrong_ability(ability, "its worker sleeps without having had a NOOP, but the function has a runnable job")
+    return 0
+
+
+# Jobs
+
+cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
+    cdef Walk walk
+    cdef Job* job
+    cdef size_t waiters = 0
+    cdef size_t uniques = 0
+    cdef size_t timeouts = 0
+    cdef size_t ignored = 0
+    walk_begin(&walk)
+    while True:
+        job = walk_next(&core.handles, &walk)
+        if job == NULL:
+            break
+        waiters += check_waiters(job, waiters_of_peers)
+        check_job(core, job)
+        uniques += job.flags & JOB_IN_UNIQUES != 0
+        timeouts += job.state == JOB_RUNNING and job.timer != NULL
+        ignored += job.state == JOB_QUEUED and job.flags & JOB_IGNORED != 0
+    equal(waiters, waiters_of_peers, "requests that wait for jobs", "of clients")
+    equal(uniques, core.uniques.count, "jobs that are marked as in the uniques", "there")
+    equal(ignored, core.ignored_count, "ignored jobs in queues", "ignored_count")
+    equal(timeouts, core.timeouts.count, "running jobs with a timer", "timers of time-outs")
+    return 0
+
+
+cdef int check_job(Core* core, Job* job) except -1:
+    if job.number >= core.next_number:
+        wrong_job(job, f"the next number is {core.next_number}")
+    if (job.worker != NULL) != (job.state == JOB_RUNNING):
+        wrong_job(job, f"state {job.state} {'with' if job.worker != NULL else 'without'} a worker")
+    if job.state == JOB_DELAYED:
+        if job.timer == NULL or not timer_is_in(&core.schedule, job.timer):
+            wrong_job(job, "delayed, but without a timer in the schedule")
+    elif job.timer != NULL and (job.state != JOB_RUNNING or not timer_is_in(&core.timeouts, job.timer)):
+        wrong_job(job, f"state {job.state} with a timer that is no time-out")
+    if job.flags & JOB_CANCELLED and not job.flags & JOB_IGNORED:
+        wrong_job(job, "cancelled, but not ignored")
+    if job.flags & JOB_IGNORED and (job.waiters != NULL or job.flags & (JOB_BACKGROUND | JOB_IN_UNIQUES)):
+        wrong_job(job, "ignored, but still wanted or to be found")
+    if not job.flags & JOB_IGNORED and job.waiters == NULL and not job.flags & JOB_BACKGROUND:
+        wrong_job(job, "nobody wants it, but it is not ignored")
+    if job.flags & JOB_IN_UNIQUES:
+        check_unique(core, job)
+    return 0
+
+
+cdef int check_unique(Core* core, Job* job) except -1:
+    """It is found under its key, and as the only one with that key and function."""
+    cdef bint by_data = job.flags & JOB_SAME_DATA != 0
+    cdef Node* node
+    cdef Job* other
+    cdef bytes key
+    cdef int same = 0
+    if job.unique_size == 0:
+        return wrong_job(job, "among the uniques without having one")
+    key = key_of(job)
+    if by_data != (job.unique_size == 1 and job_unique(job)[0] == c'-'):
+        wrong_job(job, "coalesced by its workload without the unique `-`, or the other way round")
+    if job_node(job).hash != hash_bytes(core.seed0, core.seed1, key, len(key)) | 1:
+        wrong_job(job, "its hash among the uniques is not that of its key")
+    node = index_head(&core.uniques, job_node(job).hash)[0]
+    while node != NULL:
+        other = node_job(node)
+        if node.hash == job_node(job).hash and other.function == job.function \
+                and (other.flags & JOB_SAME_DATA != 0) == by_data and key_of(other) == key:
+            same += 1
+            if other != job:
+                wrong_job(job, f"the same unique and function as job {other.number}")
+        node = node.next
+    if same != 1:
+        wrong_job(job, "it is not found among the uniques")
+    return 0
+
+
+cdef bytes key_of(Job* job):
+    if job.flags & JOB_SAME_DATA:
+        return <bytes>job_workload(job)[:job.size]
+    return <bytes>job_unique(job)[:job.unique_size]
+
+
+cdef Py_ssize_t check_waiters(Job* job, size_t most) except -1:
+    """The requests that wait for a job; returns how many there are."""
+    cdef size_t count = 0
+    cdef Waiter* waiter = job.waiters
+    cdef Waiter* before = NULL
+    while waiter != NULL:
+        count += 1
+        if count > most:
+            wrong_job(job, "more waiters than all peers have, or a list that never ends")
+        if waiter.job != job or waiter.job_prev != before:
+            wrong_job(job, "a waiter that does not know it, or whose link back is wrong")
+        if (waiter.peer_prev.peer_next if waiter.peer_prev != NULL else waiter.peer.waiters) != waiter:
+            wrong_job(job, "a waiter that is not in its client's list")
+        before = waiter
+        waiter = waiter.job_next
+    return count
+
+
+# Peers
+
+cdef Sums check_peers(Core* core, dict running) except *:
+    """Fills `running`: jobs in workers' lists by address of their function."""
+    cdef Sums sums
+    cdef size_t i
+    cdef size_t count = 0
+    cdef Peer* peer
+    sums.running = sums.waiters = sums.abilities = sums.dirty = 0
+    for i in range(core.slot_count):
+        peer = core.slots[i].peer
+        if peer == NULL:
+            continue
+        count += 1
+        if peer.id != <uint64_t>core.slots[i].generation << 32 | i:
+            wrong_peer(peer, f"it lies in slot {i} of generation {core.slots[i].generation}")
+        if peer.flags & PEER_GONE:
+            wrong_peer(peer, "gone, but still in its slot")
+        sums.running += check_running(core, peer, running)
+        sums.waiters += check_requests(peer)
+        sums.abilities += check_abilities(core, peer)
+        sums.dirty += peer.flags & PEER_DIRTY != 0
+        check_held(peer)
+        check_buffer(peer, &peer.out, "output")
+        check_buffer(peer, &peer.partial, "unfinished frame")
+        if peer.partial.end != peer.partial.begin and peer.partial.end - peer.partial.begin >= peer.wanted:
+            wrong_peer(peer, f"wants {peer.wanted} bytes, and holds {peer.partial.end - peer.partial.begin}")
+    equal(count, core.peer_count, "peers in slots", "peer_count")
+    return sums
+
+
+cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
+    cdef size_t count = 0
+    cdef Job* job = peer.jobs
+    cdef Job* before = NULL
+    while job != NULL:
+        count += 1
+        if count > core.running_count:
+            wrong_peer(peer, "more running jobs than running_count, or a list that never ends")
+        if job.worker != peer or job.state != JOB_RUNNING or job.prev != before:
+            wrong_job(job, "in a worker's list that is not its own, or whose link back is wrong")
+        if not is_known(core, job):
+            wrong_job(job, "a worker has it, but its handle does not find it")
+        running[<size_t>job.function] = running.get(<size_t>job.function, 0) + 1
+        before = job
+        job = job.next
+    return count
+
+
+cdef Py_ssize_t check_requests(Peer* peer) except -1:
+    """What a client waits for. A list that never ends would show in a link back, since its head has none."""
+    cdef size_t count = 0
+    cdef Waiter* waiter = peer.waiters
+    cdef Waiter* before = NULL
+    while waiter != NULL:
+        count += 1
+        if waiter.peer != peer or waiter.peer_prev != before:
+            wrong_peer(peer, "a request that does not know it, or whose link back is wrong")
+        if (waiter.job_prev.job_next if waiter.job_prev != NULL else waiter.job.waiters) != waiter:
+            wrong_peer(peer, f"a request that is not in the list of its job {waiter.job.number}")
+        before = waiter
+        waiter = waiter.peer_next
+    return count
+
+
+cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
+    cdef size_t count = 0
+    cdef size_t by_level[LEVELS]
+    cdef int level
+    cdef Ability* ability = peer.abilities
+    cdef Ability* before = NULL
+    for level in range(LEVELS):
+        by_level[level] = 0
+    while ability != NULL:
+        count += 1
+        if count > peer.ability_count:
+            wrong_peer(peer, "more registrations than ability_count, or a list that never ends")
+        if ability.peer != peer or ability.peer_prev != before:
+            wrong_peer(peer, "a registration that does not know it, or whose link back is wrong")
+        if ability.level >= LEVELS:
+            wrong_ability(ability, f"level {ability.level}")
+        if ability_find(core, peer, ability.function) != ability:
+            wrong_ability(ability, "a search for it does not find it")
+        if not peer.first_place <= ability.place <= peer.last_place:
+            wrong_ability(ability, f"place {ability.place} is not within {peer.first_place} to {peer.last_place}")
+        if ability.level == 0 and (ability.back != NULL or ability.child != NULL or ability.sibling != NULL):
+            wrong_ability(ability, "level 0, but linked to a heap")
+        by_level[ability.level] += 1
+        before = ability
+        ability = ability.peer_next
+    equal(count, peer.ability_count, "registrations of a worker", "ability_count")
+    if peer.ready[0] != NULL:
+        wrong_peer(peer, "a heap for level 0")
+    for level in range(1, LEVELS):
+        check_pairing_heap(peer, level, by_level[level])
+    return count
+
+
+cdef int check_held(Peer* peer) except -1:
+    if peer.held == 0:
+        if peer.held_kinds:
+            wrong_peer(peer, "forms of held GRABs without a held GRAB")
+        return 0
+    if not peer.flags & PEER_ALL_YOURS:
+        wrong_peer(peer, "a held GRAB without the option all_yours")
+    if peer.flags & PEER_ASLEEP:
+        wrong_peer(peer, "asleep with a held GRAB")
+    if peer.held < 32 and peer.held_kinds >> (2 * peer.held):
+        wrong_peer(peer, f"forms of more held GRABs than {peer.held}")
+    return 0
+
+
+cdef int check_dirty(Core* core, size_t expected) except -1:
+    """`expected`: peers in slots that are marked as dirty."""
+    cdef Peer* peer = core.dirty
+    cdef Peer* last = NULL
+    cdef size_t count = 0
+    while peer != NULL:
+        if not peer.flags & PEER_DIRTY:
+            wrong_peer(peer, "in the list of dirty peers without being marked")
+        if not peer.flags & PEER_GONE:
+            count += 1
+            if count > expected:
+                wrong_peer(peer, "more peers in the list of dirty ones than are marked")
+            if core.slots[<uint32_t>peer.id].peer != peer:
+                wrong_peer(peer, "dirty and not gone, but not in its slot")
+        elif peer.abilities != NULL or peer.jobs != NULL or peer.waiters != NULL:
+            wrong_peer(peer, "gone, but it still has something")
+        last = peer
+        peer = peer.dirty_next
+    if core.dirty_tail != last:
+        fail("dirty_tail is not the last of the dirty peers")
+    equal(count, expected, "peers in the list of dirty ones", "are marked")
+    return 0
