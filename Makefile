@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Every task of the project. Each target works as the first command in a fresh clone: it makes .venv, installs what it
+# needs and builds the extensions, and does none of that again until something changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := setup.py $(shell find gearfast -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+# Two runs of tests at once at least: a test that must not meet another one should fail early.
+JOBS ?= auto
+PYTEST := $(BIN)/pytest
+XDIST := -n $(JOBS) --dist=worksteal
+SECONDS ?= 60
+ARGS ?=
+
+.PHONY: help demo test test-here test-others lint format types build debug sanitize coverage fuzz bench wheels clean
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- environments -----------------------------------------------------------------------------------------------------
+
+.venv/.base: pyproject.toml
+	[[ -x $(BIN)/python ]] || "$$(.ci/pythons --default)" -m venv .venv
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group build
+	touch $@
+
+.venv/.package: .venv/.base
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	touch $@
+
+.venv/.built: .venv/.package $(SOURCES)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	touch $@
+
+.venv/.%: .venv/.base
+	$(PIP) install --group $*
+	touch $@
+
+.venv/.extra-%: .venv/.base
+	$(PIP) install $$($(BIN)/python -c 'import tomllib; \
+	    print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$*"])')
+	touch $@
+
+build: .venv/.built  ## build the extensions in place
+
+# --- what people run --------------------------------------------------------------------------------------------------
+
+demo: .venv/.built .venv/.extra-demo  ## photos resized and mailed while a worker and a job server are killed
+	$(BIN)/gearfast demo $(ARGS)
+
+test: test-here test-others  ## the tests, on each supported CPython of this machine
+
+test-here: .venv/.built .venv/.test .venv/.peers
+	$(PYTEST) $(XDIST) --junitxml=build/results/here.xml tests $(ARGS)
+
+test-others: .venv/.built
+	.ci/test-others $(XDIST) $(ARGS)
+
+lint: .venv/.built .venv/.lint .venv/.test  ## linters, formatters, types, workflows and the rules of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint gearfast
+	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/{bug,feature}.yml
+	$(PYTEST) -q tests/unit/test_layers.py tests/unit/test_source_rules.py
+
+format: .venv/.lint  ## format the Python sources
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: .venv/.built .venv/.test .venv/.peers .venv/.extra-bench  ## benchmarks in memory, then this server against others
+	$(PYTEST) --benchmark-only -p no:xdist --override-ini=timeout=0 benchmarks
+	$(BIN)/gearfast bench $(ARGS)
+
+wheels: .venv/.wheels .venv/.test  ## sdist and wheel, checked and installed into an empty environment
+	.ci/wheels
+
+# --- harder looks -----------------------------------------------------------------------------------------------------
+
+debug: .venv/.package  ## build in place with C asserts and without optimisation (make build goes back)
+	GEARFAST_BUILD=debug $(BIN)/python setup.py --quiet build_ext --inplace
+	rm -f .venv/.built
+
+sanitize: .venv/.base  ## unit and protocol tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	.ci/sanitize $(ARGS)
+
+coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python sources
+	$(PIP) install 'coverage>=7.10'
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+fuzz: .venv/.built .venv/.test  ## every fuzz target for SECONDS (default 60)
+	tests/fuzz/run.sh $(SECONDS)
+
+clean:  ## remove builds and environments
+	rm -rf build dist .venv .venv-* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find gearfast tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find gearfast -name '*.so' -delete
