@@ -143,10 +143,10 @@ cdef class Reactor(Sockets):
         self.sockets.clear()
 
     def abandon(self):
-        """In a forked child: close the inherited descriptors without a word to the epoll that is the parent's."""
-        self.close_all(False)
-        self.keys.clear()
-        self.sockets.clear()
+        """In a forked child: forget everything. The descriptors are left to the caller, and the dispatcher's records
+        as they are: the fork may have met the server's thread in the middle of changing them."""
+        self.epoll = -1
+        self.core.abandoned = True
 
     # The server's own
 

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command `gearfast`: one module a sub-command, imported only when it is called.
+
+Each module has `add_parser(subparsers)`, which adds its parser and sets the default `run`, and `run(args) -> int`.
+
+Exit status: 0 fine, 1 a job failed, 2 usage, 3 cannot connect (or listen), 4 time-out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "FAILED", "OK", "TIMED_OUT", "UNREACHABLE", "USAGE", "main", "status_of"]
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+TIMED_OUT: Final = 4
+
+COMMANDS: Final = {
+    "server": "run a job server",
+    "submit": "submit jobs and print their results",
+    "worker": "do jobs by running a command",
+    "admin": "ask and administer a job server",
+    "bench": "measure job servers",
+    "demo": "show a whole job: photos, thumbnails, mails",
+}
+
+
+def status_of(error: GearfastError) -> int:
+    """The exit status that an exception means."""
+    if isinstance(error, ConnectError | ConnectionLost):
+        return UNREACHABLE
+    if isinstance(error, DeadlineExceeded):
+        return TIMED_OUT
+    return USAGE if isinstance(error, UsageError) else FAILED
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
+        from gearfast._version import __version__
+
+        print(f"gearfast {__version__}")
+        parser.exit()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest option when an unknown one is given."""
+
+    def error(self, message: str) -> NoReturn:
+        word = next((word for word in message.split() if word.startswith("--")), None)
+        if word is not None and message.startswith("unrecognized"):
+            near = difflib.get_close_matches(word.partition("=")[0], self._all_options(), 1)
+            message += f"; did you mean {near[0]}?" if near else ""
+        super().error(message)
+
+    def _all_options(self) -> list[str]:
+        names = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    names += parser._option_string_actions
+        return names
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """A parser that knows all sub-commands by name, and the options of `command`."""
+    parser = _Parser(prog="gearfast", description="Gearman job server, client and worker.", allow_abbrev=False)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, summary in COMMANDS.items():
+        if name == command:
+            from importlib import import_module
+
+            import_module(f"gearfast.cli.{name}").add_parser(subparsers)
+        else:
+            subparsers.add_parser(name, help=summary, add_help=False)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (without the program's name); returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    parser = _parser(command)
+    try:
+        args = parser.parse_args(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else USAGE
+    if args.command is None:
+        parser.print_usage(sys.stderr)
+        return USAGE
+    try:
+        return int(args.run(args))
+    except GearfastError as error:
+        print(f"gearfast {args.command}: {error}", file=sys.stderr)
+        return status_of(error)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough; so that Python does not complain at its end, the rest goes nowhere.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK

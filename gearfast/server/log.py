@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Log lines of the job server. The package only logs to `gearfast.server`; `configure` is for the command line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TextIO
+
+__all__ = ["LEVELS", "NOTICE", "configure", "level_number", "logger"]
+
+NOTICE = 25
+"""Between INFO and WARNING, as syslog and gearmand have it."""
+
+LEVELS = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "NOTICE": NOTICE,
+    "WARNING": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+    "ALERT": logging.CRITICAL,
+    "FATAL": logging.CRITICAL,
+}
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "bare"}
+
+logger = logging.getLogger("gearfast.server")
+logger.addHandler(logging.NullHandler())
+
+
+def level_number(name: str) -> int:
+    """logging's number of a level name in any case; an unknown one counts as INFO."""
+    return LEVELS.get(name.upper(), logging.INFO)
+
+
+def _level_name(record: logging.LogRecord) -> str:
+    return "NOTICE" if record.levelno == NOTICE else record.levelname
+
+
+def _time(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+class TextFormatter(logging.Formatter):
+    """`TIME LEVEL TEXT`, UTC. Records with the attribute `bare` are their text alone: other programs wait for them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = record.getMessage()
+        if not getattr(record, "bare", False):
+            text = f"{_time(record)} {_level_name(record)} {text}"
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what the record's `extra` says."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": _level_name(record),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update((key, value) for key, value in vars(record).items() if key not in _STANDARD)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def configure(level: str, form: str, stream: TextIO | None = None) -> None:
+    """Sends log lines of gearfast and asyncio to `stream` (standard error), in `form` text or json.
+
+    Calling it again replaces what the last call set.
+    """
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    handler.set_name("gearfast")
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if old.get_name() == "gearfast"]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    logging.getLogger("gearfast").setLevel(level_number(level))

@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The stream driver: asyncio protocols that feed the dispatcher.
+
+It serves TLS connections, and all connections where the reactor is not used. Bytes that arrive in one turn of the
+loop are dispatched at once; the answers of all of them leave together at the start of the next turn, one write a
+connection. A connection whose output piles up is no longer read from, and beyond a limit it is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from gearfast.server.listen import set_options
+from gearfast.server.log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gearfast.dispatch import Dispatcher
+    from gearfast.server.config import ServerConfig
+
+__all__ = ["StreamDriver", "StreamPeer"]
+
+BUFFER_SIZE = 256 * 1024
+CLOSE_LIMIT = 2.0
+"""Seconds that a connection which the server ends gets to take its last bytes."""
+MAX_WAIT = 60.0
+"""Longest sleep in seconds although nothing is due: the wall clock may have been set meanwhile."""
+
+
+class StreamDriver:
+    """All connections of one loop that are asyncio transports.
+
+    `alone`: no reactor takes the dispatcher's output and runs its timers, so this driver does.
+    `on_receive`: called after bytes were dispatched if not `alone`.
+    `on_turn`: called after each turn if `alone`.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: Dispatcher,
+        config: ServerConfig,
+        *,
+        alone: bool,
+        on_receive: Callable[[], object] | None = None,
+        on_turn: Callable[[], object] | None = None,
+    ) -> None:
+        self.loop = loop
+        self.dispatcher = dispatcher
+        self.config = config
+        self.peers: dict[int, StreamPeer] = {}
+        self.streams: set[StreamPeer] = set()  # all that are open, those included that are no peers any more
+        # Shared by all connections: what arrives is dispatched before the next one is read.
+        self.buffer = memoryview(bytearray(BUFFER_SIZE))
+        self._alone = alone
+        self._on_receive = on_receive
+        self._on_turn = on_turn
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self.is_closed = False
+
+    def factory(self, admin: bool | None) -> Callable[[], StreamPeer]:
+        """A protocol factory for `loop.create_server`. `admin`: as in `Dispatcher.connect`."""
+        return lambda: StreamPeer(self, admin)
+
+    @property
+    def is_full(self) -> bool:
+        """As many connections as are allowed are open, those of the reactor included."""
+        limit = self.config.max_connections
+        return 0 < limit <= self.dispatcher.peer_count
+
+    def touch(self) -> None:
+        """Bytes are about to be dispatched: the answers leave with the next turn of the loop."""
+        if not self._alone:
+            if self._on_receive is not None:
+                self._on_receive()
+        elif not self._scheduled and not self.is_closed:
+            self._scheduled = True
+            self.dispatcher.tick(time.monotonic_ns(), time.time_ns())
+            self.loop.call_soon(self._turn)
+
+    def start(self) -> None:
+        """Runs the dispatcher's timers from now on, if `alone`."""
+        if self._alone:
+            self.touch()
+
+    def output(self, peer: int) -> None:
+        """Writes what the dispatcher has for a connection, and closes it if it is to be closed."""
+        stream = self.peers.get(peer)
+        if stream is not None:
+            stream.write_output()
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        wait = self.dispatcher.tick(time.monotonic_ns(), time.time_ns())
+        for peer in self.dispatcher.take_dirty():
+            self.output(peer)
+        if self._on_turn is not None:
+            self._on_turn()
+        if not self.is_closed:
+            self._arm(wait)
+
+    def _arm(self, wait_ns: int) -> None:
+        due = self.loop.time() + (MAX_WAIT if wait_ns < 0 else min(wait_ns / 1e9, MAX_WAIT))
+        if self._timer is not None:
+            # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(due, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._turn()
+
+    def join(self, stream: StreamPeer, address: str, admin: bool | None) -> int:
+        """A new connection; returns its number in the dispatcher."""
+        peer = self.dispatcher.connect(address, admin=admin)
+        self.peers[peer] = stream
+        self.streams.add(stream)
+        return peer
+
+    def part(self, peer: int) -> None:
+        """The dispatcher has nothing more to do with a connection."""
+        del self.peers[peer]
+        self.touch()
+        self.dispatcher.disconnect(peer)
+
+    def gone(self, stream: StreamPeer) -> None:
+        """The connection is closed."""
+        self.streams.discard(stream)
+        if not self.streams and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
+
+    def cut(self, peer: int) -> bool:
+        """Ends a connection at once, unsent output and all. False: there is no such connection."""
+        stream = self.peers.get(peer)
+        if stream is None:
+            return False
+        stream.abort()
+        return True
+
+    async def close(self, patience: float) -> None:
+        """Ends all connections; those with unsent output get `patience` seconds to take it."""
+        if self._alone:
+            self._turn()
+        self.is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.streams:
+            return
+        self._empty = self.loop.create_future()
+        for stream in list(self.streams):
+            stream.finish(patience if stream.has_unsent else 0)
+        await self._empty
+
+
+class StreamPeer(asyncio.BufferedProtocol):
+    """One connection. `label` is how log lines name it."""
+
+    def __init__(self, driver: StreamDriver, admin: bool | None) -> None:
+        self._driver = driver
+        self._admin = admin
+        self._transport: asyncio.Transport | None = None
+        self._ending = False
+        self._end: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self._written = 0
+        self.peer = -1
+        self.label = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        driver = self._driver
+        address, self.label = _names(transport)
+        if driver.is_closed or driver.is_full:
+            self._transport.abort()
+            return
+        sock = transport.get_extra_info("socket")
+        if sys.platform != "linux" and sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
+            # On Linux they are inherited from the listening socket.
+            set_options(sock, driver.config)
+        self._transport.set_write_buffer_limits(high=driver.config.high_water)
+        self.peer = driver.join(self, address, self._admin)
+        logger.debug("Accepted connection from %s", self.label)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._driver.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._ending or self.peer < 0:
+            return  # read only to be thrown away
+        driver = self._driver
+        driver.touch()
+        if not driver.dispatcher.receive(self.peer, driver.buffer[:nbytes]):
+            # The last answers and the end come with the next turn.
+            self._ending = True
+
+    def eof_received(self) -> bool:
+        # The peer may have closed only its half: it still gets the answers to what it sent.
+        self.write_output()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        for timer in (self._end, self._stall):
+            if timer is not None:
+                timer.cancel()
+        logger.debug("Disconnected %s%s", self.label, f": {exc}" if exc else "")
+        self._part()
+        self._driver.gone(self)
+
+    def _part(self) -> None:
+        peer, self.peer = self.peer, -1
+        if peer >= 0:
+            self._driver.part(peer)
+
+    def pause_writing(self) -> None:
+        self._pause()
+        self._watch(-1)
+
+    def resume_writing(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _watch(self, taken_before: int) -> None:
+        """While too much is unsent: cuts the connection if it has taken nothing since the last look."""
+        limit = self._driver.config.stall_limit
+        if self._transport is None or limit <= 0:
+            return
+        unsent = self._transport.get_write_buffer_size()
+        taken = self._written - unsent
+        if taken == taken_before:
+            self._cut("it takes nothing", unsent)
+        else:
+            self._stall = self._driver.loop.call_later(limit, self._watch, taken)
+
+    def _cut(self, why: str, unsent: int) -> None:
+        logger.warning("closing connection %s: %s (%d bytes unsent)", self.label, why, unsent)
+        self.abort()
+
+    def write_output(self) -> None:
+        """Takes the dispatcher's output for this connection to the transport; ends it when that is due."""
+        transport = self._transport
+        if transport is None or self.peer < 0:
+            return
+        dispatcher = self._driver.dispatcher
+        output = dispatcher.take_output(self.peer)
+        if output:
+            self._written += len(output)
+            transport.write(output)
+            unsent = transport.get_write_buffer_size()
+            if unsent > self._driver.config.max_unsent:
+                self._cut("more output than it takes", unsent)
+                return
+        if dispatcher.closing(self.peer):
+            self._leave(transport)
+
+    def _leave(self, transport: asyncio.Transport) -> None:
+        """Ends the connection from this side. To close it with unread input would destroy the last answers."""
+        self._ending = True
+        self._part()
+        if not transport.can_write_eof():
+            self.finish(CLOSE_LIMIT)
+            return
+        transport.write_eof()
+        transport.resume_reading()
+        self._end = self._driver.loop.call_later(CLOSE_LIMIT, self.abort)
+
+    @property
+    def has_unsent(self) -> bool:
+        """There is output that the kernel has not taken yet."""
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
+
+    def finish(self, patience: float) -> None:
+        """Closes once the output is sent, at the latest after `patience` seconds."""
+        if self._transport is None:
+            return
+        self._ending = True
+        self._transport.close()
+        if self._end is not None:
+            self._end.cancel()
+        self._end = self._driver.loop.call_later(patience, self.abort)
+
+    def abort(self) -> None:
+        """Closes now."""
+        self._ending = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _names(transport: asyncio.BaseTransport) -> tuple[str, str]:
+    """The peer's address as `workers` shows it, and as log lines do."""
+    name: Any = transport.get_extra_info("peername")
+    if isinstance(name, tuple) and len(name) >= 2:
+        host, port = str(name[0]), name[1]
+        return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "unix", "unix"
