@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""asyncio front ends over `gearfast.session`; the twin of `gearfast.sync`, file by file."""

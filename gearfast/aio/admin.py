@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The asyncio administrator's client."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from gearfast._sockets import reason_of
+from gearfast.aio.stream import Stream, connect
+from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, ProtocolError, UsageError
+from gearfast.session import admin as commands
+from gearfast.session.admin import AdminRequest, AdminSession
+from gearfast.session.routing import parse_server
+from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["AsyncAdminClient"]
+
+T = TypeVar("T")
+
+
+class AsyncAdminClient:
+    """Asks and changes the state of one job server by its text protocol.
+
+    Arguments and errors as for `AdminClient`. Safe to use from many tasks.
+    """
+
+    def __init__(
+        self,
+        server: str = "gearman://127.0.0.1:4730",
+        *,
+        timeout: float | None = 10.0,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        self._address = parse_server(server)
+        if timeout is not None and timeout <= 0:
+            raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        self._timeout = timeout
+        self._context = ssl
+        self._lock = asyncio.Lock()
+        self._stream: Stream | None = None
+        self._session = AdminSession()
+        self._reply: asyncio.Future[None] | None = None
+        self._failure: GearfastError | None = None
+        self._closed = False
+
+    async def status(self) -> list[FunctionStatus]:
+        """Each function with its jobs and workers."""
+        return await self._call(commands.status())
+
+    async def priority_status(self) -> list[PriorityStatus]:
+        """Each function with its queued jobs by priority."""
+        return await self._call(commands.priority_status())
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Each connection with its functions, this one included."""
+        return await self._call(commands.workers())
+
+    async def jobs(self) -> list[JobInfo]:
+        """Each job, queued or running."""
+        return await self._call(commands.jobs())
+
+    async def unique_jobs(self) -> list[str]:
+        """The unique of each job."""
+        return await self._call(commands.unique_jobs())
+
+    async def cancel_job(self, handle: str) -> None:
+        """Take a job out of the queue; its clients are told that it failed. Raises JobNotFound."""
+        await self._call(commands.cancel_job(handle))
+
+    async def create_function(self, function: str) -> None:
+        """Make a function known before any worker or client names it."""
+        await self._call(commands.create_function(function))
+
+    async def drop_function(self, function: str) -> None:
+        """Forget a function; refused while it has workers or jobs that run."""
+        await self._call(commands.drop_function(function))
+
+    async def maxqueue(self, function: str, *limits: int | None) -> None:
+        """Limit a function's queue: no number or None for no limit, one for all priorities, or high, normal, low."""
+        await self._call(commands.maxqueue(function, *limits))
+
+    async def getpid(self) -> int:
+        """The server's process id."""
+        return await self._call(commands.getpid())
+
+    async def version(self) -> str:
+        """The server's version."""
+        return await self._call(commands.version())
+
+    async def verbose(self) -> str:
+        """The server's log level."""
+        return await self._call(commands.verbose())
+
+    async def shutdown(self, *, graceful: bool = False) -> None:
+        """Stop the server; gracefully: once the jobs that run are done. gearmand since 1.1.15 refuses."""
+        await self._call(commands.shutdown(graceful))
+
+    async def close(self) -> None:
+        """Close the connection. May be called twice."""
+        async with self._lock:
+            self._closed = True
+            self._drop()
+
+    async def __aenter__(self) -> AsyncAdminClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # Inside
+
+    async def _call(self, request: AdminRequest[T]) -> T:
+        async with self._lock:
+            if self._closed:
+                raise UsageError("the client was closed")
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._exchange(request)
+            except TimeoutError:
+                self._drop()
+                what = request.line.decode("utf-8", "replace")
+                raise DeadlineExceeded(f"{what}: no reply from {self._address.label} in time") from None
+            except BaseException:
+                self._drop()
+                raise
+        return request.result
+
+    async def _exchange(self, request: AdminRequest[T]) -> None:
+        stream = self._stream or await self._connect()
+        if self._failure is not None:  # lost while nothing was asked
+            self._drop()
+            stream = await self._connect()
+        self._session.send(request)
+        self._reply = asyncio.get_running_loop().create_future()
+        stream.write(self._session.take_output())
+        try:
+            await self._reply
+        except ConnectionLost as error:
+            raise ConnectionLost(f"{request.line.decode('utf-8', 'replace')}: {error}", server=error.server) from None
+        finally:
+            self._reply = None
+
+    async def _connect(self) -> Stream:
+        self._failure = None
+        self._session = AdminSession()
+        label = self._address.label
+        try:
+            self._stream = await connect(self._address, self._timeout, self._context, self._received, self._lost)
+        except OSError as error:
+            raise ConnectError(f"cannot connect to {label}: {reason_of(error)}", {label: reason_of(error)}) from error
+        return self._stream
+
+    def _received(self, data: bytes) -> None:
+        try:
+            finished = self._session.receive(data)
+        except ProtocolError as error:
+            self._end(error)
+            return
+        if finished and self._reply is not None and not self._reply.done():
+            self._reply.set_result(None)
+
+    def _lost(self, reason: str) -> None:
+        label = self._address.label
+        self._end(ConnectionLost(f"connection to {label} lost: {reason}", server=label))
+
+    def _end(self, error: GearfastError) -> None:
+        self._failure = error
+        if self._reply is not None and not self._reply.done():
+            self._reply.set_exception(error)
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Connections on an asyncio loop, in two kinds with one face.
+
+`ReaderStream` watches a plain socket by `add_reader`: about half the cost of a transport. `ProtocolStream` is a
+transport and its protocol, for TLS and for loops without `add_reader` (Windows' Proactor loop). Both call `on_data`
+with bytes and `on_lost` once with a reason, and never block: `write` keeps what the system does not take.
+
+`Pump` carries the bytes of one `ClientHub`; what is written in one turn of the loop goes out in one piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from gearfast._sockets import reason_of, tune
+from gearfast.errors import ProtocolError
+from gearfast.session.hub import ClientHub, Link
+from gearfast.session.requests import Request
+from gearfast.session.routing import ServerAddress
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["ProtocolStream", "Pump", "ReaderStream", "Stream", "connect"]
+
+READ_SIZE: Final = 65536
+OnData = Callable[[bytes], None]
+OnLost = Callable[[str], None]
+
+
+class ReaderStream:
+    """A plain socket, watched by the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        self._loop = loop
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._unsent: deque[memoryview] = deque()
+        self._on_data: OnData = _nobody
+        self._on_lost: OnLost = _nobody_lost
+        self._closed = False
+
+    def start(self, on_data: OnData, on_lost: OnLost) -> None:
+        """Begin to read. Raises NotImplementedError on a loop without `add_reader`."""
+        self._on_data = on_data
+        self._on_lost = on_lost
+        self._loop.add_reader(self._fd, self._readable)
+
+    def write(self, data: bytes) -> None:
+        """Send, now or as soon as the system takes it."""
+        if self._unsent:
+            self._unsent.append(memoryview(data))
+            return
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self._loop.call_soon(self._lose, reason_of(error))
+            return
+        if sent < len(data) and not self._closed:
+            self._unsent.append(memoryview(data)[sent:])
+            self._loop.add_writer(self._fd, self._writable)
+
+    def close(self) -> None:
+        """Close the socket, whatever is still to be sent. `on_lost` is not called."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._sock.close()
+
+    def forked(self) -> None:
+        """In a forked child: close the descriptor; the loop and the connection stay the parent's."""
+        self._closed = True
+        self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(reason_of(error))
+            return
+        if data:
+            self._on_data(data)
+        else:
+            self._lose("closed by the server")
+
+    def _writable(self) -> None:
+        unsent = self._unsent
+        try:
+            while unsent:
+                sent = self._sock.send(unsent[0])
+                if sent == len(unsent[0]):
+                    unsent.popleft()
+                else:
+                    unsent[0] = unsent[0][sent:]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(reason_of(error))
+            return
+        self._loop.remove_writer(self._fd)
+
+    def _lose(self, reason: str) -> None:
+        if not self._closed:
+            self.close()
+            self._on_lost(reason)
+
+
+class ProtocolStream(asyncio.Protocol):
+    """A transport and its protocol."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._early = b""
+        self._on_data: OnData = self._keep
+        self._on_lost: OnLost = _nobody_lost
+        self._closed = False
+
+    def start(self, on_data: OnData, on_lost: OnLost) -> None:
+        """Begin to give out what was read."""
+        self._on_data = on_data
+        self._on_lost = on_lost
+        early, self._early = self._early, b""
+        if early:
+            on_data(early)
+
+    def write(self, data: bytes) -> None:
+        """Send, now or as soon as the system takes it."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection, whatever is still to be sent. `on_lost` is not called."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def forked(self) -> None:
+        """In a forked child: the transport stays the parent's."""
+        self._closed = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._on_data(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._on_lost(reason_of(exc) if exc is not None else "closed by the server")
+
+    def _keep(self, data: bytes) -> None:
+        self._early += data
+
+
+Stream = ReaderStream | ProtocolStream
+
+
+def _nobody(data: bytes) -> None:
+    """Before `start`."""
+
+
+def _nobody_lost(reason: str) -> None:
+    """Before `start`."""
+
+
+async def connect(
+    address: ServerAddress,
+    timeout: float | None,  # noqa: ASYNC109
+    context: SSLContext | None,
+    on_data: OnData,
+    on_lost: OnLost,
+) -> Stream:
+    """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(timeout):
+        if address.path:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            await _connect_to(loop, sock, address.path)
+        else:
+            sock = await _connect_tcp(loop, address)
+        try:
+            if context is None and not address.tls:
+                plain = ReaderStream(loop, sock)
+                with contextlib.suppress(NotImplementedError):
+                    plain.start(on_data, on_lost)
+                    return plain
+                _, stream = await loop.create_connection(ProtocolStream, sock=sock)
+            else:
+                if context is None:
+                    import ssl
+
+                    context = ssl.create_default_context()
+                name = address.host or None
+                _, stream = await loop.create_connection(ProtocolStream, sock=sock, ssl=context, server_hostname=name)
+        except BaseException:
+            sock.close()
+            raise
+    stream.start(on_data, on_lost)
+    return stream
+
+
+async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress) -> socket.socket:
+    """A socket connected to the first address of the name that answers."""
+    host, port = address.host, address.port
+    try:  # an address in figures needs no look-up in a thread
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for family, kind, protocol, _, where in found:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            await _connect_to(loop, sock, where)
+            tune(sock)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure or OSError(f"{host}: no address")
+
+
+async def _connect_to(loop: asyncio.AbstractEventLoop, sock: socket.socket, where: object) -> None:
+    sock.setblocking(False)
+    try:
+        await loop.sock_connect(sock, where)  # type: ignore[arg-type]
+    except BaseException:
+        sock.close()
+        raise
+
+
+class Pump:
+    """Carries one hub's bytes over a loop's connections, and wakes those who wait for its requests.
+
+    A request's `waiter` is an asyncio future without a value: whoever awaits it looks at the request. A waiter that has
+    `settle` is told by it instead, also of new events.
+    """
+
+    def __init__(self, hub: ClientHub, *, context: SSLContext | None = None) -> None:
+        self.hub = hub
+        self.loop = asyncio.get_running_loop()
+        self._context = context
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = inf
+        self._flushing = False
+        self._in_flight = 0
+        self._connecting: set[asyncio.Task[None]] = set()
+
+    def sent(self, request: Request, link: Link) -> None:
+        """A request was given to the hub; see to it that it goes out and ends in time."""
+        hub = self.hub
+        limit = request.reply_by
+        if limit is not None:
+            hub.watch(request)
+            if limit < self._timer_at:
+                self._arm(limit)
+        self._in_flight += 1
+        if link.session is None:
+            self._connect_due()
+        elif self._in_flight == 1:
+            link.io.write(link.session.take_output())
+        elif not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def abandon(self, request: Request) -> None:
+        """Nobody waits for the request any more."""
+        if not request.done:
+            self._in_flight -= 1
+            self.hub.abandon(request)
+
+    def close(self) -> None:
+        """Close all connections; what is awaited fails."""
+        for task in self._connecting:
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for link in self.hub.links:
+            stream, link.io = link.io, None
+            if stream is not None:
+                stream.close()
+        self.hub.close()
+        self._tell()
+
+    def forked(self) -> None:
+        """In a forked child: close the descriptors; loop and connections stay the parent's."""
+        for link in self.hub.links:
+            if link.io is not None:
+                link.io.forked()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        for link in self.hub.links:
+            session = link.session
+            if session is not None and session.has_output:
+                link.io.write(session.take_output())
+
+    def _connect_due(self) -> None:
+        for link in self.hub.take_connects(self.loop.time()):
+            task = self.loop.create_task(self._connect(link))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, link: Link) -> None:
+        def on_data(data: bytes) -> None:
+            self._received(link, data)
+
+        def on_lost(reason: str) -> None:
+            self._lost(link, reason)
+
+        try:
+            patience = self.hub.patience(link, self.loop.time())
+            link.io = await connect(link.address, patience, self._context, on_data, on_lost)
+        except OSError as error:
+            self.hub.failed(link, self.loop.time(), random.random(), reason_of(error))
+        else:
+            self.hub.connected(link, self.loop.time())
+        self._after()
+
+    def _received(self, link: Link, data: bytes) -> None:
+        hub = self.hub
+        try:
+            hub.receive(link, data, self.loop.time())
+        except ProtocolError as error:
+            self._lost(link, str(error), repeat=False)
+        if hub.news:
+            self._tell()
+        if link.session is not None and link.session.has_output and not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _lost(self, link: Link, reason: str, *, repeat: bool = True) -> None:
+        stream, link.io = link.io, None
+        if stream is not None:
+            stream.close()
+        self.hub.lost(link, self.loop.time(), random.random(), reason, repeat=repeat)
+        self._after()
+
+    def _after(self) -> None:
+        """What may follow of anything but an ordinary packet: output, connections, another deadline, news."""
+        self._flush()
+        self._connect_due()
+        self._tick()
+
+    def _tick(self) -> None:
+        deadline = self.hub.tick(self.loop.time())
+        self._arm(deadline)
+        self._tell()
+
+    def _arm(self, deadline: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = inf
+        if deadline is not None:
+            self._timer_at = deadline
+            self._timer = self.loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._connect_due()
+        self._tick()
+        self._flush()
+
+    def _tell(self) -> None:
+        news, self.hub.news[:] = self.hub.news[:], []
+        for request in news:
+            waiter = request.waiter
+            if waiter is None:
+                continue
+            if request.done:
+                self._in_flight -= 1
+                request.waiter = None
+            settle = getattr(waiter, "settle", None)
+            if settle is not None:
+                settle()
+            elif request.done and not waiter.done():
+                waiter.set_result(None)

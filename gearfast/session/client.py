@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""One connection of a client: requests out, answers matched to them.
+
+The server answers requests in their order, each by exactly one packet (ERROR included); that pairs JOB_CREATED with its
+submission. What follows for a job comes by handle. If several requests of one connection share a job (same unique),
+the server sends every packet of the job once for each of them, one right behind the other, so the copies are dealt out
+in turn.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from gearfast._codec import Decoder, encode
+from gearfast.errors import JobException, JobFailed, ProtocolError, server_error
+from gearfast.protocol import MAX_PACKET, Command
+from gearfast.session.events import Data, Event, Status, Warning
+from gearfast.session.requests import (
+    EchoRequest,
+    JobRequest,
+    OptionRequest,
+    Request,
+    StatusRequest,
+    UniqueStatusRequest,
+)
+from gearfast.types import JobStatus
+
+__all__ = ["ClientSession"]
+
+R = TypeVar("R", bound=Request)
+
+
+class Shared:
+    """The requests of one connection that share a job, and which of them the next copy of a packet is for."""
+
+    __slots__ = ("jobs", "turn")
+
+    def __init__(self, jobs: list[JobRequest]) -> None:
+        self.jobs = jobs
+        self.turn = 0
+
+
+class ClientSession:
+    """The client's half of one connection to `server` (an address, for messages).
+
+    `exceptions`: ask for WORK_EXCEPTION packets (OPTION_REQ goes out first). `client_id`: name for lists of workers.
+    `news`: list to which requests are appended when they are done or have new events; the caller empties it.
+    """
+
+    __slots__ = ("_decoder", "_jobs", "_out", "_replies", "exceptions", "news", "server")
+
+    def __init__(
+        self,
+        server: str = "",
+        *,
+        exceptions: bool = True,
+        client_id: bytes = b"",
+        max_packet: int = MAX_PACKET,
+        news: list[Request] | None = None,
+    ) -> None:
+        self.server = server
+        self.news: list[Request] = [] if news is None else news
+        self.exceptions = False
+        self._decoder = Decoder(max_packet)
+        self._out: list[bytes] = []
+        self._replies: deque[Request] = deque()
+        self._jobs: dict[bytes, JobRequest | Shared] = {}
+        if client_id:
+            self._out.append(encode(Command.SET_CLIENT_ID, client_id))
+        if exceptions:
+            self.send(OptionRequest(b"exceptions"))
+
+    def send(self, request: Request) -> None:
+        """Queue a request's packet."""
+        self._out.append(request.packet)
+        self._replies.append(request)
+
+    def take_output(self) -> bytes:
+        """All bytes to be sent, once."""
+        out = self._out
+        if len(out) == 1:
+            data = out[0]
+        else:
+            data = b"".join(out)
+        out.clear()
+        return data
+
+    @property
+    def has_output(self) -> bool:
+        """There is something for `take_output`."""
+        return bool(self._out)
+
+    @property
+    def busy(self) -> bool:
+        """A request waits for an answer or a job for its result (also if nobody waits for it any more)."""
+        return bool(self._replies or self._jobs)
+
+    @property
+    def awaited(self) -> int:
+        """How many replies and results are still to come."""
+        return sum(1 for _ in self.pending())
+
+    def pending(self) -> Iterator[Request]:
+        """Requests without their answer or result, in the order in which they went out, jobs first."""
+        for entry in self._jobs.values():
+            if type(entry) is Shared:
+                yield from entry.jobs
+            else:
+                yield entry  # type: ignore[misc]
+        yield from self._replies
+
+    def forget(self, job: JobRequest) -> None:
+        """Take a job out of those whose result is awaited: the server does not know it any more."""
+        entry = self._jobs.get(job.handle)
+        if type(entry) is Shared:
+            entry.jobs.remove(job)
+            entry.turn = 0
+        elif entry is job:
+            del self._jobs[job.handle]
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes from the server. Requests that they finish, or bring events for, are appended to `news`.
+
+        Raises ProtocolError; what came before the bad byte has taken effect.
+        """
+        try:
+            packets = self._decoder.receive(data)
+        except ProtocolError as error:
+            packets, error.packets = error.packets, []
+            self._take(packets)
+            raise
+        self._take(packets)
+
+    def _take(self, packets: list) -> None:  # type: ignore[type-arg]
+        handlers = _HANDLERS
+        for packet in packets:
+            if packet.__class__ is bytes:
+                raise ProtocolError(f"{self.server}: text {packet[:40]!r} where a packet was due", head=packet[:32])
+            handler = handlers[packet.command]
+            if handler is None:
+                raise ProtocolError(f"{self.server}: {packet.name} is not for a client")
+            handler(self, packet.args)
+
+    # Answers in the order of requests
+
+    def _job_created(self, args: tuple[bytes, ...]) -> None:
+        """JOB_CREATED handle"""
+        job = self._next_reply(JobRequest, "JOB_CREATED")
+        handle = args[0]
+        if handle.endswith(b"\0"):
+            handle = handle.rstrip(b"\0")
+        job.handle = handle
+        job.server = self.server
+        if job.background:
+            if not job.abandoned:
+                job.done = True
+                self.news.append(job)
+            return
+        jobs = self._jobs
+        if handle in jobs:
+            entry = jobs[handle]
+            if type(entry) is Shared:
+                entry.jobs.append(job)
+                entry.turn = 0
+            else:
+                jobs[handle] = Shared([entry, job])  # type: ignore[list-item]
+        else:
+            jobs[handle] = job
+        if job.events is not None:
+            self.news.append(job)
+
+    def _error(self, args: tuple[bytes, ...]) -> None:
+        """ERROR code text"""
+        if not self._replies:
+            return
+        request = self._replies.popleft()
+        if request.abandoned:
+            return
+        if type(request) is OptionRequest:
+            request.done = True
+        else:
+            request.fail(server_error(args[0], args[1]))
+        self.news.append(request)
+
+    def _option_res(self, args: tuple[bytes, ...]) -> None:
+        """OPTION_RES option"""
+        request = self._next_reply(OptionRequest, "OPTION_RES")
+        if request.option == b"exceptions":
+            self.exceptions = True
+        self._answer(request, True)
+
+    def _echo_res(self, args: tuple[bytes, ...]) -> None:
+        """ECHO_RES data"""
+        self._answer(self._next_reply(EchoRequest, "ECHO_RES"), args[0])
+
+    def _status_res(self, args: tuple[bytes, ...]) -> None:
+        """STATUS_RES handle known running numerator denominator"""
+        request = self._next_reply(StatusRequest, "STATUS_RES")
+        self._answer(request, JobStatus(args[1] == b"1", args[2] == b"1", number(args[3]), number(args[4])))
+
+    def _status_res_unique(self, args: tuple[bytes, ...]) -> None:
+        """STATUS_RES_UNIQUE unique known running numerator denominator clients"""
+        request = self._next_reply(UniqueStatusRequest, "STATUS_RES_UNIQUE")
+        status = JobStatus(args[1] == b"1", args[2] == b"1", number(args[3]), number(args[4]), number(args[5]))
+        self._answer(request, status)
+
+    def _answer(self, request: Request, result: object) -> None:
+        if not request.abandoned:
+            request.result = result
+            request.done = True
+            self.news.append(request)
+
+    def _next_reply(self, kind: type[R], name: str) -> R:
+        """The request in hand, which must be of this kind: a server that answers out of order cannot be followed."""
+        replies = self._replies
+        if replies and isinstance(replies[0], kind):
+            return replies.popleft()  # type: ignore[return-value]
+        due = f"the answer to {replies[0].what} was due" if replies else "nothing was asked"
+        raise ProtocolError(f"{self.server}: {name} came, but {due}")
+
+    # What follows for a job, by handle
+
+    def _work_complete(self, args: tuple[bytes, ...]) -> None:
+        """WORK_COMPLETE handle result"""
+        job = self._jobs.pop(args[0], None)
+        if type(job) is not JobRequest:
+            job = self._last(args[0], job)
+            if job is None:
+                return
+        if job.abandoned:
+            return
+        job.result = args[1]
+        job.done = True
+        self.news.append(job)
+
+    def _work_fail(self, args: tuple[bytes, ...]) -> None:
+        """WORK_FAIL handle"""
+        job = self._last(args[0], self._jobs.pop(args[0], None))
+        if job is not None and not job.abandoned:
+            message = f"function {job.function!r}: job {job.handle_text} failed"
+            job.fail(JobFailed(message, handle=job.handle_text, function=job.function))
+            self.news.append(job)
+
+    def _work_exception(self, args: tuple[bytes, ...]) -> None:
+        """WORK_EXCEPTION handle exception"""
+        job = self._last(args[0], self._jobs.pop(args[0], None))
+        if job is not None and not job.abandoned:
+            said = args[1][:200].decode("utf-8", "replace")
+            message = f"function {job.function!r}: job {job.handle_text}: {said}"
+            job.fail(JobException(message, handle=job.handle_text, function=job.function, data=args[1]))
+            self.news.append(job)
+
+    def _work_data(self, args: tuple[bytes, ...]) -> None:
+        """WORK_DATA handle data"""
+        self._event(args[0], Data(args[1]))
+
+    def _work_warning(self, args: tuple[bytes, ...]) -> None:
+        """WORK_WARNING handle warning"""
+        self._event(args[0], Warning(args[1]))
+
+    def _work_status(self, args: tuple[bytes, ...]) -> None:
+        """WORK_STATUS handle numerator denominator"""
+        status = Status(number(args[1]), number(args[2]))
+        job = self._event(args[0], status)
+        if job is not None:
+            job.progress = (status.numerator, status.denominator)
+
+    def _event(self, handle: bytes, event: Event) -> JobRequest | None:
+        """Give an event to the job of `handle` whose turn it is."""
+        jobs = self._jobs
+        entry = jobs.get(handle) or jobs.get(handle.rstrip(b"\0"))
+        if entry is None:
+            return None
+        if type(entry) is Shared:
+            job = entry.jobs[entry.turn]
+            entry.turn = (entry.turn + 1) % len(entry.jobs)
+        else:
+            job = entry  # type: ignore[assignment]
+        if job.events is not None:
+            job.events.append(event)
+            self.news.append(job)
+        return job
+
+    def _last(self, handle: bytes, entry: JobRequest | Shared | None) -> JobRequest | None:
+        """The request that a job's last packet ends, `entry` having been taken out under `handle`.
+
+        A worker's WORK_FAIL may carry a NUL behind the handle; then nothing was found under it. Of requests that share
+        the job the first leaves, the others wait for their own copies.
+        """
+        if entry is None:
+            handle = handle.rstrip(b"\0")
+            entry = self._jobs.pop(handle, None)
+        if type(entry) is Shared:
+            job = entry.jobs.pop(0)
+            entry.turn = 0
+            if entry.jobs:
+                self._jobs[handle] = entry
+            return job
+        return entry  # type: ignore[return-value]
+
+    def _noop(self, args: tuple[bytes, ...]) -> None:
+        """NOOP: meant for workers; a client may ignore it."""
+
+
+def number(text: bytes) -> int:
+    """Decimal text as a job server reads it: what is no number is 0."""
+    try:
+        return int(text.rstrip(b"\0"))
+    except ValueError:
+        return 0
+
+
+_Handler = Callable[[ClientSession, tuple[bytes, ...]], None]
+
+_HANDLERS: list[_Handler | None] = [None] * 43
+_HANDLERS[Command.NOOP] = ClientSession._noop
+_HANDLERS[Command.JOB_CREATED] = ClientSession._job_created
+_HANDLERS[Command.ERROR] = ClientSession._error
+_HANDLERS[Command.OPTION_RES] = ClientSession._option_res
+_HANDLERS[Command.ECHO_RES] = ClientSession._echo_res
+_HANDLERS[Command.STATUS_RES] = ClientSession._status_res
+_HANDLERS[Command.STATUS_RES_UNIQUE] = ClientSession._status_res_unique
+_HANDLERS[Command.WORK_COMPLETE] = ClientSession._work_complete
+_HANDLERS[Command.WORK_FAIL] = ClientSession._work_fail
+_HANDLERS[Command.WORK_EXCEPTION] = ClientSession._work_exception
+_HANDLERS[Command.WORK_DATA] = ClientSession._work_data
+_HANDLERS[Command.WORK_WARNING] = ClientSession._work_warning
+_HANDLERS[Command.WORK_STATUS] = ClientSession._work_status

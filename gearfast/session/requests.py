@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a client asks for: a job, a status, an echo, an option. Each knows its packet and takes its own answer.
+
+A request is made once and handed to a session (or a hub of sessions), which fills it in. Who waits for it looks at
+`done`, then at `error` and `result`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from gearfast._codec import encode
+from gearfast.errors import GearfastError, UsageError
+from gearfast.protocol import Command
+from gearfast.session.events import Event
+from gearfast.types import JobStatus, Priority
+
+__all__ = [
+    "EchoRequest",
+    "JobRequest",
+    "OptionRequest",
+    "Request",
+    "StatusRequest",
+    "Timeout",
+    "UniqueStatusRequest",
+    "make_timeout",
+]
+
+Buffer = bytes | bytearray | memoryview
+
+FOREGROUND = {
+    Priority.HIGH: int(Command.SUBMIT_JOB_HIGH),
+    Priority.NORMAL: int(Command.SUBMIT_JOB),
+    Priority.LOW: int(Command.SUBMIT_JOB_LOW),
+}
+BACKGROUND = {
+    Priority.HIGH: int(Command.SUBMIT_JOB_HIGH_BG),
+    Priority.NORMAL: int(Command.SUBMIT_JOB_BG),
+    Priority.LOW: int(Command.SUBMIT_JOB_LOW_BG),
+}
+EPOCH = int(Command.SUBMIT_JOB_EPOCH)
+
+
+class Timeout(NamedTuple):
+    """How long a client waits, in seconds; None is without limit."""
+
+    connect: float | None = 5.0
+    """For one connection to be made, TLS included."""
+    reply: float | None = 30.0
+    """For the server's answer to a submission (JOB_CREATED), a status, an echo."""
+    job: float | None = None
+    """For the result of a job, from the call on. A call's own `timeout` stands instead of it."""
+    reconnect: float = 10.0
+    """For a server that was lost with this client's jobs to come back, before the jobs fail."""
+
+
+def make_timeout(value: float | Timeout | None) -> Timeout:
+    """A plain number limits every wait: connecting, replies and results. None limits nothing but reconnecting."""
+    if isinstance(value, Timeout):
+        return value
+    if value is None:
+        return Timeout(None, None, None)
+    if value <= 0:
+        raise UsageError(f"a timeout is a number of seconds above 0, not {value!r}")
+    return Timeout(value, value, value, value)
+
+
+class Request:
+    """Something that a server answers once, in the order of the requests of its connection."""
+
+    __slots__ = ("abandoned", "deadline", "done", "error", "link", "packet", "reply_by", "result", "sent", "waiter")
+
+    result: Any
+
+    def __init__(self, packet: bytes) -> None:
+        self.packet = packet
+        self.done = False
+        self.error: GearfastError | None = None
+        self.result = None
+        self.abandoned = False
+        self.sent = False
+        self.link: Any = None
+        self.waiter: Any = None
+        self.deadline: float | None = None
+        self.reply_by: float | None = None
+
+    @property
+    def what(self) -> str:
+        """What it is, for messages."""
+        return type(self).__name__
+
+    def fail(self, error: GearfastError) -> None:
+        """End it with an error."""
+        self.error = error
+        self.done = True
+
+
+class OptionRequest(Request):
+    """OPTION_REQ. `result`: whether the server set the option."""
+
+    __slots__ = ("option",)
+
+    result: bool | None
+
+    def __init__(self, option: bytes) -> None:
+        super().__init__(encode(Command.OPTION_REQ, option))
+        self.option = option
+
+
+class EchoRequest(Request):
+    """ECHO_REQ. `result`: the data that came back."""
+
+    __slots__ = ()
+
+    result: bytes
+
+    def __init__(self, data: Buffer) -> None:
+        super().__init__(encode(Command.ECHO_REQ, data))
+
+    @property
+    def what(self) -> str:
+        return "ECHO_REQ"
+
+
+class StatusRequest(Request):
+    """GET_STATUS. `result`: the JobStatus of `handle`."""
+
+    __slots__ = ("handle",)
+
+    result: JobStatus | None
+
+    def __init__(self, handle: bytes) -> None:
+        super().__init__(encode(Command.GET_STATUS, handle))
+        self.handle = handle
+
+    @property
+    def what(self) -> str:
+        return f"GET_STATUS of {self.handle.decode('utf-8', 'replace')}"
+
+
+class UniqueStatusRequest(Request):
+    """GET_STATUS_UNIQUE. `result`: the JobStatus of the job with `unique`."""
+
+    __slots__ = ("unique",)
+
+    result: JobStatus | None
+
+    def __init__(self, unique: bytes) -> None:
+        super().__init__(encode(Command.GET_STATUS_UNIQUE, unique))
+        self.unique = unique
+
+    @property
+    def what(self) -> str:
+        return f"GET_STATUS_UNIQUE of {self.unique!r}"
+
+
+class JobRequest(Request):
+    """A submitted job. A foreground job is done with its result, a background job once it has its handle.
+
+    `handle`: as the server gave it, empty before; `server`: that server's address.
+    `events`: a deque to gather Data, Warning and Status in, or None if nobody asks for them.
+    `progress`: numerator and denominator of the last WORK_STATUS.
+    `submissions`: how often it went out; above 1 only after a lost connection.
+    """
+
+    __slots__ = (
+        "background",
+        "events",
+        "function",
+        "handle",
+        "pinned",
+        "progress",
+        "retry_by",
+        "server",
+        "submissions",
+        "tried",
+        "unique",
+    )
+
+    result: bytes
+
+    def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None:
+        # Set one by one instead of by super().__init__: a job is made for every call of Client.run.
+        self.packet = packet
+        self.done = False
+        self.error = None
+        self.abandoned = False
+        self.sent = False
+        self.link = None
+        self.waiter = None
+        self.deadline = None
+        self.reply_by = None
+        self.function = function
+        self.unique = unique
+        self.background = background
+        self.handle = b""
+        self.server = ""
+        self.result = b""
+        self.events: deque[Event] | None = None
+        self.progress: tuple[int, int] = (0, 0)
+        self.submissions = 0
+        self.pinned = False
+        self.retry_by = 0.0
+        self.tried: list[int] | None = None
+
+    @property
+    def what(self) -> str:
+        return f"job {self.handle_text or self.unique.decode('utf-8', 'replace')} of function {self.function!r}"
+
+    @property
+    def handle_text(self) -> str:
+        """The handle as text."""
+        return self.handle.decode("utf-8", "replace")

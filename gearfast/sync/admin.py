@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The blocking administrator's client."""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from gearfast._sockets import reason_of
+from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, UsageError
+from gearfast.session import admin as commands
+from gearfast.session.admin import AdminRequest, AdminSession
+from gearfast.session.routing import parse_server
+from gearfast.sync.stream import READ, WRITE, Stream, connect, make_poller
+from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["AdminClient"]
+
+T = TypeVar("T")
+
+
+class AdminClient:
+    """Asks and changes the state of one job server by its text protocol.
+
+    `server`: as for `Client`, but one. `timeout`: seconds for each call, connecting included. `ssl`: context for TLS.
+    Every call may raise ServerError (it was refused), ConnectError, ConnectionLost, DeadlineExceeded, ProtocolError.
+    After a time-out or a loss the next call connects again. Safe to use from many threads.
+    """
+
+    def __init__(
+        self,
+        server: str = "gearman://127.0.0.1:4730",
+        *,
+        timeout: float | None = 10.0,
+        ssl: SSLContext | None = None,
+    ) -> None:
+        self._address = parse_server(server)
+        if timeout is not None and timeout <= 0:
+            raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        self._timeout = timeout
+        self._context = ssl
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._session = AdminSession()
+        self._closed = False
+
+    def status(self) -> list[FunctionStatus]:
+        """Each function with its jobs and workers."""
+        return self._call(commands.status())
+
+    def priority_status(self) -> list[PriorityStatus]:
+        """Each function with its queued jobs by priority."""
+        return self._call(commands.priority_status())
+
+    def workers(self) -> list[WorkerInfo]:
+        """Each connection with its functions, this one included."""
+        return self._call(commands.workers())
+
+    def jobs(self) -> list[JobInfo]:
+        """Each job, queued or running."""
+        return self._call(commands.jobs())
+
+    def unique_jobs(self) -> list[str]:
+        """The unique of each job."""
+        return self._call(commands.unique_jobs())
+
+    def cancel_job(self, handle: str) -> None:
+        """Take a job out of the queue; its clients are told that it failed. Raises JobNotFound."""
+        self._call(commands.cancel_job(handle))
+
+    def create_function(self, function: str) -> None:
+        """Make a function known before any worker or client names it."""
+        self._call(commands.create_function(function))
+
+    def drop_function(self, function: str) -> None:
+        """Forget a function; refused while it has workers or jobs that run."""
+        self._call(commands.drop_function(function))
+
+    def maxqueue(self, function: str, *limits: int | None) -> None:
+        """Limit a function's queue: no number or None for no limit, one for all priorities, or high, normal, low."""
+        self._call(commands.maxqueue(function, *limits))
+
+    def getpid(self) -> int:
+        """The server's process id."""
+        return self._call(commands.getpid())
+
+    def version(self) -> str:
+        """The server's version."""
+        return self._call(commands.version())
+
+    def verbose(self) -> str:
+        """The server's log level."""
+        return self._call(commands.verbose())
+
+    def shutdown(self, *, graceful: bool = False) -> None:
+        """Stop the server; gracefully: once the jobs that run are done. gearmand since 1.1.15 refuses."""
+        self._call(commands.shutdown(graceful))
+
+    def close(self) -> None:
+        """Close the connection. May be called twice."""
+        with self._lock:
+            self._closed = True
+            self._drop()
+
+    def __enter__(self) -> AdminClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Inside
+
+    def _call(self, request: AdminRequest[T]) -> T:
+        with self._lock:
+            if self._closed:
+                raise UsageError("the client was closed")
+            deadline = None if self._timeout is None else monotonic() + self._timeout
+            try:
+                self._exchange(request, deadline)
+            except BaseException:
+                self._drop()
+                raise
+        return request.result
+
+    def _exchange(self, request: AdminRequest[T], deadline: float | None) -> None:
+        stream = self._stream or self._connect()
+        self._session.send(request)
+        poller = make_poller()
+        try:
+            sent = stream.flush(self._session.take_output())
+            while not request.done:
+                poller.watch(stream.fileno(), READ if sent else READ | WRITE)
+                seconds = None if deadline is None else max(0.0, deadline - monotonic())
+                ready = stream.has_buffered or poller.wait(seconds)
+                if not ready:
+                    raise DeadlineExceeded(f"{self._what(request)}: no reply from {self._address.label} in time")
+                data = stream.try_recv()
+                if data == b"":
+                    raise self._lost(request, "closed by the server")
+                if data:
+                    self._session.receive(data)
+                if not sent:
+                    sent = stream.flush()
+        except GearfastError:
+            raise
+        except OSError as error:
+            raise self._lost(request, reason_of(error)) from error
+
+    def _connect(self) -> Stream:
+        try:
+            self._stream = connect(self._address, self._timeout, self._context)
+        except OSError as error:
+            label, reason = self._address.label, reason_of(error)
+            raise ConnectError(f"cannot connect to {label}: {reason}", {label: reason}) from error
+        self._session = AdminSession()
+        return self._stream
+
+    def _drop(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _what(self, request: AdminRequest[T]) -> str:
+        return request.line.decode("utf-8", "replace")
+
+    def _lost(self, request: AdminRequest[T], reason: str) -> ConnectionLost:
+        label = self._address.label
+        return ConnectionLost(f"{self._what(request)}: connection to {label} lost: {reason}", server=label)

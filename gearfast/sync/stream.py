@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Blocking connections: how one is made, how bytes go in and out, and how several are waited for.
+
+`Pump` carries the bytes of one `ClientHub`; whoever calls it does the waiting, in his own thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import select
+import socket
+import struct
+import sys
+from collections import deque
+from contextlib import AbstractContextManager
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from gearfast._sockets import reason_of, tune
+from gearfast.errors import ProtocolError
+from gearfast.session.hub import ClientHub, Link
+from gearfast.session.requests import JobRequest, Request
+from gearfast.session.routing import ServerAddress
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+__all__ = ["PlainStream", "Poller", "Pump", "Stream", "WakePipe", "connect", "make_poller"]
+
+READ_SIZE: Final = 65536
+PATIENCE: Final = 1.0
+"""Seconds after which the short way of waiting gives up and the long one, which can do everything, goes on."""
+SLOW: Final = 0.005
+"""Seconds that a job may take before its exact deadline counts."""
+IS_PLAIN: Final = sys.platform == "linux"
+DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
+
+
+class Stream:
+    """A connected socket, TLS or not, on any system. Never blocks: `try_recv` and `try_send` say so instead."""
+
+    __slots__ = ("events", "sock", "unsent")
+
+    is_plain = False
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.unsent: deque[memoryview] = deque()
+        self.events = 0
+        sock.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return self.sock.fileno()
+
+    @property
+    def has_buffered(self) -> bool:
+        """TLS holds decrypted bytes that waiting for the descriptor would not tell of."""
+        pending = getattr(self.sock, "pending", None)
+        return pending is not None and pending() > 0
+
+    def try_recv(self) -> bytes | None:
+        """Bytes; b"" at the end of the stream; None if there is nothing yet. Raises OSError."""
+        try:
+            return self.sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            if _wants_more(error):
+                return None
+            raise
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        """How many bytes went out, maybe 0. Raises OSError."""
+        try:
+            return self.sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            if _wants_more(error):
+                return 0
+            raise
+
+    def flush(self, more: bytes = b"") -> bool:
+        """Send what is left over, then `more`, as far as it goes. Returns whether all is out. Raises OSError."""
+        unsent = self.unsent
+        if not unsent:
+            sent = self.try_send(more) if more else 0
+            if sent == len(more):
+                return True
+            unsent.append(memoryview(more)[sent:])
+        elif more:
+            unsent.append(memoryview(more))
+        while unsent:
+            sent = self.try_send(unsent[0])
+            if sent == 0:
+                return False
+            if sent == len(unsent[0]):
+                unsent.popleft()
+            else:
+                unsent[0] = unsent[0][sent:]
+        return True
+
+    def close(self) -> None:
+        """Close the socket, whatever is still to be sent."""
+        with contextlib.suppress(OSError):
+            self.sock.close()
+
+
+class PlainStream(Stream):
+    """A plain TCP or Unix socket on Linux.
+
+    It stays in blocking mode, its receive time-out kept by the kernel, so that a blocking read is one system call; what
+    must not block says so with a flag.
+    """
+
+    __slots__ = ("patience",)
+
+    is_plain = True
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        sock.setblocking(True)
+        self.patience = 0.0
+
+    @property
+    def has_buffered(self) -> bool:
+        return False
+
+    def set_patience(self, seconds: float) -> None:
+        """Let a blocking read raise BlockingIOError after `seconds`."""
+        whole = int(seconds)
+        value = struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
+        self.patience = seconds
+
+    def try_recv(self) -> bytes | None:
+        try:
+            return self.sock.recv(READ_SIZE, DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return None
+
+    def try_send(self, data: bytes | memoryview) -> int:
+        try:
+            return self.sock.send(data, DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return 0
+
+
+def _wants_more(error: OSError) -> bool:
+    return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
+
+
+def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
+    """Connect to a job server. `context`: TLS with it; for `gearmans://` without one, the system's defaults.
+
+    Raises OSError (TimeoutError included); all addresses of a name are tried, each within `timeout` seconds.
+    """
+    if address.path:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address.path)
+        except BaseException:
+            sock.close()
+            raise
+        return _wrap(sock)
+    sock = socket.create_connection((address.host, address.port), timeout)
+    try:
+        tune(sock)
+        if context is None and not address.tls:
+            return _wrap(sock)
+        if context is None:
+            import ssl
+
+            context = ssl.create_default_context()
+        sock = context.wrap_socket(sock, server_hostname=address.host)
+        return Stream(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _wrap(sock: socket.socket) -> Stream:
+    return PlainStream(sock) if IS_PLAIN else Stream(sock)
+
+
+READ: Final = 1
+WRITE: Final = 2
+
+
+class Poller:
+    """Waits for several descriptors by `select.select`; the portable one."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[int, int] = {}
+
+    def watch(self, fd: int, events: int) -> None:
+        """Wait for READ or WRITE (or both) of `fd` from now on."""
+        self._wanted[fd] = events
+
+    def forget(self, fd: int) -> None:
+        """Do not wait for `fd` any more."""
+        self._wanted.pop(fd, None)
+
+    def wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        """Descriptors that are ready, each with READ or WRITE or both; an error counts as READ."""
+        readers = [fd for fd, events in self._wanted.items() if events & READ]
+        writers = [fd for fd, events in self._wanted.items() if events & WRITE]
+        readable, writable, broken = select.select(readers, writers, readers + writers, seconds)
+        ready: dict[int, int] = {}
+        for fd in [*readable, *broken]:
+            ready[fd] = READ
+        for fd in writable:
+            ready[fd] = ready.get(fd, 0) | WRITE
+        return list(ready.items())
+
+
+class PollPoller(Poller):
+    """The same by `poll`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._poll = select.poll()
+
+    def watch(self, fd: int, events: int) -> None:
+        mask = (select.POLLIN if events & READ else 0) | (select.POLLOUT if events & WRITE else 0)
+        self._poll.register(fd, mask)
+
+    def forget(self, fd: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(fd)
+
+    def wait(self, seconds: float | None) -> list[tuple[int, int]]:
+        ready = self._poll.poll(None if seconds is None else -int(-seconds * 1000 // 1))
+        return [
+            (fd, (WRITE if mask & select.POLLOUT else 0) | (READ if mask & ~select.POLLOUT else 0))
+            for fd, mask in ready
+        ]
+
+
+def make_poller() -> Poller:
+    """The best poller of this system."""
+    return PollPoller() if hasattr(select, "poll") else Poller()
+
+
+class WakePipe:
+    """Ends a wait from another thread or a signal handler."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """End the wait. Never blocks; once is enough however often it is called."""
+        with contextlib.suppress(OSError):
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Forget the calls of `wake` so far."""
+        with contextlib.suppress(OSError):
+            while self._reader.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._reader.close()
+        self._writer.close()
+
+
+class Pump:
+    """Carries one hub's bytes over its connections. Not thread-safe but for what `lock` guards.
+
+    `lock`: held while the hub is touched, never while waiting, connecting or telling waiters.
+    """
+
+    def __init__(
+        self,
+        hub: ClientHub,
+        *,
+        context: SSLContext | None = None,
+        lock: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.hub = hub
+        self.poller = make_poller()
+        self._context = context
+        self._lock: AbstractContextManager[object] = lock or contextlib.nullcontext()
+        self.sleeps_until = 0.0
+        self._links: dict[int, Link] = {}
+
+    def run(self, job: JobRequest, now: float) -> None:
+        """Submit one job and wait until it is done, or overdue.
+
+        This is the short way, for a connection that is up and a job that is quick: one send, and reads that block.
+        Everything else (connecting, large workloads, slow jobs, losses, time-outs) goes on in `drive`.
+        """
+        hub = self.hub
+        link = hub.submit(job, now)
+        session = link.session
+        if session is not None and link.io.is_plain:
+            stream: PlainStream = link.io
+            limit = job.reply_by
+            patience = PATIENCE if limit is None or limit - now > PATIENCE else limit - now
+            if stream.patience != patience:
+                stream.set_patience(patience)
+            try:
+                if stream.flush(session.take_output()):
+                    recv = stream.sock.recv
+                    while True:
+                        data = recv(READ_SIZE)
+                        if not data:
+                            self.lost(link)
+                            break
+                        session.receive(data)
+                        if job.done:
+                            hub.news.clear()
+                            return
+                        if monotonic() - now > SLOW:
+                            break
+            except BlockingIOError:
+                pass
+            except (OSError, ProtocolError) as error:
+                self.lost(link, error)
+        if not job.done:
+            hub.watch(job)
+            self.drive(job)
+
+    def drive(self, request: Request) -> None:
+        """Wait until a request is done; overdue ones end by the hub's clock."""
+        while not request.done:
+            self.step()
+            self.hub.news.clear()
+
+    def step(self, wait: bool = True) -> bool:
+        """One round: connect, send, wait for the next thing to happen (unless told not to), take it in.
+
+        Returns whether anything was ready.
+        """
+        hub = self.hub
+        with self._lock:
+            now = monotonic()
+            deadline = hub.tick(now)
+            due = hub.take_connects(now)
+        for link in due:
+            self._connect(link)
+        with self._lock:
+            if due:
+                deadline = hub.tick(monotonic())
+            self.flush()
+            if hub.news or not wait:
+                seconds: float | None = 0.0
+            elif any(stream.has_buffered for stream in self._streams()):
+                seconds = 0.0
+            else:
+                seconds = None if deadline is None else max(0.0, deadline - monotonic())
+            self.sleeps_until = deadline if deadline is not None else inf
+        ready = self.poller.wait(seconds)
+        with self._lock:
+            self._take(ready)
+        return bool(ready)
+
+    def flush(self) -> None:
+        """Send what the sessions have for their servers, as far as it goes without blocking."""
+        for link in self.hub.links:
+            session = link.session
+            if session is not None and (session.has_output or link.io.unsent):
+                self.flush_link(link)
+
+    def flush_link(self, link: Link) -> bool:
+        """The same for one connection. Returns whether all of its output is out."""
+        stream = link.io
+        assert link.session is not None
+        try:
+            done: bool = stream.flush(link.session.take_output())
+        except OSError as error:
+            self.lost(link, error)
+            return True
+        events = READ if done else READ | WRITE
+        if stream.events != events:
+            stream.events = events
+            self.poller.watch(stream.fileno(), events)
+        return done
+
+    def lost(self, link: Link, error: OSError | ProtocolError | None = None) -> None:
+        """Drop a connection, which ended with an error or was closed by the server, and tell the hub."""
+        self._drop(link)
+        reason = reason_of(error) if error is not None else "closed by the server"
+        repeat = not isinstance(error, ProtocolError)
+        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
+
+    def close(self) -> None:
+        """Close all connections; what is awaited fails."""
+        for link in list(self.hub.links):
+            self._drop(link)
+        self.hub.close()
+
+    def forked(self) -> None:
+        """In a forked child: close the descriptors; the connections stay the parent's."""
+        for stream in self._streams():
+            stream.close()
+
+    def _drop(self, link: Link) -> None:
+        stream, link.io = link.io, None
+        if stream is not None:
+            self._links.pop(stream.fileno(), None)
+            self.poller.forget(stream.fileno())
+            stream.close()
+
+    def _streams(self) -> list[Stream]:
+        return [link.io for link in self.hub.links if link.io is not None]
+
+    def _connect(self, link: Link) -> None:
+        try:
+            stream = connect(link.address, self.hub.patience(link, monotonic()), self._context)
+        except OSError as error:
+            with self._lock:
+                self.hub.failed(link, monotonic(), random.random(), reason_of(error))
+            return
+        with self._lock:
+            link.io = stream
+            stream.events = READ
+            self._links[stream.fileno()] = link
+            self.poller.watch(stream.fileno(), READ)
+            self.hub.connected(link, monotonic())
+
+    def _take(self, ready: list[tuple[int, int]]) -> None:
+        for fd, events in ready:
+            link = self._links.get(fd)
+            if link is not None:
+                if events & READ:
+                    self._read(link)
+                if events & WRITE and link.session is not None:
+                    self.flush_link(link)
+        for stream in self._streams():
+            if stream.has_buffered and self._links.get(stream.fileno()) is not None:
+                self._read(self._links[stream.fileno()])
+
+    def _read(self, link: Link) -> None:
+        try:
+            data = link.io.try_recv()
+            if data is None:
+                return
+            if not data:
+                self.lost(link)
+                return
+            self.hub.receive(link, data, monotonic())
+        except (OSError, ProtocolError) as error:
+            self.lost(link, error)
