@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The comparison as a picture. Needs matplotlib, which nothing else in gearfast does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from gearfast.bench.harness import Results
+from gearfast.bench.traffic import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PlotUnavailable", "draw"]
+
+COLOURS: Final = {"floor": "#b0b0b0", "gearfast": "#1f6fb4", "gearmand-t1": "#d98c3f", "gearmand": "#b5522b"}
+OTHER: Final = "#6a9a5b"
+
+
+class PlotUnavailable(RuntimeError):
+    """matplotlib is not installed; the text says how to install it."""
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        raise PlotUnavailable('drawing needs matplotlib: pip install "gearfast[bench]"') from None
+    mpl.use("svg")
+    # The same data gives the same bytes: fixed ids, no date, text as text.
+    mpl.rcParams.update({"svg.hashsalt": "gearfast", "svg.fonttype": "none", "font.size": 9})
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None:
+    """Draws server CPU per job of every row and server to the SVG file `path`.
+
+    Bars are logarithmic, since rows differ a hundredfold; whiskers are the 95 % interval of the median. Raises
+    PlotUnavailable without matplotlib, ValueError without data, OSError if the file cannot be written.
+    """
+    names = [row for row in rows or results.samples if row in results.samples]
+    servers: list[str] = []
+    for row in names:
+        servers += [s for s in results.samples[row] if s not in servers]
+    order = list(COLOURS)
+    servers.sort(key=lambda name: order.index(name) if name in order else len(order))
+    if not servers:
+        raise ValueError("there is nothing to draw")
+    pyplot = _pyplot()
+    height = 0.8 / len(servers)
+    figure, axes = pyplot.subplots(figsize=(8, 0.6 + len(names) * (0.25 + 0.17 * len(servers))))
+    for i, server in enumerate(servers):
+        for y, row in enumerate(names):
+            summary = results.summary(row, server)
+            if summary is None:
+                continue
+            at = y + (i - (len(servers) - 1) / 2) * height
+            whiskers = [[summary.median - summary.low], [summary.high - summary.median]]
+            axes.barh(at, summary.median, height, xerr=whiskers, color=COLOURS.get(server, OTHER), ecolor="#404040",
+                      label=server)  # fmt: skip
+            axes.text(summary.high * 1.05, at, f"{summary.median:.3g}", va="center", fontsize=7)
+    axes.set_yticks(range(len(names)), [ROWS[row].title if row in ROWS else row for row in names])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("server CPU per job in microseconds (logarithmic; less is better)")
+    handles, labels = axes.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    axes.legend(shown.values(), shown.keys(), loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The results as tables, as JSON, and against the bars."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gearfast.bench.harness import Results
+from gearfast.bench.stats import Summary, summarize
+from gearfast.bench.traffic import BARS, FIGURE_BARS, ROWS, Bar
+
+__all__ = ["Verdict", "check", "machine", "read_json", "table", "verdict_table", "write_json"]
+
+GEARMAND: Final = ("gearmand", "gearmand-t1")
+"""The two settings of gearmand, of which the better one counts."""
+ENOUGH_PAIRS: Final = 11
+
+
+def machine() -> dict[str, str]:
+    """What the figures were measured on."""
+    model = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {
+        "cpu": model or platform.machine(),
+        "cpus": str(len(os.sched_getaffinity(0))),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _interval(summary: Summary | None) -> str:
+    if summary is None:
+        return "-"
+    return f"{_number(summary.median)} [{_number(summary.low)}, {_number(summary.high)}]"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _reference(results: Results, row: str) -> str | None:
+    """What ratios are given to: the floor, else the first server of the row."""
+    servers = list(results.samples.get(row, {}))
+    return "floor" if "floor" in servers else servers[0] if servers else None
+
+
+def table(results: Results) -> str:
+    """One block a row: CPU per job, paired ratio, speed and latency, medians with 95 % intervals."""
+    blocks = []
+    for row, servers in results.samples.items():
+        reference = _reference(results, row)
+        lines = [["", "CPU us/job", f"x {reference}", "jobs/s", "p50 us", "p99 us", "load us/job"]]
+        for server in servers:
+            medians = [results.summary(row, server, name) for name in ("rate", "p50_us", "p99_us", "load_us")]
+            lines.append(
+                [
+                    f"  {server}",
+                    _interval(results.summary(row, server)),
+                    _interval(results.ratio(row, server, reference)) if reference else "-",
+                    *("-" if s is None else _number(s.median) for s in medians),
+                ]
+            )
+        lines[0][0] = row
+        title = ROWS[row].title if row in ROWS else ""
+        blocks.append("\n".join([*([f"{title}:"] if title else []), *_aligned(lines)]))
+    notes = [f"not measured: {problem}" for problem in results.problems]
+    return "\n\n".join([*blocks, *notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One bar, the figure that was measured for it, and whether it passed; None: not measured."""
+
+    what: str
+    bar: str
+    measured: str
+    passed: bool | None
+
+
+def _verdict(results: Results, bar: Bar) -> Verdict:
+    strict = bar.against == "gearmand"  # below its better setting
+    against: str | None = bar.against
+    other_row = None
+    if strict:
+        against = results.better(bar.row, GEARMAND)
+    elif bar.against in ROWS:
+        against, other_row = "gearfast", bar.against
+    ratio = results.ratio(bar.row, "gearfast", against, other_row) if against else None
+    passed = None
+    if ratio is not None:
+        passed = ratio.median < bar.at_most if strict else ratio.median <= bar.at_most
+    limit = f"{'<' if strict else '<='} {bar.at_most:g}"
+    return Verdict(f"{bar.row} x {other_row or against or bar.against}", limit, _interval(ratio), passed)
+
+
+def check(results: Results, figures: Mapping[str, Sequence[float]]) -> list[Verdict]:
+    """Every bar against what was measured. `figures` has the samples of `FIGURE_BARS` by name."""
+    verdicts = [_verdict(results, bar) for bar in BARS]
+    for name, figure in FIGURE_BARS.items():
+        limit = f">= {figure.at_least:g}" if figure.at_least is not None else f"<= {figure.at_most:g}"
+        values = figures.get(name)
+        summary = summarize(values) if values else None
+        passed = None if summary is None else figure.passed(summary.median)
+        verdicts.append(Verdict(f"{name} ({figure.unit})", limit, _interval(summary), passed))
+    return verdicts
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """The bars as text: pass, MISS or not measured."""
+    words = {True: "pass", False: "MISS", None: "not measured"}
+    lines = [["what", "bar", "measured", ""], *([v.what, v.bar, v.measured, words[v.passed]] for v in verdicts)]
+    return "\n".join(_aligned(lines))
+
+
+def write_json(path: str, results: Results, figures: Mapping[str, Sequence[float]], settings: dict[str, Any]) -> None:
+    """Writes all samples, the settings and the machine. Raises OSError."""
+    data = {
+        "machine": machine(),
+        "settings": settings,
+        "traffic": {name: ROWS[name].traffic.changes() for name in results.samples if name in ROWS},
+        "figures": {name: list(values) for name, values in figures.items()},
+        **results.as_dict(),
+    }
+    Path(path).write_text(json.dumps(data, indent=1) + "\n")
+
+
+def read_json(path: str) -> tuple[Results, dict[str, list[float]]]:
+    """The samples and figures of a file that `write_json` wrote. Raises OSError, ValueError or KeyError."""
+    data = json.loads(Path(path).read_text())
+    return Results.from_dict(data), data["figures"]

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Job servers as processes of their own, and the CPU time that they take (Linux).
+
+A server is named `gearfast`, `floor`, `gearmand` (its default of four threads), `gearmand-t1` (one thread), `HOST:PORT`
+(any other; only its speed can be seen) or `HOST:PORT@PID` (any other on this machine).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from gearfast.bench.load import connect, pinned, raise_file_limit
+
+__all__ = ["FLOOR_SOURCE", "Server", "ServerError", "compile_floor", "cpu_seconds"]
+
+FLOOR_SOURCE = Path(__file__).resolve().parents[2] / "benchmarks" / "floor.c"
+"""Where the floor's source lies in a checkout."""
+START_SECONDS = 20.0
+
+
+class ServerError(RuntimeError):
+    """A server is not there or did not start; the text says what to do."""
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that the process `pid` has taken in all its threads, in seconds with a resolution of 1 ns.
+
+    The scheduler's own sum (`schedstat`) rather than `stat`, whose clock ticks are 10 ms. Raises ServerError if the
+    process is gone.
+    """
+    total = 0
+    try:
+        for task in os.scandir(f"/proc/{pid}/task"):
+            total += int(Path(task.path, "schedstat").read_text().split()[0])
+    except OSError:
+        raise ServerError(f"process {pid} is gone") from None
+    return total / 1e9
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of the process `pid` that is in RAM, in bytes. Raises ServerError if the process is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        raise ServerError(f"process {pid} is gone") from None
+
+
+def compile_floor(folder: Path, source: Path = FLOOR_SOURCE) -> Path:
+    """Compiles the floor into `folder`. Raises ServerError without a compiler or its source."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise ServerError("the floor needs a C compiler (cc)")
+    if not source.exists():
+        raise ServerError(f"the floor's source is only in a checkout of gearfast: {source} is missing")
+    target = folder / "floor"
+    done = subprocess.run(
+        [*compiler.split(), "-O2", "-o", str(target), str(source)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ServerError(f"the floor does not compile:\n{done.stderr}")
+    return target
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Server:
+    """A running job server; a context manager that stops it.
+
+    name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can.
+    Raises ServerError if it cannot be started.
+    """
+
+    def __init__(self, name: str, cpus: set[int] | None = None, *, unix: bool = False) -> None:
+        self.name = name
+        self.pid: int | None = None
+        self.address = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="gearfast-bench-")
+        self._path = os.path.join(self._folder.name, "socket") if unix else ""
+        raise_file_limit()
+        try:
+            self._start(cpus)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _start(self, cpus: set[int] | None) -> None:
+        if ":" in self.name:
+            self.address, _, pid = self.name.partition("@")
+            self.pid = int(pid) if pid else None
+            return
+        if self.name == "floor":
+            binary = compile_floor(Path(self._folder.name))
+            with pinned(cpus):
+                self._process = subprocess.Popen([binary, self._path or "0"], stdout=subprocess.PIPE)
+            assert self._process.stdout is not None
+            said = self._process.stdout.readline().decode().strip()
+            self.address = said if self._path else f"127.0.0.1:{said}"
+        else:
+            self._listen(cpus)
+        self.pid = self._process.pid if self._process is not None else None
+        self._wait_ready()
+
+    def _listen(self, cpus: set[int] | None) -> None:
+        """Starts a server that is told its port. Raises ServerError if it is not there or lacks Unix sockets."""
+        port = _free_port()
+        self.address = self._path or f"127.0.0.1:{port}"
+        if self.name == "gearfast":
+            command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", str(port)]
+            if self._path:
+                command += ["--unix", self._path]
+        elif self.name in ("gearmand", "gearmand-t1"):
+            binary = shutil.which("gearmand") or shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin")
+            if binary is None:
+                raise ServerError("gearmand is not installed (Debian: apt-get install gearman-job-server)")
+            if self._path:
+                raise ServerError("gearmand has no Unix sockets")
+            command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1"]
+            if self.name == "gearmand-t1":
+                command += ["-t", "1"]
+        else:
+            raise ServerError(f"unknown server {self.name}: gearfast, floor, gearmand, gearmand-t1 or HOST:PORT[@PID]")
+        with pinned(cpus), open(os.path.join(self._folder.name, "log"), "wb") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def _wait_ready(self) -> None:
+        """Polls, since not every server says when it listens."""
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                connect(self.address).close()
+                return
+            except OSError as error:
+                if self._process.poll() is not None:
+                    raise ServerError(
+                        f"{self.name} ended with status {self._process.returncode}\n{self.log()}"
+                    ) from None
+                if time.monotonic() > deadline:
+                    raise ServerError(f"{self.name} does not listen: {error}\n{self.log()}") from None
+            time.sleep(0.005)
+
+    def log(self) -> str:
+        """The last lines that it has written."""
+        with contextlib.suppress(OSError):
+            return "\n".join(Path(self._folder.name, "log").read_text(errors="replace").splitlines()[-3:])
+        return ""
+
+    def cpu(self) -> float:
+        """CPU seconds so far; 0 if its process is unknown. Raises ServerError if it is gone."""
+        return cpu_seconds(self.pid) if self.pid is not None else 0.0
+
+    def resident(self) -> int:
+        """Bytes in RAM; 0 if its process is unknown. Raises ServerError if it is gone."""
+        return resident_bytes(self.pid) if self.pid is not None else 0
+
+    def close(self) -> None:
+        """Stops it, by force if it takes longer than five seconds."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+        self._folder.cleanup()
