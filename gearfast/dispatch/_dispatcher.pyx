@@ -237,6 +237,8 @@ cdef class Dispatcher:
 
     def __dealloc__(self):
         cdef size_t i
+        if self.core.abandoned:
+            return
         for i in range(self.core.slot_count):
             if self.core.slots[i].peer != NULL:
                 part(&self.core, self.core.slots[i].peer)

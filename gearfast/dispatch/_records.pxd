@@ -251,5 +251,6 @@ cdef struct Core:
     char version[32]            # what the admin commands answer
     char verbose[16]
     long pid
+    uint8_t abandoned           # in a forked child: not to be touched, not even to free it
     uint8_t shutdown            # asked for by an admin command: 1 now, 2 graceful
     Stats stats

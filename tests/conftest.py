@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What every test may use: `patience`, which scales time limits, and `require`, for what a test needs besides Python.
+
+GEARFAST_TEST_SLOW=3      multiplies every time limit that is scaled by `patience`
+GEARFAST_REQUIRE_ALL=1    makes a missing requirement a failure instead of a skip, so that CI skips nothing
+GEARFAST_DIST=dist        the folder of sdist and wheels to look into; without it tests/packaging is left out
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from collections.abc import Callable
+from types import ModuleType
+
+import hypothesis
+import pytest
+
+# A shared machine may stop a test at any moment for longer than hypothesis allows one example by default.
+hypothesis.settings.register_profile("gearfast", deadline=None)
+hypothesis.settings.load_profile("gearfast")
+
+collect_ignore = [] if os.environ.get("GEARFAST_DIST") else ["packaging"]
+
+
+class Require:
+    """Skips the test that asks for something that is not here; fails it under GEARFAST_REQUIRE_ALL=1."""
+
+    def __call__(self, present: object, what: str) -> None:
+        """Goes on if `present` is true. `what` says what is missing and how to get it."""
+        if present:
+            return
+        if os.environ.get("GEARFAST_REQUIRE_ALL", "0") not in ("", "0"):
+            pytest.fail(f"missing: {what}", pytrace=False)
+        pytest.skip(f"needs {what}")
+
+    def program(self, name: str, package: str) -> str:
+        """The path of a program, which `apt-get install PACKAGE` brings on Debian."""
+        path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin{os.pathsep}/sbin")
+        self(path, f"{name} (Debian: apt-get install {package})")
+        assert path is not None
+        return path
+
+    def module(self, name: str, package: str) -> ModuleType:
+        """A Python module, which `pip install PACKAGE` brings."""
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            self(False, f"the module {name} (pip install {package})")
+            raise
+
+
+@pytest.fixture(scope="session")
+def require() -> Require:
+    """`require(condition, what)`, `require.program(name, debian_package)`, `require.module(name, pip_package)`."""
+    return Require()
+
+
+@pytest.fixture(scope="session")
+def patience() -> Callable[[float], float]:
+    """Scales a time limit in seconds for slow machines: `patience(5)` is 5, times GEARFAST_TEST_SLOW."""
+    factor = float(os.environ.get("GEARFAST_TEST_SLOW", "1"))
+    return lambda seconds: seconds * factor

@@ -1,0 +1,582 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The fuzz target `dispatcher`: its input is a program of clients and workers on one dispatcher.
+
+Two bytes are settings. Then each byte is an operation (its low five bits) of one of eight peers (the others), followed
+by the operation's own bytes; `OPERATIONS` lists them. Peers connect when they are first used. Most operations send
+well-formed packets with names and handles that are in use, so that short programs reach deep states; some send what
+the input says. After every few operations, and when all have left, every record is checked.
+
+`replay.py` runs the same programs over the Python face; keep the two alike.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset, strlen
+
+from gearfast._codec cimport PACKET, Frame, decode, put_header
+from gearfast.dispatch._buffer cimport buffer_drop, buffer_release
+from gearfast.dispatch._check cimport check_core
+from gearfast.dispatch._dispatcher cimport Dispatcher, advance, feed, feed_commit, feed_space, part
+from gearfast.dispatch._dispatcher cimport join as join_core
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
+from gearfast.dispatch._records cimport Core, Job, Peer
+
+cdef enum:
+    PEERS = 8
+    CROWD = 256
+    ROOM = 2048
+    CHECK_EVERY = 4
+    LIMIT = 1 << 20             # bytes of a packet
+
+ctypedef int (*Operation)(Program program, int who) except -1
+
+cdef Operation OPERATIONS[32]
+
+cdef int[10] SUBMISSIONS = [7, 21, 33, 18, 32, 34, 36, 35, 37, 38]
+cdef int[6] WORKS = [28, 29, 12, 13, 14, 25]
+cdef int[4] SIZES = [0, 1, 5, 600]
+cdef int[4] RETRIES = [-1, 0, 1, 3]
+cdef int[4] WAKEUPS = [0, 0, 1, 2]
+cdef list ORDERS = ["priority", "function", "function-rotate", "priority"]
+cdef char[600] FILLER
+memset(FILLER, c'w', sizeof(FILLER))
+
+
+def match(minute, hour, day, month, weekday, after):
+    """Cheaper than the real calendar, which has tests of its own."""
+    if minute == 59:
+        raise ValueError("never")
+    return int(after) + 60 * (1 + (minute or 0))
+
+
+cdef class Program:
+    cdef Dispatcher dispatcher
+    cdef Core* core
+    cdef const uint8_t* data
+    cdef size_t size
+    cdef size_t at
+    cdef uint64_t ids[PEERS]    # 0: not connected
+    cdef bint clean[PEERS]      # its output is packets only, from the start of one
+    cdef uint64_t crowd[CROWD]
+    cdef int crowd_count
+    cdef int64_t monotonic
+    cdef int64_t wall
+    cdef int cut                # the next packet is sent in two pieces, the first of this size; 0: in one
+    cdef char packet[ROOM]
+    cdef size_t length
+
+    cdef int byte(self) noexcept:
+        """The next byte of the program, 0 behind its end."""
+        if self.at >= self.size:
+            return 0
+        self.at += 1
+        return self.data[self.at - 1]
+
+    cdef Peer* peer(self, int who) except NULL:
+        cdef Peer* peer
+        if self.ids[who] == 0:
+            peer = join_core(self.core, who, "10.1.1.1", 8, 1 if who == 7 else 0 if who == 6 else -1)
+            self.ids[who] = peer.id
+            self.clean[who] = True
+        peer = peer_by_id(self.core, self.ids[who])
+        if peer == NULL:
+            raise AssertionError(f"peer {who} is lost")
+        return peer
+
+    # Building and sending
+
+    cdef void begin(self) noexcept:
+        self.length = 12
+
+    cdef void add(self, const char* data, size_t size) noexcept:
+        """One more argument."""
+        if self.length > 12:
+            self.packet[self.length] = 0
+            self.length += 1
+        memcpy(self.packet + self.length, data, size)
+        self.length += size
+
+    cdef void add_text(self, const char* text) noexcept:
+        self.add(text, strlen(text))
+
+    cdef void add_number(self, const char* form, long long number) noexcept:
+        cdef char text[32]
+        self.add(text, snprintf(text, sizeof(text), form, number))
+
+    cdef void add_function(self, int names) noexcept:
+        self.add_number("f%lld", names & 7)
+
+    cdef void add_unique(self, int names) noexcept:
+        cdef int number = names >> 3 & 7
+        if number < 2:
+            self.add("-", number)
+        else:
+            self.add_number("u%lld", number)
+
+    cdef void add_data(self, int names) noexcept:
+        self.add(FILLER, SIZES[names >> 6 & 3])
+
+    cdef void add_recent(self, int back) noexcept:
+        """The handle of the job that was submitted `back` jobs before the last one."""
+        self.add_number("H:%lld", max(<int64_t>self.core.next_number - 1 - back, 0))
+
+    cdef int send_packet(self, int who, int command) except -1:
+        put_header(self.packet, False, command, <unsigned>(self.length - 12))
+        return self.send(who, self.packet, self.length)
+
+    cdef int send(self, int who, const char* data, size_t size) except -1:
+        cdef size_t first = min(<size_t>self.cut, size)
+        self.cut = 0
+        if first:
+            self.feed(self.peer(who), data, first)
+        if first < size:
+            self.feed(self.peer(who), data + first, size - first)
+        return 0
+
+    cdef int feed(self, Peer* peer, const char* data, size_t size) except -1:
+        """From a block of exactly this size, so that no read beyond it goes unnoticed."""
+        cdef char* block = <char*>malloc(size if size else 1)
+        memcpy(block, data, size)
+        feed(self.core, peer, block, size)
+        free(block)
+        return 0
+
+    # Running
+
+    cdef int run(self) except -1:
+        cdef int operation
+        cdef int steps = 0
+        while self.at < self.size:
+            operation = self.byte()
+            OPERATIONS[operation & 31](self, operation >> 5)
+            steps += 1
+            if steps % CHECK_EVERY == 0:
+                check_core(self.core)
+        check_core(self.core)
+        for operation in range(PEERS):
+            leave(self, operation)
+        op_crowd_leave(self, 0)
+        check_core(self.core)
+        if self.core.running_count or self.core.peer_count or self.core.abilities.count:
+            raise AssertionError("all have left, but something of them is still there")
+        return 0
+
+
+cdef int verify_output(Program program, int who) except -1:
+    """Take a peer's output; if it sent packets only, it is whole packets of a server."""
+    cdef Peer* peer = program.peer(who)
+    cdef const char* data = peer.out.data
+    cdef size_t at = peer.out.begin
+    cdef Frame frame
+    while program.clean[who] and at < peer.out.end:
+        if decode(data + at, peer.out.end - at, 2 * LIMIT, &frame) != PACKET or not frame.is_response:
+            raise AssertionError(f"peer {who} gets no packet at byte {at - peer.out.begin} of its output")
+        at += frame.size
+    buffer_release(&program.core.pool, &peer.out)
+    return 0
+
+
+cdef int leave(Program program, int who) except -1:
+    if program.ids[who]:
+        verify_output(program, who)
+        part(program.core, program.peer(who))
+        program.ids[who] = 0
+    return 0
+
+
+# Operations; their own bytes are in the comments
+
+# who
+cdef int op_connect(Program program, int who) except -1:
+    if program.ids[who]:
+        return leave(program, who)
+    program.peer(who)
+    return 0
+
+
+# count, bytes
+cdef int op_raw(Program program, int who) except -1:
+    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    program.peer(who)
+    program.clean[who] = False
+    program.send(who, <const char*>program.data + program.at, size)
+    program.at += size
+    return 0
+
+
+# count, bytes of a text line without its newline
+cdef int op_line(Program program, int who) except -1:
+    cdef size_t size = min(<size_t>program.byte() & 63, program.size - program.at)
+    memcpy(program.packet, program.data + program.at, size)
+    program.at += size
+    return say(program, who, size)
+
+
+cdef int say(Program program, int who, size_t size) except -1:
+    """Send the text at the start of `packet` as a line."""
+    program.peer(who)
+    program.clean[who] = False
+    program.packet[size] = c'\n'
+    return program.send(who, program.packet, size + 1)
+
+
+# step: its low six bits are an exponent of two (ns), 64 sets the wall clock back, 128 leaves it
+cdef int op_tick(Program program, int who) except -1:
+    cdef int how = program.byte()
+    cdef int64_t step = <int64_t>1 << min(how & 63, 57)
+    if program.monotonic < <int64_t>1 << 61:
+        program.monotonic += step
+    if how & 64:
+        program.wall = max(program.wall - step, <int64_t>0)
+    elif not how & 128 and program.wall < <int64_t>1 << 61:
+        program.wall += step
+    if advance(program.core, program.monotonic, program.wall) < -1:
+        raise AssertionError("a deadline in the past")
+    return 0
+
+
+cdef int op_output(Program program, int who) except -1:
+    return verify_output(program, who)
+
+
+# count: the dirty peers are taken off their list, and so many bytes of this one's output are sent
+cdef int op_drain(Program program, int who) except -1:
+    cdef Peer* peer = program.peer(who)
+    cdef size_t size = min(<size_t>program.byte(), peer.out.end - peer.out.begin)
+    while peer_next_dirty(program.core) != NULL:
+        pass
+    if size:
+        program.clean[who] = False
+        buffer_drop(&program.core.pool, &peer.out, size)
+    return 0
+
+
+# kind, names[, time]
+cdef int op_submit(Program program, int who) except -1:
+    cdef int command = SUBMISSIONS[program.byte() % 10]
+    cdef int names = program.byte()
+    program.begin()
+    program.add_function(names)
+    program.add_unique(names)
+    if command == 36:
+        program.add_number("%lld", program.wall // 1000000000 + program.byte())
+    elif command == 35:
+        program.add_number("%lld", program.byte() % 61)
+        for _ in range(4):
+            program.add_text("*")
+    elif command >= 37:
+        program.add_text("reducer")
+        program.add_text("aggregator")
+    program.add_data(names)
+    return program.send_packet(who, command)
+
+
+# form
+cdef int op_grab(Program program, int who) except -1:
+    cdef int form = program.byte() % 3
+    program.begin()
+    return program.send_packet(who, 9 if form == 0 else 30 if form == 1 else 39)
+
+
+cdef int op_pre_sleep(Program program, int who) except -1:
+    program.begin()
+    return program.send_packet(who, 4)
+
+
+# names
+cdef int op_can_do(Program program, int who) except -1:
+    program.begin()
+    program.add_function(program.byte())
+    return program.send_packet(who, 1)
+
+
+# names
+cdef int op_cant_do(Program program, int who) except -1:
+    program.begin()
+    program.add_function(program.byte())
+    return program.send_packet(who, 2)
+
+
+# names, quarters of a second
+cdef int op_can_do_timeout(Program program, int who) except -1:
+    program.begin()
+    program.add_function(program.byte())
+    program.add_number("%lld", 250 * program.byte())
+    return program.send_packet(who, 23)
+
+
+cdef int op_reset(Program program, int who) except -1:
+    program.begin()
+    return program.send_packet(who, 3)
+
+
+cdef uint64_t own_job(Peer* peer, int which) noexcept:
+    """The number of one of a worker's running jobs, oldest first; 0 if it has none."""
+    cdef uint64_t least = 0
+    cdef uint64_t best = 0
+    cdef size_t count = 0
+    cdef Job* job = peer.jobs
+    while job != NULL:
+        count += 1
+        job = job.next
+    if count == 0:
+        return 0
+    for _ in range(which % count + 1):
+        best = <uint64_t>-1
+        job = peer.jobs
+        while job != NULL:
+            if least < job.number < best:
+                best = job.number
+            job = job.next
+        least = best
+    return best
+
+
+cdef int send_work(Program program, int who, int kind) except -1:
+    """The handle has been added."""
+    cdef int command = WORKS[kind % 6]
+    if command == 12:
+        program.add_text("1")
+        program.add_text("4294967295")
+    elif command != 14:
+        program.add_data(kind)
+    return program.send_packet(who, command)
+
+
+# kind, which
+cdef int op_work_own(Program program, int who) except -1:
+    cdef int kind = program.byte()
+    program.begin()
+    program.add_number("H:%lld", own_job(program.peer(who), program.byte()))
+    return send_work(program, who, kind)
+
+
+# kind, how many jobs before the last one
+cdef int op_work_recent(Program program, int who) except -1:
+    cdef int kind = program.byte()
+    program.begin()
+    program.add_recent(program.byte())
+    return send_work(program, who, kind)
+
+
+# how many jobs before the last one
+cdef int op_status(Program program, int who) except -1:
+    program.begin()
+    program.add_recent(program.byte())
+    return program.send_packet(who, 15)
+
+
+# names
+cdef int op_status_unique(Program program, int who) except -1:
+    program.begin()
+    program.add_unique(program.byte())
+    return program.send_packet(who, 41)
+
+
+# which
+cdef int op_option(Program program, int who) except -1:
+    cdef int which = program.byte() % 3
+    program.begin()
+    program.add_text("all_yours" if which == 0 else "exceptions" if which == 1 else "other")
+    return program.send_packet(who, 26)
+
+
+# how many jobs before the last one
+cdef int op_cancel(Program program, int who) except -1:
+    cdef long long number = max(<int64_t>program.core.next_number - 1 - program.byte(), 0)
+    return say(program, who, snprintf(program.packet, 64, "cancel job H:%lld", number))
+
+
+# verb, names
+cdef int op_admin(Program program, int who) except -1:
+    cdef int verb = program.byte() % 8
+    cdef int names = program.byte()
+    cdef const char* form = "status"
+    if verb == 0:
+        form = "create function f%d"
+    elif verb == 1:
+        form = "drop function f%d"
+    elif verb == 2:
+        form = "maxqueue f%d %d"
+    elif verb == 3:
+        form = "show jobs"
+    elif verb == 4:
+        form = "show unique jobs"
+    elif verb == 5:
+        form = "workers"
+    elif verb == 6:
+        form = "prioritystatus"
+    return say(program, who, snprintf(program.packet, 64, form, names & 7, names >> 3))
+
+
+# count, bytes
+cdef int op_client_id(Program program, int who) except -1:
+    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    program.begin()
+    program.add(<const char*>program.data + program.at, size)
+    program.at += size
+    return program.send_packet(who, 22)
+
+
+# count
+cdef int op_cut(Program program, int who) except -1:
+    program.cut = program.byte()
+    return 0
+
+
+# size in KiB: a large ECHO_REQ by the way of drivers that receive into the dispatcher's memory
+cdef int op_large(Program program, int who) except -1:
+    cdef size_t body = 65536 + 1024 * <size_t>program.byte()
+    cdef size_t left = body
+    cdef size_t room = 0
+    cdef Peer* peer = program.peer(who)
+    cdef char* at
+    put_header(program.packet, False, 16, <unsigned>body)
+    program.feed(peer, program.packet, 12)
+    while left:
+        at = feed_space(program.core, peer, &room)
+        if at == NULL:
+            room = min(left, sizeof(FILLER))
+            program.feed(peer, FILLER, room)
+        else:
+            room = min(room, left)
+            memset(at, c'w', room)
+            feed_commit(program.core, peer, room)
+        left -= room
+    return 0
+
+
+cdef int op_check(Program program, int who) except -1:
+    return check_core(program.core)
+
+
+# command (128: of a server), count, bytes of the body
+cdef int op_packet(Program program, int who) except -1:
+    cdef int command = program.byte()
+    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    put_header(program.packet, command & 128, command & 127, <unsigned>size)
+    memcpy(program.packet + 12, program.data + program.at, size)
+    program.at += size
+    program.peer(who)
+    return program.send(who, program.packet, 12 + size)
+
+
+# count of functions b0, b1 …
+cdef int op_many_can_do(Program program, int who) except -1:
+    cdef int i
+    for i in range(program.byte()):
+        program.begin()
+        program.add_number("b%lld", i)
+        program.send_packet(who, 1)
+    return 0
+
+
+# count of background jobs of f0 with uniques n0, n1 …
+cdef int op_many_submit(Program program, int who) except -1:
+    cdef int i
+    for i in range(program.byte()):
+        program.begin()
+        program.add_text("f0")
+        program.add_number("n%lld", i)
+        program.add_text("w")
+        program.send_packet(who, 18)
+    return 0
+
+
+# count of jobs of b0, b1 … for which the client waits
+cdef int op_many_functions(Program program, int who) except -1:
+    cdef int i
+    for i in range(program.byte()):
+        program.begin()
+        program.add_number("b%lld", i)
+        program.add_text("")
+        program.add_text("w")
+        program.send_packet(who, 33 if i & 1 else 21)
+    return 0
+
+
+# count
+cdef int op_many_grab(Program program, int who) except -1:
+    for _ in range(program.byte()):
+        program.begin()
+        program.send_packet(who, 39)
+    return 0
+
+
+# count of own jobs, oldest first
+cdef int op_many_complete(Program program, int who) except -1:
+    cdef uint64_t number
+    for _ in range(program.byte()):
+        number = own_job(program.peer(who), 0)
+        if number == 0:
+            break
+        program.begin()
+        program.add_number("H:%lld", number)
+        program.add_text("r")
+        program.send_packet(who, 13)
+    return 0
+
+
+# count of workers for f0 … f7 that go to sleep
+cdef int op_crowd(Program program, int who) except -1:
+    cdef int i
+    cdef Peer* peer
+    for i in range(program.byte()):
+        if program.crowd_count == CROWD:
+            break
+        peer = join_core(program.core, -1, "", 0, -1)
+        program.crowd[program.crowd_count] = peer.id
+        program.crowd_count += 1
+        program.begin()
+        program.add_function(i)
+        put_header(program.packet, False, 1, <unsigned>(program.length - 12))
+        program.feed(peer, program.packet, program.length)
+        put_header(program.packet, False, 4, 0)
+        program.feed(peer, program.packet, 12)
+    return 0
+
+
+cdef int op_crowd_leave(Program program, int who) except -1:
+    cdef int i
+    for i in range(program.crowd_count):
+        part(program.core, peer_by_id(program.core, program.crowd[i]))
+    program.crowd_count = 0
+    return 0
+
+
+cdef void fill_table() noexcept:
+    cdef int i
+    cdef Operation[32] table = [
+        op_connect, op_raw, op_line, op_tick, op_output, op_submit, op_grab, op_pre_sleep,
+        op_can_do, op_cant_do, op_can_do_timeout, op_reset, op_work_own, op_work_recent, op_status, op_status_unique,
+        op_option, op_cancel, op_admin, op_client_id, op_cut, op_large, op_check, op_packet,
+        op_many_can_do, op_many_submit, op_many_functions, op_many_grab, op_many_complete, op_crowd, op_crowd_leave,
+        op_drain,
+    ]
+    for i in range(32):
+        OPERATIONS[i] = table[i]
+
+
+fill_table()
+
+
+cdef public int fuzz_dispatcher(unsigned char* data, size_t size) except -1:
+    cdef Program program
+    if size < 2:
+        return 0
+    program = Program()
+    program.dispatcher = Dispatcher(
+        handle_prefix=b"H", order=ORDERS[data[0] & 3], wakeup=WAKEUPS[data[0] >> 2 & 3], exceptions=data[0] & 16 != 0,
+        admin_writes=data[0] & 32 == 0, job_retries=RETRIES[data[0] >> 6], seed=data[1],
+        max_packet=4096 if data[1] & 1 else LIMIT, next_match=match,
+    )
+    program.core = &program.dispatcher.core
+    program.data = data + 2
+    program.size = size - 2
+    program.monotonic = 1
+    program.wall = <int64_t>1700000000 * 1000000000
+    advance(program.core, program.monotonic, program.wall)
+    program.run()
+    return 0

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Builds the fuzz targets and runs each of them.
+#
+#   tests/fuzz/run.sh [SECONDS [TARGET …]]    60 seconds of all targets, unless told otherwise
+#   tests/fuzz/run.sh --build                 only build
+#   tests/fuzz/run.sh --merge [TARGET …]      put what the runs have found, minimised, into the repository's corpus
+#
+# The package is built with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer's counters into
+# build/fuzz/tree; build/fuzz/TARGET is the program. Inputs gather in build/fuzz/corpus/TARGET, and what fails lies in
+# build/fuzz/failures: `build/fuzz/TARGET FILE` repeats it. Needs clang with its runtime (Debian: clang libclang-rt-14-dev).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+python=${PYTHON:-.venv/bin/python}
+out=$PWD/build/fuzz
+all=(decoder admin dispatcher)
+declare -A module=([decoder]=targets [admin]=targets [dispatcher]=program)
+declare -A longest=([decoder]=1024 [admin]=512 [dispatcher]=400)
+sanitizers=(-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+
+find_clang() {
+    local name
+    for name in "${CLANG:-clang}" clang-{21,20,19,18,17,16,15,14}; do
+        if command -v "$name" >/dev/null && "$name" -fsanitize=fuzzer,address -x c - -o "$out/probe" 2>/dev/null \
+            <<<'int LLVMFuzzerTestOneInput(const unsigned char *d, unsigned long n) { return d && n ? 0 : 0; }'; then
+            echo "$name"
+            return
+        fi
+    done
+    echo "no clang with libFuzzer found (Debian: apt-get install clang libclang-rt-14-dev)" >&2
+    return 1
+}
+
+config() {
+    "$python" -c "import sys, sysconfig; print($1)"
+}
+
+build_tree() {
+    GEARFAST_BUILD=sanitize GEARFAST_ONLY=gearfast._codec,gearfast.dispatch CC=$clang LDSHARED="$clang -shared" \
+        CFLAGS="-fsanitize=fuzzer-no-link -Wno-unused-function" nice "$python" setup.py --quiet \
+        build_ext --build-lib "$out/tree" --build-temp "$out/objects" >"$out/build.log" 2>&1 || {
+        tail -n 40 "$out/build.log" >&2
+        return 1
+    }
+    cp gearfast/*.py "$out/tree/gearfast/"
+    cp gearfast/dispatch/*.py "$out/tree/gearfast/dispatch/"
+}
+
+build_target() {
+    local target=$1 c=$out/c/${module[$1]}
+    local include home library
+    include=$(config 'sysconfig.get_path("include")')
+    home=$(config 'sys.base_prefix')
+    library=$(config 'sysconfig.get_config_var("LIBDIR")')
+    "$clang" "${sanitizers[@]}" -fsanitize=fuzzer -fwrapv -Wno-unused-function -I"$include" -I"$out/c" \
+        -DTARGET="fuzz_$target" -DMODULE="${module[$1]}" -DHEADER="\"${module[$1]}.h\"" \
+        -DPYTHON_HOME="\"$home\"" -DPYTHON_TREE="\"$out/tree\"" \
+        tests/fuzz/harness.c "$c.c" -o "$out/$target" -Wl,--export-dynamic \
+        -L"$library" -Wl,-rpath,"$library" -lpython"$(config 'sysconfig.get_config_var("LDVERSION")')" -lm
+}
+
+build() {
+    mkdir -p "$out"/{c,corpus,failures,tree}
+    clang=$(find_clang)
+    build_tree
+    local name
+    for name in targets program; do
+        "$python" -m cython -3 -I . "tests/fuzz/$name.pyx" -o "$out/c/$name.c"
+    done
+    for name in "$@"; do
+        build_target "$name"
+    done
+}
+
+# The last line that libFuzzer printed about its progress, and its number of runs.
+summary() {
+    local log=$1
+    printf '%s: %s\n' "$2" "$(grep -E 'cov: ' "$log" | tail -n 1 | sed -E 's/^#([0-9]+)\t[A-Za-z]+ */\1 execs, /')"
+    grep -E '^stat::(number_of_executed_units|average_exec_per_sec)' "$log" || true
+}
+
+run() {
+    local seconds=$1 failed=0 target log
+    shift
+    for target in "$@"; do
+        log=$out/$target.log
+        mkdir -p "$out/corpus/$target" "tests/fuzz/corpus/$target"
+        echo "--- $target for $seconds s"
+        if ! "$out/$target" "$out/corpus/$target" "tests/fuzz/corpus/$target" -max_total_time="$seconds" \
+            -max_len="${longest[$target]}" -dict=tests/fuzz/gearman.dict -artifact_prefix="$out/failures/$target-" \
+            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 -use_value_profile=0 >"$log" 2>&1; then
+            failed=1
+            grep -vE '^#[0-9]+' "$log" | tail -n 60
+            echo "$target FAILED; the input is in build/fuzz/failures"
+        fi
+        summary "$log" "$target"
+    done
+    return "$failed"
+}
+
+merge() {
+    local target
+    for target in "$@"; do
+        mkdir -p "tests/fuzz/corpus/$target"
+        "$out/$target" -merge=1 -max_len="${longest[$target]}" -detect_leaks=0 "tests/fuzz/corpus/$target" \
+            "$out/corpus/$target" 2>&1 | grep -E '^MERGE-OUTER: [0-9]+ new' || true
+        du -sb "tests/fuzz/corpus/$target"
+    done
+}
+
+# Children of a sanitised Python would look for leaks at their exit; the harness looks for them by itself.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=0:abort_on_error=1:allocator_may_return_null=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+case "${1:-60}" in
+--build)
+    shift
+    build "${@:-${all[@]}}"
+    ;;
+--merge)
+    shift
+    build "${@:-${all[@]}}"
+    merge "${@:-${all[@]}}"
+    ;;
+*)
+    seconds=${1:-60}
+    shift || true
+    build "${@:-${all[@]}}"
+    run "$seconds" "${@:-${all[@]}}"
+    ;;
+esac
