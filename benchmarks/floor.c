@@ -97,7 +97,7 @@ static void read_ready(int fd) {
     static size_t room;
     conn *c = &conns[fd];
     if (room < c->held + 65536) in = realloc(in, room = 2 * (c->held + 65536));
-    memcpy(in, c->kept, c->held);
+    if (c->held) memcpy(in, c->kept, c->held);
     ssize_t n = recv(fd, in + c->held, room - c->held, 0);
     if (n <= 0) { leave(fd); return; }
     char *at = in, *end = in + c->held + n;

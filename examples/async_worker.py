@@ -8,8 +8,7 @@ import asyncio
 import signal
 import sys
 
-from gearfast import AsyncWorker
-from gearfast.aio.worker import AsyncJob
+from gearfast import AsyncJob, AsyncWorker
 
 
 async def nap(job: AsyncJob) -> bytes:

@@ -6,8 +6,7 @@ python embedded.py
 
 import threading
 
-from gearfast import Client, Server, Worker
-from gearfast.sync.worker import Job
+from gearfast import Client, Job, Server, Worker
 
 
 def shout(job: Job) -> bytes:

@@ -9,8 +9,7 @@ Only the caller knows whether a job may run twice, so `resubmit="any"` is not th
 import threading
 import time
 
-from gearfast import Client, Server, Worker
-from gearfast.sync.worker import Job
+from gearfast import Client, Job, Server, Worker
 
 
 def square(job: Job) -> bytes:

@@ -6,8 +6,7 @@ python progress.py [SERVER]
 
 import sys
 
-from gearfast import Client
-from gearfast.session.events import Data, Status, Warning
+from gearfast import Client, Data, Status, Warning
 
 TEXT = b"one two three\n\nfour five"
 

@@ -7,8 +7,7 @@ python worker.py [SERVER]
 import signal
 import sys
 
-from gearfast import Fail, Worker
-from gearfast.sync.worker import Job
+from gearfast import Fail, Job, Worker
 
 worker = Worker(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4730")
 

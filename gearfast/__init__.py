@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gearfast._codec import Decoder, Packet, encode
     from gearfast.aio.admin import AsyncAdminClient
     from gearfast.aio.client import AsyncClient
-    from gearfast.aio.worker import AsyncWorker
+    from gearfast.aio.worker import AsyncJob, AsyncWorker
     from gearfast.errors import (
         ConnectError,
         ConnectionLost,
@@ -34,9 +34,12 @@ if TYPE_CHECKING:
     )
     from gearfast.protocol import Command
     from gearfast.server.embedded import Server
+    from gearfast.session.events import Data, Status, Warning
+    from gearfast.session.requests import Timeout
     from gearfast.sync.admin import AdminClient
     from gearfast.sync.client import Client
-    from gearfast.sync.worker import Worker
+    from gearfast.sync.future import JobFuture
+    from gearfast.sync.worker import Job, Worker
     from gearfast.types import (
         FunctionStatus,
         Handle,
@@ -51,7 +54,7 @@ _HOMES = {
     "gearfast._codec": ("Decoder", "Packet", "encode"),
     "gearfast.aio.admin": ("AsyncAdminClient",),
     "gearfast.aio.client": ("AsyncClient",),
-    "gearfast.aio.worker": ("AsyncWorker",),
+    "gearfast.aio.worker": ("AsyncJob", "AsyncWorker"),
     "gearfast.errors": (
         "ConnectError",
         "ConnectionLost",
@@ -72,8 +75,11 @@ _HOMES = {
     "gearfast.protocol": ("Command",),
     "gearfast.server.embedded": ("Server",),
     "gearfast.sync.admin": ("AdminClient",),
+    "gearfast.session.events": ("Data", "Status", "Warning"),
+    "gearfast.session.requests": ("Timeout",),
     "gearfast.sync.client": ("Client",),
-    "gearfast.sync.worker": ("Worker",),
+    "gearfast.sync.future": ("JobFuture",),
+    "gearfast.sync.worker": ("Job", "Worker"),
     "gearfast.types": (
         "FunctionStatus",
         "Handle",
@@ -90,19 +96,23 @@ __all__ = [
     "AdminClient",
     "AsyncAdminClient",
     "AsyncClient",
+    "AsyncJob",
     "AsyncWorker",
     "Client",
     "Command",
     "ConnectError",
     "ConnectionLost",
+    "Data",
     "DeadlineExceeded",
     "Decoder",
     "Fail",
     "FunctionStatus",
     "GearfastError",
     "Handle",
+    "Job",
     "JobException",
     "JobFailed",
+    "JobFuture",
     "JobInfo",
     "JobNotFound",
     "JobStatus",
@@ -114,9 +124,12 @@ __all__ = [
     "QueueFull",
     "Server",
     "ServerError",
+    "Status",
     "SubmitUncertain",
+    "Timeout",
     "UnknownOption",
     "UsageError",
+    "Warning",
     "Worker",
     "WorkerInfo",
     "__version__",

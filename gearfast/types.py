@@ -37,8 +37,8 @@ class Handle(str):
         self.server = server
         return self
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return str(self), self.server
+    def __reduce__(self) -> tuple[type[Handle], tuple[str, str]]:
+        return Handle, (str(self), self.server)
 
 
 class JobStatus(NamedTuple):

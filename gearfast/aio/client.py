@@ -164,8 +164,9 @@ class AsyncClient:
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
     ) -> AsyncJobFuture:
-        """Submit a job and return its future at once. Needs a running loop.
+        """Submit a job and return its future at once.
 
+        Needs a running loop.
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
         now = monotonic()

@@ -220,6 +220,8 @@ async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress) 
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host[:80]!r} is no name of a host") from error
     failure: OSError | None = None
     for family, kind, protocol, _, where in found:
         sock = socket.socket(family, kind, protocol)

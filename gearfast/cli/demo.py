@@ -34,6 +34,8 @@ def _positive(low: int) -> type[int]:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the parser of `gearfast demo`."""
+    from gearfast.demo.plan import COUNT
+
     parser = subparsers.add_parser(
         "demo",
         help="show a whole job: photos, thumbnails, mails",
@@ -49,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--count",
         type=_positive(1),
         metavar="N",
-        help="how many photos are uploaded; if the folder has fewer, variants are made (default: 24, or all of DIR)",
+        help=f"how many photos are uploaded; variants are made if DIR has fewer (default: {COUNT}, or all of DIR)",
     )
     parser.add_argument(
         "--output",

@@ -7,10 +7,11 @@
     ledger.py     what each worker process writes down about its jobs
     worker.py     the worker process
     uploads.py    the photos that are uploaded
-    processes.py  child processes, none of which outlives the demo
+    processes.py  child processes, none of which outlives the demo;  leash.py  how they notice that it has ended
     uploader.py   the client: submits the jobs of a round
     losses.py     kills one worker and one job server
     proof.py      looks at the files and the mails
+    report.py     the figures and their words
     progress.py   bars, or lines when the output is no terminal
     sheet.py      the contact sheet;  page.py  the HTML page;  show.py  the whole run
 

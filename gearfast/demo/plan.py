@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FOLLOWERS", "MAIL", "RESIZE", "THUMBNAIL", "WIDTHS", "Follower", "JobSpec", "Photo", "Round"]
+__all__ = ["COUNT", "FOLLOWERS", "MAIL", "RESIZE", "THUMBNAIL", "WIDTHS", "Follower", "JobSpec", "Photo", "Round"]
 
 RESIZE: Final = "resize"
 THUMBNAIL: Final = "thumbnail"
 MAIL: Final = "mail"
 
+COUNT: Final = 30
+"""How many photos are uploaded unless a folder or a number is given."""
 WIDTHS: Final = (1600, 800, 400)
 """Widths in pixels. A photo that is narrower is not enlarged."""
 SIDE: Final = 240

@@ -99,7 +99,7 @@ class _Demo:
         """The photos, in `uploads`."""
         own = self._options.photos is None
         sources = uploads.find(self._options.photos or uploads.shipped())
-        count = self._options.count or (24 if own else len(sources))
+        count = self._options.count or (plan.COUNT if own else len(sources))
         width = uploads.CAMERA_WIDTH if own else None
         photos: list[Photo] = []
         with self._show.round(f"{count} photos are uploaded", {"upload": count}, steps=1):

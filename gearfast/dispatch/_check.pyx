@@ -33,6 +33,7 @@ from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._index cimport hash_bytes, index_head
 from gearfast.dispatch._job cimport Walk, job_node, job_unique, job_workload, node_job, walk_begin, walk_next
 from gearfast.dispatch._records cimport (
+    HELD,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
@@ -61,7 +62,7 @@ from gearfast.dispatch._records cimport (
 __all__ = ["check"]
 
 cdef enum:
-    LEVELS = 4
+    LEVELS = 5                  # 0, three with a heap each, HELD
 
 cdef struct Sums:               # of one walk, to be compared with those of another
     size_t functions
@@ -244,10 +245,11 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
 
 cdef int check_promises(Core* core, Ability* ability, int least) except -1:
     cdef Peer* peer = ability.peer
-    if core.order != ORDER_PRIORITY and ability.level > 1:
+    cdef int level = ability.level if ability.level != HELD else 0
+    if core.order != ORDER_PRIORITY and level > 1:
         wrong_ability(ability, f"level {ability.level} where the order ignores priorities")
     # With `wakeup` N a worker may be left asleep; all its levels are set right before it grabs or sleeps again.
-    if ability.level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
+    if level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
         wrong_ability(ability, f"level {ability.level}, but the function has a job of level {least}")
     if least and peer.held:
         wrong_ability(ability, f"{peer.held} GRABs are held, but the function has a runnable job")
@@ -440,15 +442,17 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
             wrong_ability(ability, "a search for it does not find it")
         if not peer.first_place <= ability.place <= peer.last_place:
             wrong_ability(ability, f"place {ability.place} is not within {peer.first_place} to {peer.last_place}")
-        if ability.level == 0 and (ability.back != NULL or ability.child != NULL or ability.sibling != NULL):
-            wrong_ability(ability, "level 0, but linked to a heap")
+        if ability.level in (0, HELD) and (ability.back != NULL or ability.child != NULL or ability.sibling != NULL):
+            wrong_ability(ability, f"level {ability.level}, but linked to a heap")
         by_level[ability.level] += 1
+        if ability.level == HELD and peer.flags & PEER_ASLEEP:
+            wrong_ability(ability, "asleep, but listed among those with held GRABs")
         before = ability
         ability = ability.peer_next
     equal(count, peer.ability_count, "registrations of a worker", "ability_count")
     if peer.ready[0] != NULL:
         wrong_peer(peer, "a heap for level 0")
-    for level in range(1, LEVELS):
+    for level in range(1, HELD):
         check_pairing_heap(peer, level, by_level[level])
     return count
 

@@ -308,6 +308,10 @@ cdef class Dispatcher:
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
         return advance(&self.core, monotonic_ns, wall_ns)
 
+    def drain(self):
+        """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
+        self.core.draining = True
+
     def _next_match(self, fields, after):
         return self.next_match(*parse_fields(fields), after)
 

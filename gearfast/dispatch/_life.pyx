@@ -227,6 +227,10 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     cdef Ability* after
     cdef int below
     cdef uint32_t woken = 0
+    if core.draining:
+        return
+    if core.wakeup:
+        level = max(level, level_of(core, function))    # those that slept on were not brought up before
     for below in range(1, level):
         while function.able[below].head != NULL:
             ability_move(function.able[below].head, level)
@@ -289,7 +293,7 @@ cdef bint serve_held(Core* core, Ability* ability) noexcept nogil:
     cdef Function* function = ability.function
     cdef Job* job
     cdef int kind
-    if level_of(core, function) == 0:
+    if core.draining or level_of(core, function) == 0:
         return False
     job = pop(core, function)
     kind = release_grab(peer)
@@ -321,9 +325,11 @@ cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
     """As next_ability; a worker that was left asleep for others' sake first looks at all its functions again."""
     cdef Ability* each = peer.abilities if core.wakeup and peer.flags & PEER_ASLEEP else NULL
     cdef int level
+    if core.draining:
+        return NULL
     while each != NULL:
-        level = level_of(core, each.function) if each.level == 0 else 0
-        if level:
+        level = level_of(core, each.function)
+        if level > each.level:
             ability_move(each, level)
         each = each.peer_next
     return next_ability(core, peer)
@@ -442,7 +448,7 @@ cdef void register(Core* core, Peer* peer, const char* name, size_t size, float 
         return
     while peer.held and serve_held(core, ability):
         pass
-    if peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP:
+    if peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP and not core.draining:
         wake(core, peer)
 
 

@@ -208,6 +208,8 @@ cdef class Sockets:
                 self.send_output(peer)
             elif peer.out.end - peer.out.begin > self.max_unsent:
                 self.cut(peer, "more output than it takes")
+            elif peer.out.end - peer.out.begin > self.high_water:
+                self.watch(peer, EPOLLOUT)
 
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""

@@ -98,6 +98,7 @@ class ServerApp:
             if self._stage == 1:
                 return
         if self._stage == 2:
+            service.dispatcher.drain()
             running = service.dispatcher.running_count
             if running:
                 limit = self.config.shutdown_limit

@@ -21,6 +21,7 @@ __all__ = ["AdminRequest", "AdminSession"]
 
 T = TypeVar("T")
 ERROR_LINE = re.compile(r"ERR ([^\t]*)")
+WORKER_LINE = re.compile(r"(\d+) (\S*) (.*?) :( .*|)")
 ERROR_CODE = re.compile(r"([A-Z][A-Z_]+)(?: (.*))?")
 
 
@@ -152,9 +153,10 @@ def workers() -> AdminRequest[list[WorkerInfo]]:
     def parse(lines: list[str]) -> list[WorkerInfo]:
         found = []
         for line in lines:
-            head, _, names = line.partition(" :")
-            fd, address, name = head.split(" ", 2)
-            found.append(WorkerInfo(int(fd), address, name, tuple(names.split())))
+            match = WORKER_LINE.fullmatch(line)
+            if match is None:
+                raise ValueError(line)
+            found.append(WorkerInfo(int(match[1]), match[2], match[3], tuple(match[4].split())))
         return found
 
     return AdminRequest("workers", parse, is_list=True)

@@ -138,7 +138,7 @@ class ClientHub:
 
     def watch(self, request: Request) -> None:
         """Let `tick` end the request at its `reply_by` (no answer yet) or `deadline`."""
-        limit = request.reply_by if request.reply_by is not None else request.deadline
+        limit = _limit(request)
         if limit is not None:
             self._number += 1
             heappush(self._heap, (limit, self._number, request, False))
@@ -288,9 +288,8 @@ class ClientHub:
         self.news.append(request)
 
     def _expire(self, request: Request, now: float) -> None:
-        answered = isinstance(request, JobRequest) and request.handle
-        if answered and (request.deadline is None or request.deadline > now):
-            request.reply_by = None
+        limit = _limit(request)
+        if limit is None or limit > now:  # it was answered, or begun anew, since this time was noted
             self.watch(request)
             return
         self.abandon(request, self.timed_out(request, now))
@@ -369,3 +368,13 @@ class ClientHub:
                 return SubmitUncertain(f"{message}; the job may or may not be queued", server=link.label)
             return ConnectionLost(message, server=link.label, handle=request.handle_text)
         return ConnectionLost(message, server=link.label)
+
+
+def _limit(request: Request) -> float | None:
+    """When a request is overdue: with its reply as long as there is none, with its result in any case."""
+    reply_by, deadline = request.reply_by, request.deadline
+    if isinstance(request, JobRequest) and request.handle:
+        return deadline
+    if reply_by is None or (deadline is not None and deadline < reply_by):
+        return deadline
+    return reply_by

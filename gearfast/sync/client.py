@@ -101,8 +101,9 @@ class Client:
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
     ) -> JobFuture:
-        """Submit a job and return its future at once. The first call starts a thread that reads the answers.
+        """Submit a job and return its future at once.
 
+        The first call starts a thread that reads the answers.
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
         job = self._calls.job(function, workload, unique, priority, timeout, monotonic())

@@ -167,7 +167,10 @@ def connect(address: ServerAddress, timeout: float | None, context: SSLContext |
             sock.close()
             raise
         return _wrap(sock)
-    sock = socket.create_connection((address.host, address.port), timeout)
+    try:
+        sock = socket.create_connection((address.host, address.port), timeout)
+    except UnicodeError as error:
+        raise OSError(f"{address.host[:80]!r} is no name of a host") from error
     try:
         tune(sock)
         if context is None and not address.tls:
@@ -338,25 +341,20 @@ class Pump:
             self.step()
             self.hub.news.clear()
 
-    def step(self, wait: bool = True) -> bool:
-        """One round: connect, send, wait for the next thing to happen (unless told not to), take it in.
-
-        Returns whether anything was ready.
-        """
+    def step(self) -> None:
+        """One round: connect, send, wait for the next thing to happen, take it in."""
         hub = self.hub
         with self._lock:
-            now = monotonic()
-            deadline = hub.tick(now)
-            due = hub.take_connects(now)
+            due = hub.take_connects(monotonic())
         for link in due:
             self._connect(link)
         with self._lock:
-            if due:
-                deadline = hub.tick(monotonic())
+            hub.tick(monotonic())
             self.flush()
-            if hub.news or not wait:
-                seconds: float | None = 0.0
-            elif any(stream.has_buffered for stream in self._streams()):
+            # Once more: a send that fails puts its connection on the list of those to be made, which must not wait.
+            deadline = hub.tick(monotonic())
+            seconds: float | None
+            if hub.news or any(stream.has_buffered for stream in self._streams()):
                 seconds = 0.0
             else:
                 seconds = None if deadline is None else max(0.0, deadline - monotonic())
@@ -364,7 +362,6 @@ class Pump:
         ready = self.poller.wait(seconds)
         with self._lock:
             self._take(ready)
-        return bool(ready)
 
     def flush(self) -> None:
         """Send what the sessions have for their servers, as far as it goes without blocking."""

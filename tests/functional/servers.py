@@ -119,10 +119,12 @@ class ServerProcess:
         return f"{self.host}:{self.port}"
 
     def _announced_port(self) -> int:
+        said = []
         while (line := self.log.take()) is not None:
+            said.append(line)
             if match := _LISTENING.search(line):
                 return int(match[1])
-        raise ServerFailed(f"gearfast did not listen, exit status {self.process.poll()}\n{self.log.tail()}")
+        raise ServerFailed(f"gearfast did not listen, exit status {self.process.poll()}\n" + "\n".join(said))
 
     def _bound_port(self) -> int:
         # gearmand binds port 0 but does not tell which port it got.

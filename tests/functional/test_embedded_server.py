@@ -326,6 +326,8 @@ def test_after_a_fork_the_childs_copy_is_dead_and_harmless(driver: str) -> None:
         "if child == 0:\n"
         "    status = 1\n"
         "    try:\n"
+        # Else the child would keep its own end open, and wait for ever if the parent died.
+        "        os.close(go[1])\n"
         "        client.close()\n"
         "        for use in (server.jobs, server.wait_idle, server.disconnect_all):\n"
         "            try:\n"

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+import gearfast
 
 from .server_tools import LIMIT
 
@@ -59,7 +62,10 @@ def run_pytest(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     plugin = [] if registered else ["-p", "gearfast.pytest_plugin"]
     off = ["-p", "no:cacheprovider", "-p", "no:asyncio"]
     command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *off, *plugin, *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT * 3)
+    # The package under test, also where it is not installed.
+    root = str(Path(gearfast.__file__).parents[1])
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=LIMIT * 3)
 
 
 @pytest.mark.parametrize("words", [(), ("-n", "2")], ids=["alone", "xdist"])

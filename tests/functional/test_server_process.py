@@ -150,6 +150,33 @@ def test_running_jobs_finish_and_nobody_new_comes_in(start: Start, name: str) ->
         assert "lost" not in server.log
 
 
+def test_queued_jobs_are_not_begun_any_more(start: Start) -> None:
+    """A worker that always asks for the next job does not keep the server up, nor lose one."""
+    with start() as server:
+        client, worker, handle = start_job(server)
+        with client, worker, server.connect() as asleep:
+            asleep.can_do(b"f")
+            asleep.send(Command.PRE_SLEEP)
+            asleep.echo()
+            for _ in range(3):
+                client.submit(b"f", background=True)
+            asleep.packet(Command.NOOP)
+            server.signal("SIGTERM")
+            server.wait_line("1 running jobs")
+            for other in (asleep, worker):
+                other.send(Command.GRAB_JOB)
+                other.packet(Command.NO_JOB)
+                other.send(Command.PRE_SLEEP)
+                other.echo()
+            client.submit(b"f", background=True)
+            worker.echo()
+            asleep.echo()
+            worker.complete(handle, b"done")
+            assert client.result(handle) == b"done"
+        assert server.wait() == 0
+        server.wait_line("4 jobs were in memory only and are lost")
+
+
 def test_the_limit_ends_it_and_the_lost_jobs_are_counted(start: Start) -> None:
     with start("--shutdown-limit", "0.05") as server:
         client, worker, _ = start_job(server)

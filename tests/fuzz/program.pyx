@@ -74,6 +74,11 @@ cdef class Program:
         self.at += 1
         return self.data[self.at - 1]
 
+    cdef size_t count(self, int most) noexcept:
+        """How many of the program's next bytes are data: the next byte tells, if there are as many."""
+        cdef size_t wanted = self.byte() & most
+        return min(wanted, self.size - self.at)
+
     cdef Peer* peer(self, int who) except NULL:
         cdef Peer* peer
         if self.ids[who] == 0:
@@ -198,7 +203,7 @@ cdef int op_connect(Program program, int who) except -1:
 
 # count, bytes
 cdef int op_raw(Program program, int who) except -1:
-    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    cdef size_t size = program.count(255)
     program.peer(who)
     program.clean[who] = False
     program.send(who, <const char*>program.data + program.at, size)
@@ -208,7 +213,7 @@ cdef int op_raw(Program program, int who) except -1:
 
 # count, bytes of a text line without its newline
 cdef int op_line(Program program, int who) except -1:
-    cdef size_t size = min(<size_t>program.byte() & 63, program.size - program.at)
+    cdef size_t size = program.count(63)
     memcpy(program.packet, program.data + program.at, size)
     program.at += size
     return say(program, who, size)
@@ -244,7 +249,8 @@ cdef int op_output(Program program, int who) except -1:
 # count: the dirty peers are taken off their list, and so many bytes of this one's output are sent
 cdef int op_drain(Program program, int who) except -1:
     cdef Peer* peer = program.peer(who)
-    cdef size_t size = min(<size_t>program.byte(), peer.out.end - peer.out.begin)
+    cdef size_t size = program.byte()
+    size = min(size, peer.out.end - peer.out.begin)
     while peer_next_dirty(program.core) != NULL:
         pass
     if size:
@@ -413,7 +419,7 @@ cdef int op_admin(Program program, int who) except -1:
 
 # count, bytes
 cdef int op_client_id(Program program, int who) except -1:
-    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    cdef size_t size = program.count(255)
     program.begin()
     program.add(<const char*>program.data + program.at, size)
     program.at += size
@@ -455,7 +461,7 @@ cdef int op_check(Program program, int who) except -1:
 # command (128: of a server), count, bytes of the body
 cdef int op_packet(Program program, int who) except -1:
     cdef int command = program.byte()
-    cdef size_t size = min(<size_t>program.byte(), program.size - program.at)
+    cdef size_t size = program.count(255)
     put_header(program.packet, command & 128, command & 127, <unsigned>size)
     memcpy(program.packet + 12, program.data + program.at, size)
     program.at += size

@@ -10,7 +10,7 @@ codec or the dispatcher breaks a promise. `replay.py` does the same over the Pyt
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
 from gearfast.dispatch._check cimport check_core
@@ -82,6 +82,10 @@ cdef void decode_stream(const char* data, size_t size, size_t first, Stream* str
             have = min(size, max(at + frame.size, have + 1))
 
 
+cdef bint same(Seen* a, Seen* b) noexcept:
+    return a.what == b.what and a.size == b.size and a.sum == b.sum
+
+
 cdef int fuzz_faces(bytes data, size_t cut, Stream* stream) except -1:
     """The Python face finds the same packets, and each of them encodes to what decodes to it."""
     whole, failed = run_decoder([data])
@@ -121,7 +125,7 @@ cdef public int fuzz_decoder(unsigned char* data, size_t size) except -1:
     if whole.count != cut.count or whole.fault != cut.fault:
         raise AssertionError(f"whole: {whole.count} frames, fault {whole.fault}; cut: {cut.count}, {cut.fault}")
     for i in range(whole.count):
-        if memcmp(&whole.seen[i], &cut.seen[i], sizeof(Seen)) != 0:
+        if not same(&whole.seen[i], &cut.seen[i]):
             raise AssertionError(f"frame {i} differs between whole and cut")
     return fuzz_faces(PyBytes_FromStringAndSize(<char*>data, size), at, &whole)
 
@@ -168,13 +172,11 @@ cdef public int fuzz_admin(unsigned char* data, size_t size) except -1:
     send_exact(&cut.core, peer_by_id(&cut.core, ids[1]), data + first, second - first)
     send_exact(&cut.core, peer_by_id(&cut.core, ids[1]), data + second, size - second)
     check_core(&whole.core)
-    check_core(&cut.core)
     for i in range(2):
         if whole.take_output(ids[i]) != cut.take_output(ids[i]):
             raise AssertionError("whole and cut are answered differently")
         if whole.closing(ids[i]) != cut.closing(ids[i]):
             raise AssertionError("whole or cut only is closed")
-    for i in range(2):
-        whole.disconnect(ids[i])
-    check_core(&whole.core)
+        cut.disconnect(ids[i])
+    check_core(&cut.core)
     return 0

@@ -35,6 +35,7 @@ def make_wire(request: pytest.FixtureRequest) -> Iterator[MakeWire]:
     yield make
     for wire in made:
         wire.silent()
+        wire.sound()
 
 
 @pytest.fixture(params=list(PROFILES.values()), ids=list(PROFILES))

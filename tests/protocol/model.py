@@ -115,14 +115,19 @@ class Model:
             self.jobs.append(job)
         if not job.background:
             met.waiting.append(peer)
-        if met is job and job.due <= self.now:
+        if met is job:
             self.enqueue(job)
         self.say(peer, R.JOB_CREATED(met.handle))
         return met.handle
 
     def enqueue(self, job: Job) -> None:
-        """At the end of its list; then to the oldest grab that can do it, or all who sleep for it are woken."""
+        """At the end of its list, where a job for later waits too, passed over until it is due."""
         self.queues.setdefault((job.function, job.priority), []).append(job)
+        if job.due <= self.now:
+            self.offer(job)
+
+    def offer(self, job: Job) -> None:
+        """To the oldest grab that can do it, or all who sleep for it are woken."""
         for credit in self.credits:
             if job.function in self.peers[credit[0]].functions:
                 self.credits.remove(credit)
@@ -142,8 +147,9 @@ class Model:
     def next_job(self, name: str) -> Job | None:
         """The job that this worker would get."""
         for place in places(self.peers[name].functions, self.order):
-            if self.queues.get(place):
-                return self.queues[place][0]
+            for job in self.queues.get(place, []):
+                if job.due <= self.now:
+                    return job
         return None
 
     def take(self, name: str, form: str) -> bool:
@@ -295,5 +301,5 @@ class Model:
             if job.deadline:
                 self.lose([job])
             else:
-                self.enqueue(job)
+                self.offer(job)
         self.now = now

@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from gearfast import protocol
 from gearfast.dispatch import Dispatcher
+from gearfast.dispatch._check import check
 
 FEEDS: Final = ("whole", "bytewise", "pipelined")
 PREFIX: Final = b"H:local"
@@ -330,6 +331,10 @@ class Wire:
                 self.end(peer)
         for peer_id in list(self.peers):
             assert self.dispatcher.take_output(peer_id) == b"", "output of a peer that take_dirty() did not name"
+
+    def sound(self) -> None:
+        """The dispatcher's records agree with each other."""
+        check(self.dispatcher)
 
     def silent(self) -> None:
         """Nobody got anything that was not read."""

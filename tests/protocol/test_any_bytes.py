@@ -85,6 +85,7 @@ def play(steps: list[Any], chosen: int, bytewise: bool) -> list[tuple[str, bytes
 
 def honest(wire: Wire) -> None:
     """What the dispatcher counts is what it has."""
+    wire.sound()
     jobs, server = wire.dispatcher.jobs(), wire.dispatcher
     assert server.job_count == len(jobs)
     assert server.running_count == sum(j["running"] for j in jobs)

@@ -242,6 +242,17 @@ class TestWorkers:
         both.leave()
         assert other.grab_all() == [b"background"]
 
+    @pytest.mark.parametrize("held", [False, True])
+    def test_own_job_of_who_leaves_is_nobodys(self, wire: Wire, held: bool) -> None:
+        both, other = wire.worker("both", b"f"), wire.worker("other", b"f")
+        both.submit(b"f", b"own")
+        assert both.grab() == b"own"
+        if held:
+            other.send(Q.OPTION_REQ(b"all_yours")).expect(R.OPTION_RES(b"all_yours"))
+        other.send(Q.GRAB_JOB() if held else Q.PRE_SLEEP()).expect_nothing()
+        both.leave()
+        other.expect_nothing()
+
     def test_lost_job_may_go_to_the_same_connection(self, wire: Wire) -> None:
         c, w = wire.peer("c"), wire.worker("w", b"f")
         job = c.submit(b"f", b"x")

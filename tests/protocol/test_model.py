@@ -257,6 +257,10 @@ class Server(RuleBasedStateMachine):
         assert len(shown) - len(live) <= spare
 
     @invariant()
+    def records_agree(self) -> None:
+        self.wire.sound()
+
+    @invariant()
     def nobody_sleeps_beside_a_job(self) -> None:
         peers = self.model.peers
         for name, peer in peers.items():
@@ -265,7 +269,7 @@ class Server(RuleBasedStateMachine):
             assert self.model.wakeup, f"{name} sleeps beside a job"
             for function in peer.functions:  # with `wakeup` another may have been woken in its stead, or be awake
                 able = [p for p in peers.values() if function in p.functions]
-                waits = any(self.model.queues.get((function, p)) for p in range(3))
+                waits = any(j.due <= self.model.now for p in range(3) for j in self.model.queues.get((function, p), []))
                 assert not waits or any(p.woken or not p.asleep for p in able), f"a job of {function!r} is forgotten"
 
     def teardown(self) -> None:

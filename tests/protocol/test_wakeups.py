@@ -205,6 +205,15 @@ def test_who_was_woken_for_one_job_may_take_others_too(make_wire: MakeWire, orde
     assert sorted(a.grab_all()) == [b"of f", b"of g"]
 
 
+def test_a_low_job_does_not_hide_a_high_one(make_wire: MakeWire) -> None:
+    wire = make_wire(wakeup=1)
+    c, a, b = wire.peer("c"), wire.sleeper("a", b"f"), wire.sleeper("b", b"f")
+    c.submit(b"f", b"high", kind="SUBMIT_JOB_HIGH")
+    c.submit(b"f", b"low", kind="SUBMIT_JOB_LOW")
+    assert woken(a, b) == ["a", "b"]
+    assert b.grab_all() == [b"high", b"low"]
+
+
 def test_priority_holds_for_who_was_woken_for_a_low_job(make_wire: MakeWire) -> None:
     wire = make_wire(wakeup=1)
     c, b, a = wire.peer("c"), wire.sleeper("b", b"f"), wire.sleeper("a", b"f", b"g")

@@ -92,22 +92,11 @@ function answer(GearmanClient $client, array $request): array
     return ["error" => "unknown request"];
 }
 
-function connected(string $servers, bool $exceptions): GearmanClient
-{
-    $client = new GearmanClient();
-    $client->addServers($servers);
-    $client->setTimeout(30000);
-    callbacks($client);
-    if ($exceptions) {
-        $client->enableExceptionHandler();
-    }
-    return $client;
-}
-
-$clients = [];
+# The extension asks the server for exceptions whether it is told to or not, so there is one client for all requests.
+$client = new GearmanClient();
+$client->addServer($argv[1], (int)$argv[2]);
+$client->setTimeout(30000);
+callbacks($client);
 while (($line = fgets(STDIN)) !== false) {
-    $request = json_decode($line, true, 16, JSON_THROW_ON_ERROR);
-    $exceptions = $request["exceptions"] ?? true;
-    $clients[$exceptions] ??= connected($request["servers"] ?? $argv[1] . ":" . $argv[2], $exceptions);
-    echo json_encode(answer($clients[$exceptions], $request), JSON_THROW_ON_ERROR), "\n";
+    echo json_encode(answer($client, json_decode($line, true, 16, JSON_THROW_ON_ERROR)), JSON_THROW_ON_ERROR), "\n";
 }

@@ -43,8 +43,16 @@ _WORKERS: dict[str, list[str]] = {
     "gearfast": [sys.executable, str(_FOLDER / "worker_gearfast.py"), "sync"],
     "gearfast-aio": [sys.executable, str(_FOLDER / "worker_gearfast.py"), "aio"],
 }
-# The numbers of libgearman's return codes that tests look at.
-PHP_CODES = {"success": 0, "exception": 23, "fail": 24, "queue_error": 42}
+# Client and worker: each of them with one of another kind.
+PAIRS = [
+    ("php", "perl"),
+    ("perl", "php"),
+    ("gearfast", "php"),
+    ("php", "gearfast"),
+    ("gearfast-aio", "perl"),
+    ("perl", "gearfast-aio"),
+]
+PAIR_IDS = ["-".join(pair) for pair in PAIRS]
 EVERY_BYTE = bytes(range(256))
 _numbers = itertools.count(1)
 

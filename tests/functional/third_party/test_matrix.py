@@ -7,11 +7,10 @@ import pytest
 
 from ..servers import ServerProcess
 from .conftest import Pool
-from .peers import EVERY_BYTE, PHP_CODES, Client, Request, acting, b64, completing, unused
+from .peers import EVERY_BYTE, Client, Request, acting, b64, completing, unused
 
 LANGUAGES = ["php", "perl", "gearfast", "gearfast-aio"]
 PRIORITIES = ["normal", "high", "low"]
-FIVE_MEGABYTES = 5 * 1024 * 1024
 
 pytestmark = [
     pytest.mark.parametrize("client_language", LANGUAGES),
@@ -73,13 +72,6 @@ def test_exception(client: Client, prefix: str, worker_language: str) -> None:
     kind = b"RuntimeError: " if worker_language.startswith("gearfast") else b""
     assert (failed.state, failed.exception) == ("exception", kind + b"out of\0paper")
     assert fine.result == b"next"
-
-
-def test_five_megabytes_both_ways(client: Client, prefix: str) -> None:
-    times = FIVE_MEGABYTES // len(EVERY_BYTE)
-    [outcome] = client.submit(Request(prefix + "reverse", EVERY_BYTE, times))
-    assert outcome.length == FIVE_MEGABYTES
-    assert outcome.is_bytes(EVERY_BYTE[::-1] * times)
 
 
 def test_many_jobs_of_one_client(client: Client, prefix: str) -> None:

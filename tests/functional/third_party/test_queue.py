@@ -9,21 +9,26 @@ from collections.abc import Callable
 import pytest
 
 from ..servers import ServerProcess
-from .peers import EVERY_BYTE, Client, CommandWorker, Request, Worker, acting, b64, completing, unused
+from .peers import EVERY_BYTE, PAIR_IDS, PAIRS, Client, CommandWorker, Request, Worker, acting, b64, completing, unused
 
-LANGUAGES = ["php", "perl"]
 MakeClient = Callable[[str, ServerProcess], Client]
 MakeWorker = Callable[..., Worker]
 
 
-@pytest.fixture(params=LANGUAGES)
-def client_language(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=PAIRS, ids=PAIR_IDS)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    client, worker = request.param
+    return client, worker
 
 
-@pytest.fixture(params=LANGUAGES)
-def worker_language(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture
+def client_language(pair: tuple[str, str]) -> str:
+    return pair[0]
+
+
+@pytest.fixture
+def worker_language(pair: tuple[str, str]) -> str:
+    return pair[1]
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def test_priorities_then_age(
 def test_clients_with_the_same_unique_share_a_job(
     server: ServerProcess, worker_language: str, make_client: MakeClient, make_worker: MakeWorker, prefix: str
 ) -> None:
-    clients = [make_client(language, server) for language in ("php", "perl", "php")]
+    clients = [make_client(language, server) for language in ("php", "perl", "gearfast")]
     clients[0].begin(Request(prefix + "hold", b"first", unique=prefix))
     server.wait_for(prefix + "hold", total=1)
     for n, client in enumerate(clients[1:]):
@@ -170,10 +175,10 @@ def test_killed_worker_passes_its_job_on(
         client.begin(Request(prefix + "hold", workload))
         handle = ""
     started = first.event("start")
-    others = [make_worker(language, server, prefix) for language in LANGUAGES]
-    server.wait_for(prefix + "hold", running=1, workers=3)
+    others = [make_worker(language, server, prefix) for language in ("php", "perl", "gearfast")]
+    server.wait_for(prefix + "hold", running=1, workers=4)
     first.kill()
-    server.wait_for(prefix + "hold", total=1, running=1, workers=2)
+    server.wait_for(prefix + "hold", total=1, running=1, workers=3)
     # One of the others has it; both are asked, as either may.
     for worker in others:
         worker.order(["note", "mine"], completing(b"done by another"))
@@ -258,9 +263,9 @@ def test_many_clients_and_workers(
     server: ServerProcess, make_client: MakeClient, make_worker: MakeWorker, gearman_worker: Callable[..., CommandWorker]
 ) -> None:
     prefix = unused("crowd") + "."
-    workers = [make_worker(language, server, prefix) for language in ("php", "perl", "php", "perl")]
+    workers = [make_worker(language, server, prefix) for language in ("php", "perl", "gearfast", "gearfast-aio")]
     gearman_worker(server, "-f", prefix + "echo", "--", "cat")
-    clients = [make_client(language, server) for language in ("php", "perl", "php", "perl")]
+    clients = [make_client(language, server) for language in ("php", "perl", "gearfast", "gearfast-aio")]
     wanted = {}
     for number, client in enumerate(clients):
         names = [f"{number}.{n}" for n in range(50)]
