@@ -614,12 +614,13 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
     """A connection has ended: its jobs are queued again, and jobs that only it waited for are ignored."""
     cdef Job* job
     peer.held = 0
-    unregister_all(core, peer)
+    # As a client first: a job that it both waited for and has is then nobody's, and wakes nobody.
     while peer.waiters != NULL:
         job = peer.waiters.job
         waiter_remove(peer.waiters)
         if job.waiters == NULL and not job.flags & JOB_BACKGROUND:
             ignore(core, job)
+    unregister_all(core, peer)
 
 
 # Time

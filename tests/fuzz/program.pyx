@@ -17,11 +17,21 @@ from libc.string cimport memcpy, memset, strlen
 
 from gearfast._codec cimport PACKET, Frame, decode, put_header
 from gearfast.dispatch._buffer cimport buffer_drop, buffer_release
-from gearfast.dispatch._check cimport check_core
+from gearfast.dispatch._check cimport check_core, runnable_level
 from gearfast.dispatch._dispatcher cimport Dispatcher, advance, feed, feed_commit, feed_space, part
 from gearfast.dispatch._dispatcher cimport join as join_core
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
-from gearfast.dispatch._records cimport Core, Job, Peer
+from gearfast.dispatch._records cimport (
+    ORDER_PRIORITY,
+    PEER_ASLEEP,
+    PEER_CLOSING,
+    PEER_NOTICED,
+    PRIORITIES,
+    Ability,
+    Core,
+    Job,
+    Peer,
+)
 
 cdef enum:
     PEERS = 8
@@ -279,16 +289,41 @@ cdef int op_submit(Program program, int who) except -1:
     return program.send_packet(who, command)
 
 
+cdef int best_level(Program program, Peer* peer) noexcept:
+    """The level of the most urgent job that a worker could be given, 0 if there is none or it is not listened to."""
+    cdef Ability* ability = peer.abilities
+    cdef int best = 0
+    if peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin:
+        return 0
+    while ability != NULL:
+        best = max(best, runnable_level(program.core, ability.function))
+        ability = ability.peer_next
+    return best
+
+
 # form
 cdef int op_grab(Program program, int who) except -1:
     cdef int form = program.byte() % 3
+    cdef Peer* peer = program.peer(who)
+    cdef int best = best_level(program, peer)
+    cdef size_t running = program.core.running_count
     program.begin()
-    return program.send_packet(who, 9 if form == 0 else 30 if form == 1 else 39)
+    program.send_packet(who, 9 if form == 0 else 30 if form == 1 else 39)
+    if best and program.core.running_count != running + 1:
+        raise AssertionError(f"peer {who} is given no job, though one of level {best} is there")
+    if best and program.core.order == ORDER_PRIORITY and PRIORITIES - peer.jobs.priority != best:
+        raise AssertionError(f"peer {who} is given a job of priority {peer.jobs.priority}, not one of level {best}")
+    return 0
 
 
 cdef int op_pre_sleep(Program program, int who) except -1:
+    cdef Peer* peer = program.peer(who)
+    cdef int best = best_level(program, peer)
     program.begin()
-    return program.send_packet(who, 4)
+    program.send_packet(who, 4)
+    if best and peer.flags & (PEER_ASLEEP | PEER_NOTICED) != PEER_NOTICED:
+        raise AssertionError(f"peer {who} sleeps, though a job of level {best} is there")
+    return 0
 
 
 # names
