@@ -111,6 +111,7 @@ class Crew:
             abilities=self.abilities,
             worker_id=self._worker_id,
             limit=self.concurrency,
+            all_yours=len(self.links) == 1,
             max_packet=self._max_packet,
             ready=self.ready,
         )
@@ -204,6 +205,9 @@ class Crew:
         if not self.leaving:
             self.leaving = True
             self._leave_by = now + LEAVE_SECONDS
+            for link in self.links:
+                if link.session is not None:
+                    link.session.recall()
 
     def has_left(self, now: float) -> bool:
         """Leaving, and nothing is in hand; nor under way, unless a server does not answer at all."""

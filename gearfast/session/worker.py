@@ -17,6 +17,9 @@ from gearfast.protocol import MAX_PACKET, Command, ErrorCode
 __all__ = ["Ability", "Assignment", "WorkerSession"]
 
 PRE_SLEEP: Final = encode(Command.PRE_SLEEP)
+ALL_YOURS: Final = b"all_yours"
+"""Option by which a worker says that it serves this server alone. gearfast then holds a grab that it cannot answer and
+answers it with the next job, instead of NO_JOB, PRE_SLEEP, NOOP and another grab; gearmand refuses the option."""
 GRABS: Final = (encode(Command.GRAB_JOB_ALL), encode(Command.GRAB_JOB_UNIQ), encode(Command.GRAB_JOB))
 """Ways to ask for a job, the one that tells most first; the next one for a server that does not know it."""
 WORK_COMPLETE: Final = int(Command.WORK_COMPLETE)
@@ -49,14 +52,17 @@ class WorkerSession:
 
     `abilities`: functions with their time-outs, announced at once. `ready`: list to which jobs are appended that were
     assigned; the caller empties it. `refusals`: code and text of each ERROR, for the log; the caller empties it.
+    `all_yours`: ask for that option. `credits`: the server has agreed, so grabs wait there for the next jobs.
     """
 
     __slots__ = (
         "_decoder",
+        "_asked",
         "_form",
         "_out",
         "asleep",
         "budget",
+        "credits",
         "dry",
         "grabs",
         "jobs",
@@ -74,10 +80,13 @@ class WorkerSession:
         abilities: Mapping[bytes, Ability] | None = None,
         worker_id: bytes = b"",
         limit: int = 1,
+        all_yours: bool = False,
         max_packet: int = MAX_PACKET,
         ready: list[Assignment] | None = None,
     ) -> None:
         self.server = server
+        self.credits = False
+        self._asked = all_yours
         self.ready: list[Assignment] = [] if ready is None else ready
         self.refusals: list[tuple[bytes, bytes]] = []
         self.jobs: dict[bytes, Assignment] = {}
@@ -94,6 +103,8 @@ class WorkerSession:
         self._out: list[bytes] = []
         if worker_id:
             self._out.append(encode(Command.SET_CLIENT_ID, worker_id))
+        if all_yours:
+            self._out.append(encode(Command.OPTION_REQ, ALL_YOURS))
         for name, timeout in (abilities or {}).items():
             self.can_do(name, timeout)
 
@@ -124,11 +135,16 @@ class WorkerSession:
         self.asleep = True
         self.dry = False
 
+    def recall(self) -> None:
+        """Ask for the grabs back that the server holds: it answers each with NO_JOB."""
+        if self.credits and self.grabs:
+            self.sleep()
+
     def wake(self) -> None:
         """Worth asking again."""
         self.asleep = False
         self.dry = False
-        self.budget = 1
+        self.budget = self.limit if self.credits else 1
 
     def complete(self, job: Assignment, result: bytes | bytearray | memoryview) -> None:
         """WORK_COMPLETE: the job is over."""
@@ -232,14 +248,24 @@ class WorkerSession:
 
     def _error(self, args: tuple[bytes, ...]) -> None:
         """ERROR code text"""
+        if self._asked and args[0] == ErrorCode.UNKNOWN_OPTION:
+            self._asked = False
+            return
         if args[0] == ErrorCode.INVALID_COMMAND and self.grabs and self._form + 1 < len(GRABS):
             self._form += 1
             self._out.append(GRABS[self._form] * self.grabs)
             return
         self.refusals.append((args[0], args[1]))
 
+    def _option_res(self, args: tuple[bytes, ...]) -> None:
+        """OPTION_RES option"""
+        if self._asked and args[0] == ALL_YOURS:
+            self._asked = False
+            self.credits = True
+            self.budget = self.limit
+
     def _ignored(self, args: tuple[bytes, ...]) -> None:
-        """OPTION_RES, ECHO_RES: nobody waits for them."""
+        """ECHO_RES: nobody waits for it."""
 
 
 _Handler = Callable[[WorkerSession, tuple[bytes, ...]], None]
@@ -251,5 +277,5 @@ _HANDLERS[Command.JOB_ASSIGN] = WorkerSession._job_assign
 _HANDLERS[Command.JOB_ASSIGN_UNIQ] = WorkerSession._job_assign_uniq
 _HANDLERS[Command.JOB_ASSIGN_ALL] = WorkerSession._job_assign_all
 _HANDLERS[Command.ERROR] = WorkerSession._error
-_HANDLERS[Command.OPTION_RES] = WorkerSession._ignored
+_HANDLERS[Command.OPTION_RES] = WorkerSession._option_res
 _HANDLERS[Command.ECHO_RES] = WorkerSession._ignored

@@ -87,6 +87,7 @@ class Model:
         self.known: set[bytes] = set()  # functions
         self.ghosts: dict[bytes, int] = {}  # most dead jobs that `status` may still count
         self.out: dict[str, bytes] = {}
+        self.given: set[bytes] = set()  # handles that the dispatcher has just assigned; see next_job
 
     def say(self, peer: str, packet: bytes) -> None:
         if peer in self.peers:
@@ -147,9 +148,12 @@ class Model:
     def next_job(self, name: str) -> Job | None:
         """The job that this worker would get."""
         for place in places(self.peers[name].functions, self.order):
-            for job in self.queues.get(place, []):
-                if job.due <= self.now:
-                    return job
+            ready = [job for job in self.queues.get(place, []) if job.due <= self.now]
+            if any(job.due for job in ready) and any(job.retries for job in ready):
+                # Whether a job that was lost stands before or behind one that came due is left open.
+                ready.sort(key=lambda job: job.handle not in self.given)
+            if ready:
+                return ready[0]
         return None
 
     def take(self, name: str, form: str) -> bool:

@@ -63,6 +63,30 @@ def test_as_many_jobs_as_credits(wire: Wire) -> None:
     assert c.status_of(b"f") == (4, 3, 1)
 
 
+@pytest.mark.parametrize("grab", ["GRAB_JOB", "GRAB_JOB_UNIQ"])
+def test_very_many_credits(wire: Wire, grab: str) -> None:
+    c, w = wire.peer("c"), credited(wire)
+    w.send(*[getattr(Q, grab)()] * 100).expect_nothing()
+    for n in range(101):
+        c.submit(b"f", b"%d" % n)
+    seen = w.seen()
+    assert {s.name for s in seen} == {grab.replace("GRAB_JOB", "JOB_ASSIGN")}
+    assert [s.args[-1] for s in seen] == [b"%d" % n for n in range(100)]
+
+
+def test_credits_of_a_worker_with_very_many_functions(wire: Wire) -> None:
+    names = [b"f%d" % n for n in range(200)]
+    c, w = wire.peer("c"), credited(wire, "w", *names)
+    w.send(*[Q.GRAB_JOB()] * 3)
+    for n, name in enumerate((b"f7", b"f199", b"f0")):
+        c.submit(name, b"x")
+        w.expect(R.JOB_ASSIGN(handle(n + 1), name, b"x"))
+    w.send(Q.GRAB_JOB(), Q.PRE_SLEEP()).expect(R.NO_JOB())
+    c.submit(b"f100", b"y")
+    w.expect(R.NOOP())
+    assert w.grab_all(1) == [b"y"]
+
+
 def test_later_requests_are_answered_past_it(wire: Wire) -> None:
     c, w = wire.peer("c"), credited(wire)
     w.send(Q.GRAB_JOB(), Q.ECHO_REQ(b"1"), b"version\n").expect(R.ECHO_RES(b"1"), b"OK 9.8.7\n")

@@ -119,6 +119,16 @@ class TestDash:
         jobs = [c.submit(f, d, b"-") for f, d in ((b"f", b"1"), (b"f", b"2"), (b"g", b"1"), (b"f", b"1\0"))]
         assert len(set(jobs)) == 4
 
+    @pytest.mark.parametrize("dash_first", [False, True])
+    def test_data_is_no_unique(self, wire: Wire, dash_first: bool) -> None:
+        c = wire.peer("c")
+        requests = [(b"-", b"text"), (b"text", b"data")]
+        if not dash_first:
+            requests.reverse()
+        assert len({c.submit(b"f", data, unique) for unique, data in requests}) == 2
+        c.send(Q.GET_STATUS_UNIQUE(b"text"))
+        assert c.one("STATUS_RES_UNIQUE")[1:] == (b"1", b"0", b"0", b"0", b"1")
+
     def test_empty_data_never(self, wire: Wire) -> None:
         c = wire.peer("c")
         assert c.submit(b"f", b"", b"-") != c.submit(b"f", b"", b"-")

@@ -85,6 +85,12 @@ class Server(RuleBasedStateMachine):
 
     def send(self, name: str, packet: bytes) -> None:
         self.peers[name].send(packet)
+        self.look()
+
+    def look(self) -> None:
+        """Tells the model which jobs were given out just now, for the one case that is left open."""
+        seen = [s for p in self.peers.values() for s in split(p.unread)]
+        self.model.given = {s.args[0] for s in seen if s.name.startswith("JOB_ASSIGN")}
 
     # ---- rules ------------------------------------------------------------------------------------------------
 
@@ -102,6 +108,7 @@ class Server(RuleBasedStateMachine):
     def leave(self, who: int) -> None:
         name = self.pick(who)
         self.peers.pop(name).leave()
+        self.look()
         self.model.leave(name)
         for key in [k for k in self.asked if k[0] == name]:
             del self.asked[key]
@@ -219,7 +226,6 @@ class Server(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         """As a driver: to each deadline that the dispatcher tells, then to the end."""
         end = self.wire.monotonic + round(seconds * 10**9)
-        self.model.pass_to(round(self.model.now + seconds, 3))
         for _ in range(1000):
             wait = self.wire.tick()
             if self.wire.monotonic >= end:
@@ -227,6 +233,8 @@ class Server(RuleBasedStateMachine):
             left = end - self.wire.monotonic
             self.wire.pass_time((left if wait < 0 else min(left, wait)) / 10**9)
         assert self.wire.monotonic == end
+        self.look()
+        self.model.pass_to(round(self.model.now + seconds, 3))
         self.check()
 
     # ---- what always holds ------------------------------------------------------------------------------------

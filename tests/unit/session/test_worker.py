@@ -138,7 +138,7 @@ def test_a_server_out_of_line(bad: bytes) -> None:
 
 def test_one_slot_goes_round() -> None:
     one = crew()
-    assert out(one) == ["CAN_DO", "GRAB_JOB_ALL"]
+    assert out(one) == ["OPTION_REQ", "CAN_DO", "GRAB_JOB_ALL"]
     feed(one, assign(b"H:1"), now=3.0)
     assert out(one) == []
     (job,) = one.ready
@@ -154,7 +154,7 @@ def test_one_slot_goes_round() -> None:
 
 def test_slots_fill_up_by_doubling() -> None:
     one = crew(concurrency=8)
-    assert out(one) == ["CAN_DO", "GRAB_JOB_ALL"]
+    assert out(one) == ["OPTION_REQ", "CAN_DO", "GRAB_JOB_ALL"]
     feed(one, assign(b"H:1"))
     assert out(one) == ["GRAB_JOB_ALL"] * 2
     feed(one, assign(b"H:2") + assign(b"H:3"))
@@ -242,7 +242,7 @@ def test_a_lost_server_takes_its_jobs_back() -> None:
     assert one.tick(10.0) == again
     assert one.take_connects(again) == [link]
     one.connected(link, again)
-    assert out(one) == ["CAN_DO", "GRAB_JOB_ALL"]
+    assert out(one) == ["OPTION_REQ", "CAN_DO", "GRAB_JOB_ALL"]
 
 
 def test_a_server_that_hangs_up_at_once_is_asked_less_and_less_often() -> None:
@@ -307,7 +307,50 @@ def test_abilities_change_while_connected() -> None:
 def test_a_crew_without_abilities_asks_nothing() -> None:
     one = Crew(parse_servers("a"))
     one.connected(one.take_connects(0.0)[0], 0.0)
-    assert out(one) == []
+    assert out(one) == ["OPTION_REQ"]
+
+
+# Grabs as credits
+
+
+ALL_YOURS = encode(Command.OPTION_RES, b"all_yours")
+
+
+def test_a_server_that_agrees_holds_the_grabs() -> None:
+    """No doubling, no sleep: all slots are asked for at once and wait at the server."""
+    one = crew(concurrency=3)
+    out(one)
+    feed(one, ALL_YOURS)
+    assert out(one) == ["GRAB_JOB_ALL"] * 2
+    feed(one, assign(b"H:1"))
+    one.complete(one.ready.pop(), b"r")
+    assert out(one) == ["WORK_COMPLETE", "GRAB_JOB_ALL"]
+
+
+def test_a_server_that_refuses_is_served_as_ever() -> None:
+    one = crew()
+    out(one)
+    feed(one, encode(Command.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option") + NO_JOB)
+    assert out(one) == ["PRE_SLEEP"]
+    session = one.links[0].session
+    assert session is not None
+    assert session.refusals == []
+
+
+def test_leaving_asks_for_held_grabs_back() -> None:
+    one = crew(concurrency=2)
+    feed(one, ALL_YOURS)
+    out(one)
+    one.leave(10.0)
+    assert out(one) == ["PRE_SLEEP"]
+    assert not one.has_left(10.0)
+    feed(one, NO_JOB * 2)
+    assert one.has_left(10.0)
+
+
+def test_with_several_servers_nobody_is_asked_for_credits() -> None:
+    one = crew("a,b")
+    assert out(one) == ["CAN_DO", "GRAB_JOB_ALL"]
 
 
 def test_arguments() -> None:
