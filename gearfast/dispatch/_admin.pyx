@@ -29,6 +29,7 @@ from gearfast.dispatch._records cimport (
     Job,
     Peer,
 )
+from gearfast.dispatch._words cimport is_word, same_letters
 
 ctypedef void (*Verb)(Core* core, Peer* peer, Words* words) noexcept nogil
 
@@ -67,24 +68,6 @@ cdef bint split(Field line, Words* words) noexcept nogil:
             at += 1
         if at >= line.size:
             return True
-
-
-cdef bint is_word(Field text, const char* word) noexcept nogil:
-    """Equal but for the case of ASCII letters; `word` is in lower case."""
-    cdef size_t size = strlen(word)
-    return text.size == size and same_letters(text.data, word, size)
-
-
-cdef bint same_letters(const char* a, const char* b, size_t size) noexcept nogil:
-    cdef size_t i
-    for i in range(size):
-        if lower(a[i]) != lower(b[i]):
-            return False
-    return True
-
-
-cdef inline char lower(char letter) noexcept nogil:
-    return letter + 32 if c'A' <= letter <= c'Z' else letter
 
 
 cdef void say(Core* core, Peer* peer, const char* text) noexcept nogil:

@@ -82,6 +82,7 @@ from gearfast.dispatch._records cimport (
     Peer,
     Waiter,
 )
+from gearfast.dispatch._words cimport is_word
 
 ctypedef void (*Handler)(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
@@ -317,21 +318,6 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     at = write_packet(core, peer, CMD_OPTION_RES, frame.args[0].size)
     if at != NULL:
         memcpy(at, frame.args[0].data, frame.args[0].size)
-
-
-cdef bint is_word(Field text, const char* word) noexcept nogil:
-    """Equal but for the case of ASCII letters; `word` is in lower case."""
-    cdef size_t i
-    cdef char letter
-    if text.size != strlen(word):
-        return False
-    for i in range(text.size):
-        letter = text.data[i]
-        if c'A' <= letter <= c'Z':
-            letter += 32
-        if letter != word[i]:
-            return False
-    return True
 
 
 # Worker: abilities

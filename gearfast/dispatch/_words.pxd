@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""Words of the protocol that may be written in any case."""
+
+from libc.string cimport strlen
+
+from gearfast._codec cimport Field
+
+
+cdef inline char lower(char letter) noexcept nogil:
+    return letter + 32 if c'A' <= letter <= c'Z' else letter
+
+
+cdef inline bint same_letters(const char* a, const char* b, size_t size) noexcept nogil:
+    """Equal but for the case of ASCII letters."""
+    cdef size_t i
+    for i in range(size):
+        if lower(a[i]) != lower(b[i]):
+            return False
+    return True
+
+
+cdef inline bint is_word(Field text, const char* word) noexcept nogil:
+    """`text` is this word, in any case."""
+    cdef size_t size = strlen(word)
+    return text.size == size and same_letters(text.data, word, size)
