@@ -10,6 +10,7 @@ a timer, a log line, output of a peer that a stream drives. What is in the epoll
 
 import selectors
 import threading
+from collections.abc import Mapping
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -40,6 +41,22 @@ cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten 
 cdef struct Ready:
     int fd
     uint32_t events
+
+
+class KeyMap(Mapping):
+    """A selector's keys; asyncio looks them up by sockets too."""
+
+    def __init__(self, keys):
+        self._keys = keys
+
+    def __len__(self):
+        return len(self._keys)
+
+    def __iter__(self):
+        return iter(self._keys)
+
+    def __getitem__(self, fileobj):
+        return self._keys[as_fd(fileobj)]
 
 
 cdef class Reactor(Sockets):
@@ -108,8 +125,8 @@ cdef class Reactor(Sockets):
         return self.keys[as_fd(fileobj)]
 
     def get_map(self):
-        """All SelectorKeys by descriptor."""
-        return self.keys
+        """All SelectorKeys, found by descriptor or by an object that has one."""
+        return KeyMap(self.keys)
 
     def select(self, timeout=None):
         """Run the server until asyncio has work or `timeout` (s) is over; returns [(SelectorKey, events)]."""
