@@ -11,14 +11,14 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.py $(shell find gearfast -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
-# Two runs of tests at once at least: a test that must not meet another one should fail early.
 JOBS ?= auto
 PYTEST := $(BIN)/pytest
 XDIST := -n $(JOBS) --dist=worksteal
 SECONDS ?= 60
+SEED ?= 1
 ARGS ?=
 
-.PHONY: help demo test test-here test-others lint format types build debug sanitize coverage fuzz bench wheels clean
+.PHONY: help demo test test-here test-others lint format types build debug sanitize coverage fuzz chaos bench wheels clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python so
 
 fuzz: .venv/.built .venv/.test  ## every fuzz target for SECONDS (default 60)
 	tests/fuzz/run.sh $(SECONDS)
+
+chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --record tests/chaos/LOG.md $(ARGS)
 
 clean:  ## remove builds and environments
 	rm -rf build dist .venv .venv-* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -187,7 +187,7 @@ cdef void show_jobs(Core* core, Peer* peer) noexcept nogil:
             break
         size = write_handle(core, line, job.number)
         size += snprintf(line + size, 32, "\t%u\t%d\t%d\n", <uint32_t>job.retries,
-                         1 if job.flags & JOB_IGNORED else 0, 1 if job.flags & JOB_BACKGROUND else 0)
+                         <int>(job.flags & JOB_IGNORED != 0), <int>(job.flags & JOB_BACKGROUND != 0))
         write_bytes(core, peer, line, size)
     say(core, peer, ".\n")
 

@@ -279,15 +279,17 @@ cdef void cmd_get_status_unique(Core* core, Peer* peer, Frame* frame) noexcept n
 cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job) noexcept nogil:
     cdef char text[64]
     cdef int size
+    cdef uint32_t waiting
     cdef bint known = job != NULL and not job.flags & JOB_CANCELLED
     cdef char* at
     size = snprintf(
-        text, sizeof(text), "%c%c%c%c%u%c%u", c'1' if known else c'0', 0,
-        c'1' if known and job.state == JOB_RUNNING else c'0', 0,
-        job.numerator if known else 0, 0, job.denominator if known else 0,
+        text, sizeof(text), "%c%c%c%c%u%c%u", <int>(c'1' if known else c'0'), 0,
+        <int>(c'1' if known and job.state == JOB_RUNNING else c'0'), 0,
+        <uint32_t>(job.numerator if known else 0), 0, <uint32_t>(job.denominator if known else 0),
     )
     if command == CMD_STATUS_RES_UNIQUE:
-        size += 1 + snprintf(text + size + 1, sizeof(text) - size - 1, "%u", count_waiters(job) if known else 0)
+        waiting = count_waiters(job) if known else 0
+        size += 1 + snprintf(text + size + 1, sizeof(text) - size - 1, "%u", waiting)
     key.size = min(key.size, <size_t>ARGUMENT_LIMIT)
     at = write_packet(core, peer, command, key.size + 1 + size)
     if at == NULL:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Acceptor"]
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_CLOSED = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 _BATCH = 64
 _PAUSE = 0.5
 SHUTDOWN_LIMIT = 1.0
@@ -67,9 +68,12 @@ class Acceptor:
             except ConnectionError:
                 continue  # it went away before it was accepted
             except OSError as error:
-                if error.errno not in _EXHAUSTED:
+                if error.errno in _CLOSED:
                     logger.error("%s accepts no more: %s", self._listener.label, error)
                     return
+                if error.errno not in _EXHAUSTED:
+                    await asyncio.sleep(0)
+                    continue  # Linux tells of the new connection's network errors here
                 if not exhausted:
                     logger.warning("Connections wait to be accepted: %s", error.strerror)
                 exhausted = True
@@ -102,6 +106,9 @@ class Acceptor:
         except OSError as error:
             if context is not None:
                 logger.info("TLS handshake with %s failed: %s", _name(address), error)
+            # asyncio's frames point back at the error by a future: that cycle would keep the connection's buffers of
+            # 256 KiB until the garbage collector comes by.
+            error.__traceback__ = error.__context__ = None
 
 
 def _name(address: object) -> str:

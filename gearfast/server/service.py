@@ -24,7 +24,7 @@ from gearfast.dispatch import Dispatcher
 from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
 from gearfast.server.log import level_number, logger
-from gearfast.server.stream import StreamDriver
+from gearfast.server.stream import NEVER, StreamDriver
 
 if sys.platform == "linux":
     from gearfast.server._reactor import Reactor
@@ -43,8 +43,6 @@ MAX_PREFIX = 42
 """A handle is under 64 bytes: prefix, colon, and up to 20 digits."""
 _POLL_FIRST = 0.0005
 _POLL_LAST = 0.02
-NEVER = 1e9
-"""Seconds that stand for "no limit"."""
 FLUSH_LIMIT = 1.0
 """Seconds that open connections get at the end to take their last bytes."""
 

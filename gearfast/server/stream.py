@@ -28,6 +28,8 @@ __all__ = ["StreamDriver", "StreamPeer"]
 BUFFER_SIZE = 256 * 1024
 CLOSE_LIMIT = 2.0
 """Seconds that a connection which the server ends gets to take its last bytes."""
+NEVER = 1e9
+"""Seconds that stand for "no limit"."""
 MAX_WAIT = 60.0
 """Longest sleep in seconds although nothing is due: the wall clock may have been set meanwhile."""
 
@@ -204,8 +206,11 @@ class StreamPeer(asyncio.BufferedProtocol):
             self._ending = True
 
     def eof_received(self) -> bool:
-        # The peer may have closed only its half: it still gets the answers to what it sent.
+        # The peer may have closed only its half: it still gets the answers to what it sent. But its jobs are others'
+        # now; whether it takes those answers may show late or never.
         self.write_output()
+        self._part()
+        self.finish(self._driver.config.stall_limit or NEVER)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

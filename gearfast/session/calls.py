@@ -94,7 +94,7 @@ class ClientCalls:
             timeout = self._job
         reply = self._reply
         if timeout is not None:
-            if timeout <= 0:
+            if not timeout > 0:
                 raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
             job.deadline = now + timeout
             if reply is None or reply > timeout:
@@ -134,7 +134,7 @@ class ClientCalls:
         """Give a request that is answered at once its time limit."""
         seconds = self._reply if timeout is None else timeout
         if seconds is not None:
-            if seconds <= 0:
+            if not seconds > 0:
                 raise UsageError(f"timeout is a number of seconds above 0, not {seconds!r}")
             request.reply_by = now + seconds
 

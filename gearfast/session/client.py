@@ -115,8 +115,11 @@ class ClientSession:
         """Take a job out of those whose result is awaited: the server does not know it any more."""
         entry = self._jobs.get(job.handle)
         if type(entry) is Shared:
-            entry.jobs.remove(job)
+            if job in entry.jobs:
+                entry.jobs.remove(job)
             entry.turn = 0
+            if not entry.jobs:
+                del self._jobs[job.handle]
         elif entry is job:
             del self._jobs[job.handle]
 

@@ -8,6 +8,7 @@ round the servers that may have jobs; a server that answered NO_JOB is told PRE_
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any, Final
 
 from gearfast.errors import UsageError
@@ -25,13 +26,16 @@ RECHECK_SECONDS = 60.0
 """A sleeping worker asks again after this time. gearmand 1.1.20 does not wake anybody when an epoch job falls due."""
 
 LEAVE_SECONDS = 5.0
-"""A leaving worker waits so long for the answers to its grabs."""
+"""A leaving worker waits so long, once its jobs are done, for answers to its grabs and for its results to go on."""
+
+GRAB_SECONDS = 10.0
+"""A server that leaves a grab unanswered for so long is hung up on if there are others: they could use the slot."""
 
 
 class CrewLink:
     """A worker's connection to one server, there or not. `io` belongs to the front end."""
 
-    __slots__ = ("address", "connect_at", "index", "io", "label", "proven", "session", "state")
+    __slots__ = ("address", "asked_at", "connect_at", "index", "io", "label", "proven", "session", "state")
 
     def __init__(self, index: int, address: ServerAddress) -> None:
         self.index = index
@@ -40,6 +44,7 @@ class CrewLink:
         self.session: WorkerSession | None = None
         self.state = WANTED
         self.connect_at = 0.0
+        self.asked_at: float | None = None
         self.proven = False
         self.io: Any = None
 
@@ -72,7 +77,8 @@ class Crew:
         self._worker_id = worker_id
         self._max_packet = max_packet
         self._next = 0
-        self._leave_by = 0.0
+        self._leave_by = inf
+        self._unsent = 0
 
     # Abilities
 
@@ -106,6 +112,7 @@ class Crew:
         """The connection of `link` is made: abilities and the first grab go out."""
         link.state = UP
         link.proven = False
+        link.asked_at = None
         link.session = WorkerSession(
             link.label,
             abilities=self.abilities,
@@ -143,6 +150,7 @@ class Crew:
         session = link.session
         if session is None:
             return
+        link.asked_at = None
         if not link.proven:
             # Only a server that says something is up: one that hangs up at once must not be asked without a pause.
             link.proven = True
@@ -173,9 +181,25 @@ class Crew:
                     session.wake()
                     self._balance()
                 times.append(session.slept_at + RECHECK_SECONDS)
+            elif session.grabs and len(self.links) > 1:
+                if link.asked_at is None:
+                    link.asked_at = now
+                times.append(link.asked_at + GRAB_SECONDS)
         if self.leaving:
-            return None if self.in_hand else self._leave_by
+            if self.in_hand:
+                return None
+            if self._leave_by == inf:
+                self._leave_by = now + LEAVE_SECONDS
+            return self._leave_by
         return min(times) if times else None
+
+    def take_stalled(self, now: float) -> list[CrewLink]:
+        """Links whose servers do not answer; report them `lost`. To be asked for at the times that `tick` returns."""
+        return [
+            link
+            for link in self.links
+            if link.session is not None and link.asked_at is not None and now >= link.asked_at + GRAB_SECONDS
+        ]
 
     # Jobs
 
@@ -204,16 +228,23 @@ class Crew:
         """Grab no more. What was grabbed already is still done."""
         if not self.leaving:
             self.leaving = True
-            self._leave_by = now + LEAVE_SECONDS
             for link in self.links:
                 if link.session is not None:
                     link.session.recall()
 
-    def has_left(self, now: float) -> bool:
-        """Leaving, and nothing is in hand; nor under way, unless a server does not answer at all."""
+    def has_left(self, now: float, unsent: int = 0) -> bool:
+        """Leaving, and nothing is in hand; nor under way, unless a server does not answer, or read, at all.
+
+        `unsent`: bytes that the front end could not send yet.
+        """
         if not self.leaving or self.in_hand:
             return False
-        return now >= self._leave_by or not any(link.session is not None and link.session.grabs for link in self.links)
+        if not unsent and not any(link.session is not None and link.session.grabs for link in self.links):
+            return True
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._leave_by = now + LEAVE_SECONDS
+        return now >= self._leave_by
 
     def _balance(self) -> None:
         """Give free slots to servers that may have jobs, in turn."""

@@ -20,7 +20,7 @@ once more.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, Final, Literal
 
 from gearfast.errors import (
@@ -49,12 +49,14 @@ UP: Final = 3
 PROBE_SECONDS = 5.0
 MAX_SUBMISSIONS = 8
 """A job that takes its server down each time must not do so for ever."""
+SPARE_LIMITS = 256
+"""How many time limits of requests that are done may be kept at least; more than half of them never are."""
 
 
 class Link:
     """A hub's connection to one server, there or not. `io` belongs to the front end."""
 
-    __slots__ = ("address", "connect_at", "index", "io", "label", "session", "state", "waiting")
+    __slots__ = ("address", "connect_at", "index", "io", "label", "proven", "session", "state", "waiting")
 
     def __init__(self, index: int, address: ServerAddress) -> None:
         self.index = index
@@ -63,6 +65,7 @@ class Link:
         self.session: ClientSession | None = None
         self.state = IDLE
         self.connect_at = 0.0
+        self.proven = False
         self.waiting: list[Request] = []
         self.io: Any = None
 
@@ -85,6 +88,7 @@ class ClientHub:
 
     __slots__ = (
         "_client_id",
+        "_crowded",
         "_exceptions",
         "_heap",
         "_max_packet",
@@ -120,6 +124,7 @@ class ClientHub:
         self._heap: list[tuple[float, int, Request, bool]] = []
         self._number = 0
         self._probes = 0
+        self._crowded = SPARE_LIMITS
 
     # Requests
 
@@ -142,6 +147,10 @@ class ClientHub:
         if limit is not None:
             self._number += 1
             heappush(self._heap, (limit, self._number, request, False))
+            if len(self._heap) > self._crowded:  # done requests must not be kept, with their results, for so long
+                self._heap[:] = [entry for entry in self._heap if not entry[2].done]
+                heapify(self._heap)
+                self._crowded = max(SPARE_LIMITS, 2 * len(self._heap))
 
     def abandon(self, request: Request, error: GearfastError | None = None) -> None:
         """Nobody waits for the request any more. Its answer, should it come, is dropped; the connection stays good."""
@@ -156,6 +165,7 @@ class ClientHub:
         if session is not None:
             if type(request) is JobRequest:
                 request.submissions += 1
+                request.lost_handle = b""
             request.sent = True
             session.send(request)
             return
@@ -175,8 +185,8 @@ class ClientHub:
 
     def connected(self, link: Link, now: float) -> None:
         """The connection of `link` is made. What waited for it is in the session's output now."""
-        self.router.up(link.index)
         link.state = UP
+        link.proven = False
         link.session = ClientSession(
             link.label,
             exceptions=self._exceptions,
@@ -243,6 +253,10 @@ class ClientHub:
         """Bytes came in over `link`. Raises ProtocolError; then call `lost`."""
         session = link.session
         if session is not None:
+            if not link.proven:
+                # Only a server that says something is up; what stands before it may take connections in its place.
+                link.proven = True
+                self.router.up(link.index)
             session.receive(data)
             if self._probes:
                 self._read_probes(now)
@@ -263,15 +277,21 @@ class ClientHub:
             times.append(heap[0][0])
         return min(times) if times else None
 
+    def is_overdue(self, now: float) -> bool:
+        """`tick` would end a request, if what the servers have sent by now does not do so."""
+        return bool(self._heap) and self._heap[0][0] <= now
+
     def patience(self, link: Link, now: float) -> float | None:
-        """Seconds that connecting `link` may take, so that those who wait for it can still try another server."""
-        limits = [request.reply_by for request in link.waiting if request.reply_by is not None and not request.done]
+        """Seconds that connecting `link` may take, so that those who wait for it can still try another server.
+
+        If there is no other one, nobody's haste cuts short what somebody else has time for.
+        """
         longest = self._timeout.connect
-        if not limits:
+        limits = [_limit(request) for request in link.waiting if not request.done]
+        known = [limit for limit in limits if limit is not None]
+        if len(self.links) == 1 or not known:
             return longest
-        left = max(0.001, min(limits) - now)
-        if len(self.links) > 1:
-            left /= 2
+        left = max(0.001, min(known) - now) / 2
         return left if longest is None else min(left, longest)
 
     def timed_out(self, request: Request, now: float) -> GearfastError:
@@ -325,7 +345,8 @@ class ClientHub:
             return
         if job.handle or not again:
             job.retry_by = now + self._timeout.reconnect
-        job.handle = b""
+        if job.handle:
+            job.lost_handle, job.handle = job.handle, b""
         job.tried = None
         job.pinned = self._resubmit == "same"
         if self._timeout.reply is not None:
@@ -364,6 +385,9 @@ class ClientHub:
     def _lost_error(self, request: Request, link: Link, reason: str) -> GearfastError:
         message = f"{request.what}: connection to {link.label} lost: {reason}"
         if isinstance(request, JobRequest):
+            if request.lost_handle:  # the server had taken it, and it was not sent again yet
+                handle = request.lost_handle.decode("utf-8", "replace")
+                return ConnectionLost(message, server=link.label, handle=handle)
             if not request.handle:
                 return SubmitUncertain(f"{message}; the job may or may not be queued", server=link.label)
             return ConnectionLost(message, server=link.label, handle=request.handle_text)

@@ -61,7 +61,7 @@ def make_timeout(value: float | Timeout | None) -> Timeout:
         return value
     if value is None:
         return Timeout(None, None, None)
-    if value <= 0:
+    if not value > 0:
         raise UsageError(f"a timeout is a number of seconds above 0, not {value!r}")
     return Timeout(value, value, value, value)
 
@@ -159,6 +159,7 @@ class JobRequest(Request):
     """A submitted job. A foreground job is done with its result, a background job once it has its handle.
 
     `handle`: as the server gave it, empty before; `server`: that server's address.
+    `lost_handle`: what it was called over a connection that is lost, until it is sent again.
     `events`: a deque to gather Data, Warning and Status in, or None if nobody asks for them.
     `progress`: numerator and denominator of the last WORK_STATUS.
     `submissions`: how often it went out; above 1 only after a lost connection.
@@ -169,6 +170,7 @@ class JobRequest(Request):
         "events",
         "function",
         "handle",
+        "lost_handle",
         "pinned",
         "progress",
         "retry_by",
@@ -195,6 +197,7 @@ class JobRequest(Request):
         self.unique = unique
         self.background = background
         self.handle = b""
+        self.lost_handle = b""
         self.server = ""
         self.result = b""
         self.events: deque[Event] | None = None

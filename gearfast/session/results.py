@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gearfast.errors import UsageError
 
-__all__ = ["describe", "milliseconds", "to_bytes"]
+__all__ = ["describe", "milliseconds", "text_of", "to_bytes"]
 
 
 def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
@@ -21,9 +21,17 @@ def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
 
 def describe(error: BaseException) -> bytes:
     """An exception as WORK_EXCEPTION carries it: its class's name and its text."""
-    text = str(error)
+    text = text_of(error)
     name = type(error).__name__
     return (f"{name}: {text}" if text else name).encode("utf-8", "replace")
+
+
+def text_of(error: BaseException) -> str:
+    """An exception's text; that of a class whose `__str__` fails is empty."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001
+        return ""
 
 
 def milliseconds(timeout: float | None) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearfast._sockets import new_prefix
 from gearfast.errors import GearfastError, UsageError
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
+
+IDLE: Final = 0.005
+"""Seconds after whose rest a connection is looked at before it is used again: its server may have gone."""
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
@@ -212,14 +215,18 @@ class Client:
         self._all_pumps.add(pump)
         return pump
 
-    def _take_pump(self) -> Pump:
+    def _take_pump(self, now: float) -> Pump:
         """A pump for one call; most often the one that was used last, whose connection is up."""
         if self._closed:
             raise UsageError("the client was closed")
         try:
-            return self._pumps.pop()
+            pump = self._pumps.pop()
         except IndexError:
             return self._make_pump()
+        if now - pump.idle_since > IDLE:
+            pump.refresh()
+        pump.idle_since = now
+        return pump
 
     def _give_back(self, pump: Pump) -> None:
         self._pumps.append(pump)
@@ -228,7 +235,7 @@ class Client:
 
     def _finish(self, job: JobRequest, now: float) -> None:
         """Submit a job and wait until it is done."""
-        pump = self._take_pump()
+        pump = self._take_pump(now)
         try:
             pump.run(job, now)
         except BaseException:  # as KeyboardInterrupt: nobody knows how far it got
@@ -242,7 +249,7 @@ class Client:
         """Send a request to one server and wait until it is done."""
         now = monotonic()
         self._calls.limit(request, None, now)
-        pump = self._take_pump()
+        pump = self._take_pump(now)
         try:
             pump.hub.send(request, index, now)
             pump.hub.watch(request)
@@ -260,8 +267,11 @@ class Client:
         priority: Priority,
         timeout: float | None,
     ) -> Iterator[bytes]:
-        pump = self._take_pump()
+        pump = self._take_pump(monotonic())
         hub = pump.hub
+        # A list is taken from as fast as its jobs can be sent. Anything else may make one wait, or may look at results
+        # first, so what it has given is sent, and what is done is given out, before it is asked for more.
+        at_hand = isinstance(workloads, (list, tuple))
         waiting: deque[JobRequest] = deque()
         source = iter(workloads)
         try:
@@ -277,6 +287,11 @@ class Client:
                         break
                     else:
                         more = False
+                    if more and not at_hand:
+                        pump.step(0.0)
+                        hub.news.clear()
+                        if waiting[0].done:
+                            break
                 if not waiting:
                     break
                 pump.drive(waiting[0])

@@ -87,10 +87,10 @@ class JobFuture(Future[bytes]):
             return False
         with self._submitter.lock:
             first, self._cancelling = not self._cancelling, True
+            self._submitter.abandon(self._job)
             if self._changed is not None:
                 self._changed.notify_all()
         if first:
-            self._submitter.abandon(self._job)
             self.set_running_or_notify_cancel()
         return True
 
@@ -126,9 +126,8 @@ class Submitter:
         return future
 
     def abandon(self, job: JobRequest) -> None:
-        """Nobody waits for the job any more."""
-        with self.lock:
-            self._hub.abandon(job)
+        """Nobody waits for the job any more. The lock is held."""
+        self._hub.abandon(job)
 
     def close(self) -> None:
         """End the thread; futures that are not done fail."""

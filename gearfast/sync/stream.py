@@ -7,16 +7,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import random
 import select
 import socket
 import struct
 import sys
 from collections import deque
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from math import inf
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
@@ -27,13 +30,19 @@ from gearfast.session.routing import ServerAddress
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["PlainStream", "Poller", "Pump", "Stream", "WakePipe", "connect", "make_poller"]
+__all__ = ["Dialer", "PlainStream", "Poller", "Pump", "Stream", "WakePipe", "connect", "make_poller"]
 
+K = TypeVar("K")
+READ: Final = 1
+WRITE: Final = 2
 READ_SIZE: Final = 65536
 PATIENCE: Final = 1.0
 """Seconds after which the short way of waiting gives up and the long one, which can do everything, goes on."""
 SLOW: Final = 0.005
 """Seconds that a job may take before its exact deadline counts."""
+CATCH_UP: Final = 0.02
+"""Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
+LONGEST_WAIT: Final = 3600.0
 IS_PLAIN: Final = sys.platform == "linux"
 DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -103,6 +112,11 @@ class Stream:
                 unsent[0] = unsent[0][sent:]
         return True
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much the system has not taken yet."""
+        return sum(map(len, self.unsent))
+
     def close(self) -> None:
         """Close the socket, whatever is still to be sent."""
         with contextlib.suppress(OSError):
@@ -153,45 +167,174 @@ def _wants_more(error: OSError) -> bool:
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
-def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
-    """Connect to a job server. `context`: TLS with it; for `gearmans://` without one, the system's defaults.
+class Connector:
+    """A connection to a job server while it is made. Nothing blocks but the look-up of a host's name.
 
-    Raises OSError (TimeoutError included); all addresses of a name are tried, each within `timeout` seconds.
+    `timeout`: seconds for all of it; of those that are left, each address of a name gets its share. `context`: TLS with
+    it; for `gearmans://` without one, the system's defaults. A Unix socket needs no TLS.
     """
-    if address.path:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.settimeout(timeout)
-            sock.connect(address.path)
-        except BaseException:
-            sock.close()
-            raise
-        return _wrap(sock)
-    try:
-        sock = socket.create_connection((address.host, address.port), timeout)
-    except UnicodeError as error:
-        raise OSError(f"{address.host[:80]!r} is no name of a host") from error
-    try:
-        tune(sock)
-        if context is None and not address.tls:
-            return _wrap(sock)
-        if context is None:
-            import ssl
 
-            context = ssl.create_default_context()
-        sock = context.wrap_socket(sock, server_hostname=address.host)
-        return Stream(sock)
+    def __init__(self, address: ServerAddress, timeout: float | None, context: SSLContext | None) -> None:
+        self.events = WRITE
+        self.give_up_at = inf
+        self._address = address
+        self._deadline = inf if timeout is None else monotonic() + timeout
+        self._context = context
+        self._sock: socket.socket | None = None
+        self._steps = self._make()
+
+    def fileno(self) -> int:
+        """The descriptor to wait for; it may be another one after each `advance`."""
+        return -1 if self._sock is None else self._sock.fileno()
+
+    def advance(self) -> Stream | None:
+        """Go on as far as it goes; again when `fileno` is ready for `events`, or at `give_up_at`. Raises OSError."""
+        try:
+            if monotonic() < self.give_up_at:
+                self.events = next(self._steps)
+            else:
+                self.events = self._steps.throw(TimeoutError("timed out"))
+        except StopIteration as end:
+            stream: Stream = end.value
+            return stream
+        return None
+
+    def close(self) -> None:
+        """Give it up."""
+        self._steps.close()
+        if self._sock is not None:
+            self._sock.close()
+
+    def _make(self) -> Generator[int, None, Stream]:
+        places = _look_up(self._address)
+        while places:
+            family, where = places.pop(0)
+            now = monotonic()
+            self.give_up_at = now + (self._deadline - now) / (len(places) + 1)
+            self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                code = sock.connect_ex(where)
+                if code in (errno.EINPROGRESS, errno.EWOULDBLOCK) and not self._address.path:
+                    yield WRITE
+                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if code:
+                    raise OSError(code, os.strerror(code))
+                break
+            except BaseException as error:
+                sock.close()
+                if not places or not isinstance(error, OSError):
+                    raise
+        try:
+            if self._address.path:
+                return _wrap(sock)
+            tune(sock)
+            if self._context is None and not self._address.tls:
+                return _wrap(sock)
+            self.give_up_at = self._deadline
+            return Stream((yield from self._shake_hands(sock)))
+        except BaseException:
+            if self._sock is not None:  # the same descriptor, as TLS or not yet
+                self._sock.close()
+            raise
+
+    def _shake_hands(self, sock: socket.socket) -> Generator[int, None, socket.socket]:
+        import ssl
+
+        context = self._context or ssl.create_default_context()
+        secure = context.wrap_socket(sock, server_hostname=self._address.host, do_handshake_on_connect=False)
+        self._sock = secure
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                yield READ
+            except ssl.SSLWantWriteError:
+                yield WRITE
+
+
+def _look_up(address: ServerAddress) -> list[tuple[int, Any]]:
+    """Families and socket addresses of a server, at least one. Raises OSError."""
+    if address.path:
+        return [(socket.AF_UNIX, address.path)]
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except ValueError as error:  # UnicodeError, or a NUL
+        raise OSError(f"{address.host[:80]!r} is no name of a host") from error
+    return [(family, where) for family, _, _, _, where in found]
+
+
+def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
+    """Connect to a job server and wait for it. Arguments as for `Connector`. Raises OSError (TimeoutError included)."""
+    connector = Connector(address, timeout, context)
+    poller = make_poller()
+    try:
+        while (stream := connector.advance()) is None:
+            fd = connector.fileno()
+            poller.watch(fd, connector.events)
+            poller.wait(max(0.0, connector.give_up_at - monotonic()))
+            poller.forget(fd)
     except BaseException:
-        sock.close()
+        connector.close()
         raise
+    return stream
+
+
+class Dialer(Generic[K]):
+    """Connections that are being made, watched by the poller of the one who wants them. `K`: what tells them apart."""
+
+    def __init__(self, poller: Poller, context: SSLContext | None) -> None:
+        self._poller = poller
+        self._context = context
+        self._under_way: dict[int, tuple[K, Connector]] = {}
+
+    def start(self, key: K, address: ServerAddress, timeout: float | None) -> Stream | OSError | None:
+        """Begin; returns what became of it if that is known at once."""
+        return self._advance(key, Connector(address, timeout, self._context))
+
+    @property
+    def wake_at(self) -> float:
+        """When `take` is due even if nothing is ready."""
+        return min((connector.give_up_at for _, connector in self._under_way.values()), default=inf)
+
+    def take(self, ready: list[tuple[int, int]]) -> list[tuple[K, Stream | OSError]]:
+        """What became of connections, of those at least that are ready or took too long."""
+        if not self._under_way:
+            return []
+        now = monotonic()
+        fds = {fd for fd, _ in ready if fd in self._under_way}
+        fds.update(fd for fd, (_, connector) in self._under_way.items() if connector.give_up_at <= now)
+        ended = []
+        for fd in fds:
+            key, connector = self._under_way.pop(fd)
+            self._poller.forget(fd)
+            outcome = self._advance(key, connector)
+            if outcome is not None:
+                ended.append((key, outcome))
+        return ended
+
+    def close(self, *, forked: bool = False) -> None:
+        """Give up all of them. `forked`: the poller's other half is the parent's."""
+        while self._under_way:
+            fd, (_, connector) = self._under_way.popitem()
+            if not forked:
+                self._poller.forget(fd)
+            connector.close()
+
+    def _advance(self, key: K, connector: Connector) -> Stream | OSError | None:
+        try:
+            stream = connector.advance()
+        except OSError as error:
+            return error
+        if stream is None:
+            self._under_way[connector.fileno()] = (key, connector)
+            self._poller.watch(connector.fileno(), connector.events)
+        return stream
 
 
 def _wrap(sock: socket.socket) -> Stream:
     return PlainStream(sock) if IS_PLAIN else Stream(sock)
-
-
-READ: Final = 1
-WRITE: Final = 2
 
 
 class Poller:
@@ -209,7 +352,12 @@ class Poller:
         self._wanted.pop(fd, None)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        """Descriptors that are ready, each with READ or WRITE or both; an error counts as READ."""
+        """Descriptors that are ready, each with READ or WRITE or both; an error counts as READ.
+
+        May return early with none: the system cannot wait for any number of seconds.
+        """
+        if seconds is not None:
+            seconds = min(seconds, LONGEST_WAIT)
         readers = [fd for fd, events in self._wanted.items() if events & READ]
         writers = [fd for fd, events in self._wanted.items() if events & WRITE]
         readable, writable, broken = select.select(readers, writers, readers + writers, seconds)
@@ -233,11 +381,11 @@ class PollPoller(Poller):
         self._poll.register(fd, mask)
 
     def forget(self, fd: int) -> None:
-        with contextlib.suppress(KeyError):
+        with contextlib.suppress(KeyError, ValueError):  # ValueError: closed after a fork
             self._poll.unregister(fd)
 
     def wait(self, seconds: float | None) -> list[tuple[int, int]]:
-        ready = self._poll.poll(None if seconds is None else -int(-seconds * 1000 // 1))
+        ready = self._poll.poll(None if seconds is None else -int(-min(seconds, LONGEST_WAIT) * 1000 // 1))
         return [
             (fd, (WRITE if mask & select.POLLOUT else 0) | (READ if mask & ~select.POLLOUT else 0))
             for fd, mask in ready
@@ -293,7 +441,8 @@ class Pump:
     ) -> None:
         self.hub = hub
         self.poller = make_poller()
-        self._context = context
+        self.idle_since = 0.0
+        self._dialer: Dialer[Link] = Dialer(self.poller, context)
         self._lock: AbstractContextManager[object] = lock or contextlib.nullcontext()
         self.sleeps_until = 0.0
         self._links: dict[int, Link] = {}
@@ -341,25 +490,36 @@ class Pump:
             self.step()
             self.hub.news.clear()
 
-    def step(self) -> None:
-        """One round: connect, send, wait for the next thing to happen, take it in."""
+    def refresh(self) -> None:
+        """Take in what happened while nobody was looking: the server may have closed the connection."""
+        self._take(self.poller.wait(0.0))
+        self.hub.news.clear()
+
+    def step(self, longest: float = inf) -> None:
+        """One round: connect, send, wait (at most `longest` seconds) for the next thing to happen, take it in."""
         hub = self.hub
         with self._lock:
-            due = hub.take_connects(monotonic())
+            now = monotonic()
+            if hub.is_overdue(now):
+                self._catch_up(now)
+            due = hub.take_connects(now)
         for link in due:
-            self._connect(link)
+            self._connected(link, self._dialer.start(link, link.address, hub.patience(link, now)))
         with self._lock:
             hub.tick(monotonic())
             self.flush()
             # Once more: a send that fails puts its connection on the list of those to be made, which must not wait.
             deadline = hub.tick(monotonic())
-            seconds: float | None
+            seconds: float
             if hub.news or any(stream.has_buffered for stream in self._streams()):
                 seconds = 0.0
             else:
-                seconds = None if deadline is None else max(0.0, deadline - monotonic())
+                until = min(self._dialer.wake_at, inf if deadline is None else deadline)
+                seconds = min(longest, max(0.0, until - monotonic()))
             self.sleeps_until = deadline if deadline is not None else inf
-        ready = self.poller.wait(seconds)
+        ready = self.poller.wait(None if seconds == inf else seconds)
+        for link, outcome in self._dialer.take(ready):
+            self._connected(link, outcome)
         with self._lock:
             self._take(ready)
 
@@ -377,6 +537,7 @@ class Pump:
         try:
             done: bool = stream.flush(link.session.take_output())
         except OSError as error:
+            self._read_rest(link)
             self.lost(link, error)
             return True
         events = READ if done else READ | WRITE
@@ -394,12 +555,14 @@ class Pump:
 
     def close(self) -> None:
         """Close all connections; what is awaited fails."""
+        self._dialer.close()
         for link in list(self.hub.links):
             self._drop(link)
         self.hub.close()
 
     def forked(self) -> None:
         """In a forked child: close the descriptors; the connections stay the parent's."""
+        self._dialer.close(forked=True)
         for stream in self._streams():
             stream.close()
 
@@ -413,12 +576,12 @@ class Pump:
     def _streams(self) -> list[Stream]:
         return [link.io for link in self.hub.links if link.io is not None]
 
-    def _connect(self, link: Link) -> None:
-        try:
-            stream = connect(link.address, self.hub.patience(link, monotonic()), self._context)
-        except OSError as error:
+    def _connected(self, link: Link, stream: Stream | OSError | None) -> None:
+        if stream is None:
+            return
+        if isinstance(stream, OSError):
             with self._lock:
-                self.hub.failed(link, monotonic(), random.random(), reason_of(error))
+                self.hub.failed(link, monotonic(), random.random(), reason_of(stream))
             return
         with self._lock:
             link.io = stream
@@ -438,6 +601,20 @@ class Pump:
         for stream in self._streams():
             if stream.has_buffered and self._links.get(stream.fileno()) is not None:
                 self._read(self._links[stream.fileno()])
+
+    def _catch_up(self, now: float) -> None:
+        """Take in what is here already before something is called overdue: a caller may come back late."""
+        while monotonic() < now + CATCH_UP:
+            ready = [(fd, READ) for fd, events in self.poller.wait(0.0) if events & READ and fd in self._links]
+            if not ready:
+                return
+            self._take(ready)
+
+    def _read_rest(self, link: Link) -> None:
+        """Sending failed, but the server may have sent results before it went."""
+        with contextlib.suppress(OSError, ProtocolError):
+            while data := link.io.try_recv():
+                self.hub.receive(link, data, monotonic())
 
     def _read(self, link: Link) -> None:
         try:

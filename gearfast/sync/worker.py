@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
@@ -18,10 +19,10 @@ from gearfast._sockets import reason_of
 from gearfast.errors import Fail, ProtocolError, UsageError
 from gearfast.session.calls import make_id
 from gearfast.session.crew import Crew, CrewLink, check_function_name
-from gearfast.session.results import describe, milliseconds, to_bytes
+from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, parse_servers
 from gearfast.session.worker import Assignment
-from gearfast.sync.stream import READ, WRITE, Stream, WakePipe, connect, make_poller
+from gearfast.sync.stream import READ, WRITE, Dialer, Stream, WakePipe, make_poller
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -92,11 +93,11 @@ class Worker:
     ) -> None:
         self._make_crew = partial(Crew, parse_servers(servers), concurrency=concurrency, worker_id=make_id(id))
         self._crew = self._make_crew()
-        self._context = ssl
         self._timeout = timeout
         self._callables: dict[bytes, Callable[[Job], Result]] = {}
         self._lock = threading.Lock()
         self._poller = make_poller()
+        self._dialer: Dialer[CrewLink] = Dialer(self._poller, ssl)
         self._links: dict[int, CrewLink] = {}
         self._pipe: WakePipe | None = None
         self._queue: SimpleQueue[Assignment | None] | None = None
@@ -155,8 +156,10 @@ class Worker:
         self._start()
         crew = self._crew
         try:
-            while not crew.has_left(monotonic()) and self._interrupt is None and not self._forked:
+            while not self._has_left(crew) and self._interrupt is None and not self._forked:
                 self._round()
+        except BaseException as error:  # noqa: BLE001
+            self._interrupt = error  # nobody waits for the threads then
         finally:
             self._finish()
         if self._interrupt is not None:
@@ -172,6 +175,13 @@ class Worker:
         self._wake()
 
     # Inside
+
+    def _has_left(self, crew: Crew) -> bool:
+        if not crew.leaving:
+            return False
+        with self._lock:
+            unsent = sum(link.io.unsent_bytes for link in crew.links if link.io is not None)
+            return crew.has_left(monotonic(), unsent)
 
     def _wake(self) -> None:
         pipe = self._pipe
@@ -192,6 +202,7 @@ class Worker:
 
     def _finish(self) -> None:
         """Close everything; after a failure jobs in hand go back to their servers with it."""
+        self._dialer.close(forked=self._forked)
         for link in self._crew.links:
             self._drop(link, "the worker has left")
         if self._queue is not None:
@@ -217,22 +228,26 @@ class Worker:
             now = monotonic()
             if self._stopping:
                 crew.leave(now)
-            deadline = crew.tick(now)
             due = crew.take_connects(now)
         for link in due:
-            self._connect(link)
+            self._connected(link, self._dialer.start(link, link.address, self._timeout))
         with self._lock:
             self._flush(crew)
-            if due:
-                deadline = crew.tick(monotonic())
-            if crew.has_left(now):
-                return
+            deadline = crew.tick(monotonic())
+        if self._has_left(crew):
+            return
+        with self._lock:
             buffered = any(link.io is not None and link.io.has_buffered for link in crew.links)
-        seconds = None if deadline is None else max(0.0, deadline - monotonic())
+        until = min(self._dialer.wake_at, inf if deadline is None else deadline)
+        seconds = None if until == inf else max(0.0, until - monotonic())
         ready = self._poller.wait(0.0 if buffered else seconds)
+        for link, outcome in self._dialer.take(ready):
+            self._connected(link, outcome)
         with self._lock:
             for fd, events in ready:
                 self._take(fd, events)
+            for link in crew.take_stalled(monotonic()):
+                self._lost(link, "no answer to GRAB_JOB in time")
             if buffered:
                 self._take_buffered()
             assigned = crew.ready[:]
@@ -271,11 +286,14 @@ class Worker:
             self._interrupt = error
             self._wake()
         else:
-            with self._lock:
-                crew.complete(assignment, result)
-                self._flush(crew)
-                if crew.leaving:
-                    self._wake()
+            try:
+                with self._lock:
+                    crew.complete(assignment, result)
+                    self._flush(crew)
+                    if crew.leaving:
+                        self._wake()
+            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+                self._failed(crew, assignment, error)
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         facts = {
@@ -284,13 +302,13 @@ class Worker:
             "server": assignment.session.server,
         }
         if isinstance(error, Fail):
-            log.info("job failed: %s", error, extra=facts)
+            log.info("job failed: %s", text_of(error), extra=facts)
         else:
             log.error("job raised an exception", exc_info=error, extra=facts)
         with self._lock:
             if isinstance(error, Fail):
-                if str(error) and not assignment.lost:
-                    assignment.session.warning(assignment, str(error).encode("utf-8", "replace"))
+                if text_of(error) and not assignment.lost:
+                    assignment.session.warning(assignment, text_of(error).encode("utf-8", "replace"))
                 crew.fail(assignment)
             else:
                 crew.exception(assignment, describe(error))
@@ -305,17 +323,17 @@ class Worker:
                 getattr(assignment.session, what)(assignment, *values)
                 self._flush(self._crew)
 
-    # Connections; the lock is held but for `_connect`
+    # Connections; the lock is held but for `_connected`
 
-    def _connect(self, link: CrewLink) -> None:
-        try:
-            stream = connect(link.address, self._timeout, self._context)
-        except OSError as error:
+    def _connected(self, link: CrewLink, stream: Stream | OSError | None) -> None:
+        if stream is None:
+            return
+        if isinstance(stream, OSError):
             now = monotonic()
             with self._lock:
-                again = self._crew.failed(link, now, random.random(), reason_of(error))
+                again = self._crew.failed(link, now, random.random(), reason_of(stream))
             facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-            log.warning("cannot connect to %s: %s", link.label, reason_of(error), extra=facts)
+            log.warning("cannot connect to %s: %s", link.label, reason_of(stream), extra=facts)
             return
         with self._lock:
             link.io = stream

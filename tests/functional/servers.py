@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
+import gearfast
+
 HOST = "127.0.0.1"
 # Only a hang ever takes so long; a loaded machine does not.
 PATIENCE = 30.0 * float(os.environ.get("GEARFAST_TEST_SLOW", "1"))
@@ -54,6 +56,15 @@ def wait_until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
     return found
 
 
+def clean_environment() -> dict[str, str]:
+    """This process's environment without the variables that add or set up job servers.
+
+    Python in child processes finds the gearfast that is tested here, installed or not.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "GEARFAST_"))}
+    return {**kept, "PYTHONPATH": str(Path(gearfast.__file__).parents[1])}
+
+
 class LineReader:
     """Reads lines of a pipe in a thread, so that waiting for one has a deadline."""
 
@@ -80,6 +91,11 @@ class LineReader:
             self._changed.wait_for(lambda: self._lines or self._ended, seconds)
             return self._lines.popleft() if self._lines else None
 
+    def __contains__(self, text: str) -> bool:
+        """Whether a line that was read and not taken holds this text."""
+        with self._changed:
+            return any(text in line for line in self._lines)
+
     def tail(self) -> str:
         """What was read and not taken."""
         with self._changed:
@@ -96,13 +112,12 @@ class ServerProcess:
 
     def __init__(self, kind: str, command: list[str], environment: dict[str, str] | None = None) -> None:
         self.kind = kind
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "GEARFAST_"))}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**env, **(environment or {})},
+            env={**clean_environment(), **(environment or {})},
         )
         assert self.process.stderr is not None
         self.log = LineReader(self.process.stderr)
@@ -149,7 +164,7 @@ class ServerProcess:
                     lines.append(replies.readline())
         if not lines[-1]:
             raise ServerFailed(f"{self.kind} closed the connection at {command!r}\n{self.log.tail()}")
-        return b"".join(lines).decode()
+        return b"".join(lines).decode("utf-8", "backslashreplace")
 
     def function(self, name: str) -> FunctionCount:
         """The line of `status` for one function; all zero if there is none."""
@@ -191,10 +206,12 @@ class ServerProcess:
         return int(match[1]) * 1024
 
     def check(self) -> None:
-        """Raises ServerFailed if the server is no longer there or does not answer."""
+        """Raises ServerFailed if the server is no longer there, does not answer, or has logged an exception."""
         if self.process.poll() is not None:
             raise ServerFailed(f"{self.kind} ended with {self.process.returncode}\n{self.log.tail()}")
         self.admin("version")
+        if "Traceback" in self.log:
+            raise ServerFailed(f"{self.kind} logged an exception\n{self.log.tail()}")
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -355,7 +355,12 @@ def test_a_closed_client(job_server: ServerProcess) -> None:
     client.close()
     client.close()
     assert isinstance(future.exception(PATIENCE), ConnectionLost)
-    for call in (client.echo, lambda: client.run("f"), lambda: client.submit("f"), lambda: next(client.map("f", [b""]))):
+    for call in (
+        client.echo,
+        lambda: client.run("f"),
+        lambda: client.submit("f"),
+        lambda: next(client.map("f", [b""])),
+    ):
         with pytest.raises(UsageError, match="closed"):
             call()
 

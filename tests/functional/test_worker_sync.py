@@ -244,6 +244,15 @@ print("left in good order", os.getpid())
 """
 
 
+HOLD = """
+import sys, threading
+from gearfast.sync.worker import Worker
+worker = Worker(sys.argv[1])
+worker.register("photo", lambda job: (job.send_data("mine"), threading.Event().wait()))
+worker.run()
+"""
+
+
 def start_script(server: ServerProcess, concurrency: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, server.address, str(concurrency)], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -282,8 +291,7 @@ def test_a_killed_workers_job_goes_to_another(job_server: ServerProcess) -> None
         [
             sys.executable,
             "-c",
-            "import sys, threading; from gearfast.sync.worker import Worker; w = Worker(sys.argv[1])\n"
-            "w.register('photo', lambda job: (job.send_data('mine'), threading.Event().wait()))\nw.run()",
+            HOLD,
             job_server.address,
         ],
         cwd=ROOT,

@@ -37,7 +37,8 @@ cdef enum:
     PEERS = 8
     CROWD = 256
     ROOM = 2048
-    CHECK_EVERY = 4
+    CHECK_EVERY = 6
+    MANY = 127                  # most of one operation's repetitions; above the size of a small table
     LIMIT = 1 << 20             # bytes of a packet
 
 ctypedef int (*Operation)(Program program, int who) except -1
@@ -145,12 +146,12 @@ cdef class Program:
         cdef size_t first = min(<size_t>self.cut, size)
         self.cut = 0
         if first:
-            self.feed(self.peer(who), data, first)
+            self.give(self.peer(who), data, first)
         if first < size:
-            self.feed(self.peer(who), data + first, size - first)
+            self.give(self.peer(who), data + first, size - first)
         return 0
 
-    cdef int feed(self, Peer* peer, const char* data, size_t size) except -1:
+    cdef int give(self, Peer* peer, const char* data, size_t size) except -1:
         """From a block of exactly this size, so that no read beyond it goes unnoticed."""
         cdef char* block = <char*>malloc(size if size else 1)
         memcpy(block, data, size)
@@ -293,7 +294,7 @@ cdef int best_level(Program program, Peer* peer) noexcept:
     """The level of the most urgent job that a worker could be given, 0 if there is none or it is not listened to."""
     cdef Ability* ability = peer.abilities
     cdef int best = 0
-    if peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin:
+    if program.core.draining or peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin:
         return 0
     while ability != NULL:
         best = max(best, runnable_level(program.core, ability.function))
@@ -475,12 +476,12 @@ cdef int op_large(Program program, int who) except -1:
     cdef Peer* peer = program.peer(who)
     cdef char* at
     put_header(program.packet, False, 16, <unsigned>body)
-    program.feed(peer, program.packet, 12)
+    program.give(peer, program.packet, 12)
     while left:
         at = feed_space(program.core, peer, &room)
         if at == NULL:
             room = min(left, sizeof(FILLER))
-            program.feed(peer, FILLER, room)
+            program.give(peer, FILLER, room)
         else:
             room = min(room, left)
             memset(at, c'w', room)
@@ -489,7 +490,10 @@ cdef int op_large(Program program, int who) except -1:
     return 0
 
 
+# of the last peer also: no more jobs are given out
 cdef int op_check(Program program, int who) except -1:
+    if who == 7:
+        program.dispatcher.drain()
     return check_core(program.core)
 
 
@@ -507,7 +511,7 @@ cdef int op_packet(Program program, int who) except -1:
 # count of functions b0, b1 …
 cdef int op_many_can_do(Program program, int who) except -1:
     cdef int i
-    for i in range(program.byte()):
+    for i in range(program.byte() & MANY):
         program.begin()
         program.add_number("b%lld", i)
         program.send_packet(who, 1)
@@ -517,7 +521,7 @@ cdef int op_many_can_do(Program program, int who) except -1:
 # count of background jobs of f0 with uniques n0, n1 …
 cdef int op_many_submit(Program program, int who) except -1:
     cdef int i
-    for i in range(program.byte()):
+    for i in range(program.byte() & MANY):
         program.begin()
         program.add_text("f0")
         program.add_number("n%lld", i)
@@ -529,7 +533,7 @@ cdef int op_many_submit(Program program, int who) except -1:
 # count of jobs of b0, b1 … for which the client waits
 cdef int op_many_functions(Program program, int who) except -1:
     cdef int i
-    for i in range(program.byte()):
+    for i in range(program.byte() & MANY):
         program.begin()
         program.add_number("b%lld", i)
         program.add_text("")
@@ -540,7 +544,7 @@ cdef int op_many_functions(Program program, int who) except -1:
 
 # count
 cdef int op_many_grab(Program program, int who) except -1:
-    for _ in range(program.byte()):
+    for _ in range(program.byte() & MANY):
         program.begin()
         program.send_packet(who, 39)
     return 0
@@ -549,7 +553,7 @@ cdef int op_many_grab(Program program, int who) except -1:
 # count of own jobs, oldest first
 cdef int op_many_complete(Program program, int who) except -1:
     cdef uint64_t number
-    for _ in range(program.byte()):
+    for _ in range(program.byte() & MANY):
         number = own_job(program.peer(who), 0)
         if number == 0:
             break
@@ -564,7 +568,7 @@ cdef int op_many_complete(Program program, int who) except -1:
 cdef int op_crowd(Program program, int who) except -1:
     cdef int i
     cdef Peer* peer
-    for i in range(program.byte()):
+    for i in range(program.byte() & MANY):
         if program.crowd_count == CROWD:
             break
         peer = join_core(program.core, -1, "", 0, -1)
@@ -573,9 +577,9 @@ cdef int op_crowd(Program program, int who) except -1:
         program.begin()
         program.add_function(i)
         put_header(program.packet, False, 1, <unsigned>(program.length - 12))
-        program.feed(peer, program.packet, program.length)
+        program.give(peer, program.packet, program.length)
         put_header(program.packet, False, 4, 0)
-        program.feed(peer, program.packet, 12)
+        program.give(peer, program.packet, 12)
     return 0
 
 

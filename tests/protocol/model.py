@@ -65,6 +65,7 @@ class Connection:
     woken: bool = False
     exceptions: bool = False
     all_yours: bool = False
+    several: bool = False  # it has held more than one grab since it last held none
 
 
 class Model:
@@ -87,7 +88,7 @@ class Model:
         self.known: set[bytes] = set()  # functions
         self.ghosts: dict[bytes, int] = {}  # most dead jobs that `status` may still count
         self.out: dict[str, bytes] = {}
-        self.given: set[bytes] = set()  # handles that the dispatcher has just assigned; see next_job
+        self.given: dict[bytes, str] = {}  # what the dispatcher has just assigned to whom: for what is left open
 
     def say(self, peer: str, packet: bytes) -> None:
         if peer in self.peers:
@@ -129,11 +130,13 @@ class Model:
 
     def offer(self, job: Job) -> None:
         """To the oldest grab that can do it, or all who sleep for it are woken."""
-        for credit in self.credits:
-            if job.function in self.peers[credit[0]].functions:
-                self.credits.remove(credit)
-                self.take(*credit)
-                return
+        credits = [c for c in self.credits if job.function in self.peers[c[0]].functions]
+        if any(self.peers[name].several for name, _ in credits):
+            # Among workers that hold several grabs each, whose turn it is for which function is left open.
+            credits.sort(key=lambda credit: credit[0] != self.given.get(job.handle))
+        if credits:
+            self.use(credits[0])
+            return
         for name, peer in self.peers.items():
             if peer.asleep and not peer.woken and job.function in peer.functions:
                 self.wake(name)
@@ -142,6 +145,15 @@ class Model:
         if not self.wakeup:
             self.peers[name].woken = True
             self.say(name, R.NOOP())
+
+    def use(self, credit: tuple[str, str]) -> bool:
+        """Answers a held grab with a job if there is one."""
+        if not self.take(*credit):
+            return False
+        self.credits.remove(credit)
+        if not any(name == credit[0] for name, _ in self.credits):
+            self.peers[credit[0]].several = False
+        return True
 
     # ---- grabbing ---------------------------------------------------------------------------------------------
 
@@ -180,6 +192,7 @@ class Model:
             return
         self.meet_ghosts(name)
         if peer.all_yours:
+            peer.several = any(c[0] == name for c in self.credits)
             self.credits.append((name, form))
         else:
             self.say(name, R.NO_JOB())
@@ -189,6 +202,7 @@ class Model:
             self.credits.remove(credit)
             self.say(name, R.NO_JOB())
         peer = self.peers[name]
+        peer.several = False
         peer.asleep = self.next_job(name) is None
         peer.woken = False
         if peer.asleep:
@@ -211,8 +225,7 @@ class Model:
             return
         peer.functions.insert(0, function)
         for credit in [c for c in self.credits if c[0] == name]:
-            if self.take(*credit):
-                self.credits.remove(credit)
+            self.use(credit)
         if peer.asleep and not peer.woken and self.next_job(name) is not None:
             self.wake(name)
 

@@ -339,7 +339,7 @@ class Wire:
         self.dispatcher.drain()
 
     def sound(self) -> None:
-        """The dispatcher's records agree with each other. (A draining one breaks its promises to sleepers on purpose.)"""
+        """The dispatcher's records agree with each other; one that drains may break its promises to sleepers."""
         if not self.draining:
             check(self.dispatcher)
 

@@ -88,9 +88,9 @@ class Server(RuleBasedStateMachine):
         self.look()
 
     def look(self) -> None:
-        """Tells the model which jobs were given out just now, for the one case that is left open."""
-        seen = [s for p in self.peers.values() for s in split(p.unread)]
-        self.model.given = {s.args[0] for s in seen if s.name.startswith("JOB_ASSIGN")}
+        """Tells the model which jobs were given out just now, for what is left open."""
+        seen = [(s, p.name) for p in self.peers.values() for s in split(p.unread)]
+        self.model.given = {s.args[0]: name for s, name in seen if s.name.startswith("JOB_ASSIGN")}
 
     # ---- rules ------------------------------------------------------------------------------------------------
 

@@ -130,14 +130,15 @@ def test_no_extension_claims_to_be_free_threaded() -> None:
 
 
 class Function:
-    """A function of the tests: where it is, whether it asserts by itself, and whom it calls."""
+    """A function of the tests: where it is, whether it asserts by itself, and whom it calls or uses as a fixture."""
 
     def __init__(self, path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.where = f"{name_of(path)}::{node.name}"
         self.name = node.name
         self.is_test = path.name.startswith("test_") and node.name.startswith("test")
         inner = list(ast.walk(node))
-        self.calls = {called(part.func) for part in inner if isinstance(part, ast.Call)}
+        fixtures = {argument.arg for argument in node.args.args}
+        self.calls = {called(part.func) for part in inner if isinstance(part, ast.Call)} | fixtures
         self.asserts = any(isinstance(part, ast.Assert) for part in inner) or bool(
             self.calls & {"raises", "warns", "fail", "require"}
         )
@@ -178,7 +179,7 @@ def functions_of_tests() -> list[Function]:
 
 
 def asserting_names(functions: list[Function]) -> set[str]:
-    """Names of functions that assert, or call one that does."""
+    """Names of functions and fixtures that assert, or use one that does."""
     names: set[str] = set()
     while True:
         more = {function.name for function in functions if function.asserts or function.calls & names}

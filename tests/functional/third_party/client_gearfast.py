@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gearfast import AsyncClient, Client, JobException, JobFailed, Priority
+from gearfast import AsyncClient, Client, Handle, JobException, JobFailed, Priority
 from gearfast.session.events import Data, Event, Status, Warning
+from gearfast.sync.future import JobFuture
 
 SHOWN = 65536
 
@@ -59,7 +61,7 @@ def end(outcome: dict[str, Any], result: Callable[[], bytes]) -> None:
 
 
 def submit(client: Client, requests: list[dict[str, Any]]) -> dict[str, Any]:
-    jobs = []
+    jobs: list[JobFuture | Handle] = []
     for request in requests:
         if request["background"]:
             jobs.append(client.submit_background(**arguments(request)))
@@ -68,12 +70,12 @@ def submit(client: Client, requests: list[dict[str, Any]]) -> dict[str, Any]:
     outcomes = []
     for job in jobs:
         outcomes.append(outcome := blank())
-        if isinstance(job, str):
+        if isinstance(job, Handle):
             outcome.update(state="created", handle=job)
             continue
         for event in job.events(30):
             note(outcome, event)
-        end(outcome, lambda job=job: job.result(30))  # type: ignore[misc]
+        end(outcome, functools.partial(job.result, 30))
         outcome["handle"] = job.handle
     return {"outcomes": outcomes}
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 import functools
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import pytest
 
 from ..servers import START, ServerProcess, running
 from .peers import Client, CommandWorker, Worker, command, unused
-
-if TYPE_CHECKING:
-    # The class of the fixture in tests/conftest.py, which is no module that can be imported by name.
-    from ...conftest import Require
 
 SERVERS = ["gearmand", "gearfast"]
 # Per language: a program, its Debian package, what it must run without complaint, and the package for that.
@@ -30,6 +26,13 @@ _NEEDED = {
     "gearadmin": ("gearadmin", "gearman-tools", ["--help"], "gearman-tools"),
     "gearmand": ("gearmand", "gearman-job-server", ["--version"], "gearman-job-server"),
 }
+
+
+class Require(Protocol):
+    """The fixture of tests/conftest.py."""
+
+    def __call__(self, present: object, what: str) -> None: ...
+    def program(self, name: str, package: str) -> str: ...
 
 
 class Needs:

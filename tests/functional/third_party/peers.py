@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..servers import PATIENCE, LineReader, ServerProcess
+from ..servers import PATIENCE, LineReader, ServerProcess, clean_environment
 
 _FOLDER = Path(__file__).parent
 _CLIENTS: dict[str, list[str]] = {
@@ -55,11 +55,6 @@ PAIRS = [
 PAIR_IDS = ["-".join(pair) for pair in PAIRS]
 EVERY_BYTE = bytes(range(256))
 _numbers = itertools.count(1)
-
-
-def environment() -> dict[str, str]:
-    """This process's environment without the variables that add job servers to clients."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("GEARMAN", "GEARFAST_"))}
 
 
 def unused(stem: str = "f") -> str:
@@ -128,7 +123,7 @@ class Script:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=clean_environment(),
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -247,7 +242,7 @@ def command(name: str, server: ServerProcess, *arguments: str, data: bytes = b""
         input=data,
         capture_output=True,
         timeout=PATIENCE,
-        env=environment(),
+        env=clean_environment(),
     )
 
 
@@ -260,7 +255,7 @@ class CommandWorker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=clean_environment(),
             start_new_session=True,
         )
         assert self.process.stdout is not None

@@ -84,7 +84,9 @@ def test_many_jobs_of_one_client(client: Client, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("priority", PRIORITIES)
-def test_background(client: Client, prefix: str, pool: Pool, server: ServerProcess, worker_language: str, priority: str) -> None:
+def test_background(
+    client: Client, prefix: str, pool: Pool, server: ServerProcess, worker_language: str, priority: str
+) -> None:
     text = unused("note")
     handle = client.background(Request(prefix + "act", acting(["note", text], completing(b"done")), priority=priority))
     worker = pool.worker(worker_language, server)

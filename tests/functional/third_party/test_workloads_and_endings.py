@@ -48,6 +48,21 @@ def test_no_workload_and_no_result(
     assert (outcome.state, outcome.result) == ("complete", b"")
 
 
+# Perl's worker leaves out the NUL behind the handle if the result is empty or "0". gearmand takes that for a broken
+# packet and hands the job out again, for ever.
+@only_gearfast
+@pytest.mark.parametrize("result", [b"", b"0"])
+def test_perl_worker_without_a_result_does_not_spin(
+    server: ServerProcess, pool: Pool, make_worker: MakeWorker, result: bytes
+) -> None:
+    prefix = unused("empty") + "."
+    make_worker("perl", server, prefix)
+    client = pool.client("perl", server)
+    [ended] = client.submit(Request(prefix + "act", acting(completing(result))))
+    assert ended.state in ("complete", "fail")
+    assert client.run(Request(prefix + "echo", b"next")) == b"next"
+
+
 # gearmand sends a WORK_FAIL with a NUL behind the handle, which libgearman does not match to its job: it waits on.
 # PHP's extension asks for exceptions always.
 @only_gearfast

@@ -44,7 +44,22 @@ def test_several_texts() -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["", ",", [], "http://h", "h:0", "h:65536", "h:x", "[::1", "[::1]7", ":4730", "unix://x", "gearman://a/b", "u@h", "a b"],
+    [
+        "",
+        ",",
+        [],
+        "http://h",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "[::1",
+        "[::1]7",
+        ":4730",
+        "unix://x",
+        "gearman://a/b",
+        "u@h",
+        "a b",
+    ],
 )
 def test_what_is_no_address(bad: str) -> None:
     with pytest.raises(UsageError):

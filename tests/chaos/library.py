@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A client and a worker of a chaos run that use the package's own Client and Worker, in one process each.
+
+The second argument is `client` or `worker`. Histories as those of `client.py` and `worker.py`, but with `result REQUEST
+WHAT DATA` for each future, since the client repeats and renews connections by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+from gearfast import Client, Job, JobException, JobFailed, Worker
+from gearfast.errors import GearfastError
+
+from .link import PLAIN, TIMED, Orders, Route, read_setup
+
+
+def url(route: Route) -> str:
+    return f"unix://{route.host}" if route.kind == "unix" else f"gearman://{route.host}:{route.port}"
+
+
+def run_client() -> None:
+    setup, choices, history = read_setup()
+    route = choices.choice([route for route in setup.routes if route.kind != "tls"])
+    orders = Orders()
+    told = False
+    number = 0
+    with Client(url(route), timeout=40) as client:
+        while (order := orders.look()) != "q":
+            if order != "g":
+                if not told:
+                    os.write(1, b"i")
+                told = True
+                time.sleep(0.05)
+                continue
+            told = False
+            futures = []
+            for _ in range(choices.choice((1, 4, 16))):
+                number += 1
+                request = f"{setup.name}-{number}"
+                function = choices.choice(PLAIN + TIMED)
+                unique = choices.choice((None, None, f"u{choices.randrange(40)}"))
+                workload = f"{request}:{choices.choice(('ok', 'ok', 'parts', 'fail', 'exception', 'slow'))}:"
+                history.write("ask", request, 0, True, function, unique or "")
+                futures.append((request, client.submit(function, workload.encode(), unique=unique)))
+            for request, future in futures:
+                try:
+                    what, data = "complete", future.result(60).decode("latin-1")
+                except JobException as error:
+                    what, data = "exception", error.data.decode("latin-1")
+                except JobFailed:
+                    what, data = "fail", ""
+                except (GearfastError, TimeoutError) as error:
+                    what, data = "error", f"{type(error).__name__}: {error}"
+                history.write("result", request, what, data[:200])
+    history.write("end", 0)
+
+
+def run_worker() -> None:
+    setup, choices, history = read_setup()
+    route = choices.choice([route for route in setup.routes if route.kind != "tls"])
+    worker = Worker(url(route), concurrency=choices.choice((1, 4)), id=setup.name)
+    orders = Orders()
+    count = 0
+    lock = threading.Lock()
+
+    def work(job: Job) -> bytes:
+        nonlocal count
+        with lock:
+            count += 1
+            number = count
+        request, behaviour, _ = job.workload.decode("latin-1").split(":", 2)
+        answer = f"{request}|{setup.name}.{number}"
+        handle = str(job.handle)
+        history.write("grab", 0, handle, job.function, request)
+        if behaviour == "parts":
+            job.send_status(1, 2)
+            job.send_data(f"part of {answer}")
+            job.send_warning("careful")
+        elif behaviour in ("slow", "stall"):
+            time.sleep(0.2 if behaviour == "slow" or orders.current == "d" else 1.5)
+        if behaviour in ("fail", "exception"):
+            history.write("final", 0, handle, "exception", f"RuntimeError: {answer}")
+            raise RuntimeError(answer)
+        history.write("final", 0, handle, "complete", answer)
+        return answer.encode()
+
+    for function in PLAIN + TIMED:
+        worker.register(function, work, timeout=1.0 if function in TIMED else None)
+
+    def obey() -> None:
+        while orders.look() != "q":
+            time.sleep(0.05)
+        worker.stop()
+
+    threading.Thread(target=obey, daemon=True).start()
+    worker.run()
+    history.write("end", 0)
+
+
+if __name__ == "__main__":
+    {"client": run_client, "worker": run_worker}[sys.argv[2]]()
