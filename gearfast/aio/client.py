@@ -258,6 +258,7 @@ class AsyncClient:
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.close()
+            await pump.wait_closed()
 
     async def __aenter__(self) -> AsyncClient:
         return self

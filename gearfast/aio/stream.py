@@ -17,6 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gearfast._sockets import reason_of, tune
@@ -63,11 +64,16 @@ class ReaderStream:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
-            self._loop.call_soon(self._lose, reason_of(error))
+            self._loop.call_soon(self._fail, reason_of(error))
             return
         if sent < len(data) and not self._closed:
             self._unsent.append(memoryview(data)[sent:])
             self._loop.add_writer(self._fd, self._writable)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much the system has not taken yet."""
+        return sum(map(len, self._unsent))
 
     def close(self) -> None:
         """Close the socket, whatever is still to be sent. `on_lost` is not called."""
@@ -107,9 +113,16 @@ class ReaderStream:
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
-            self._lose(reason_of(error))
+            self._fail(reason_of(error))
             return
         self._loop.remove_writer(self._fd)
+
+    def _fail(self, reason: str) -> None:
+        """Sending failed, but the server may have sent results before it went."""
+        with contextlib.suppress(OSError):
+            while not self._closed and (data := self._sock.recv(READ_SIZE)):
+                self._on_data(data)
+        self._lose(reason)
 
     def _lose(self, reason: str) -> None:
         if not self._closed:
@@ -124,7 +137,8 @@ class ProtocolStream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._early = b""
         self._on_data: OnData = self._keep
-        self._on_lost: OnLost = _nobody_lost
+        self._on_lost: OnLost = self._keep_reason
+        self._lost_early: str | None = None
         self._closed = False
 
     def start(self, on_data: OnData, on_lost: OnLost) -> None:
@@ -134,11 +148,18 @@ class ProtocolStream(asyncio.Protocol):
         early, self._early = self._early, b""
         if early:
             on_data(early)
+        if self._lost_early is not None:
+            asyncio.get_running_loop().call_soon(on_lost, self._lost_early)
 
     def write(self, data: bytes) -> None:
         """Send, now or as soon as the system takes it."""
         assert self._transport is not None
         self._transport.write(data)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much the system has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Close the connection, whatever is still to be sent. `on_lost` is not called."""
@@ -165,6 +186,9 @@ class ProtocolStream(asyncio.Protocol):
     def _keep(self, data: bytes) -> None:
         self._early += data
 
+    def _keep_reason(self, reason: str) -> None:
+        self._lost_early = reason
+
 
 Stream = ReaderStream | ProtocolStream
 
@@ -186,14 +210,15 @@ async def connect(
 ) -> Stream:
     """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
     loop = asyncio.get_running_loop()
+    deadline = inf if timeout is None else monotonic() + timeout
     async with asyncio.timeout(timeout):
         if address.path:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             await _connect_to(loop, sock, address.path)
         else:
-            sock = await _connect_tcp(loop, address)
+            sock = await _connect_tcp(loop, address, deadline)
         try:
-            if context is None and not address.tls:
+            if address.path or (context is None and not address.tls):
                 plain = ReaderStream(loop, sock)
                 with contextlib.suppress(NotImplementedError):
                     plain.start(on_data, on_lost)
@@ -204,8 +229,11 @@ async def connect(
                     import ssl
 
                     context = ssl.create_default_context()
-                name = address.host or None
+                name = address.host
                 _, stream = await loop.create_connection(ProtocolStream, sock=sock, ssl=context, server_hostname=name)
+        except ValueError as error:
+            sock.close()
+            raise error if isinstance(error, OSError) else OSError(str(error)) from error
         except BaseException:
             sock.close()
             raise
@@ -213,20 +241,22 @@ async def connect(
     return stream
 
 
-async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress) -> socket.socket:
-    """A socket connected to the first address of the name that answers."""
+async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress, deadline: float) -> socket.socket:
+    """A socket connected to the first address of the name that answers; each gets its share of the time."""
     host, port = address.host, address.port
     try:  # an address in figures needs no look-up in a thread
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except UnicodeError as error:
+    except ValueError as error:  # UnicodeError, or a NUL
         raise OSError(f"{host[:80]!r} is no name of a host") from error
     failure: OSError | None = None
-    for family, kind, protocol, _, where in found:
+    for left, (family, kind, protocol, _, where) in zip(range(len(found), 0, -1), found, strict=True):
         sock = socket.socket(family, kind, protocol)
+        share = None if deadline == inf else (deadline - monotonic()) / left
         try:
-            await _connect_to(loop, sock, where)
+            async with asyncio.timeout(share):
+                await _connect_to(loop, sock, where)
             tune(sock)
             return sock
         except OSError as error:
@@ -285,7 +315,7 @@ class Pump:
             self.hub.abandon(request)
 
     def close(self) -> None:
-        """Close all connections; what is awaited fails."""
+        """Close all connections; what is awaited fails. `wait_closed` waits for those that were being made."""
         for task in self._connecting:
             task.cancel()
         if self._timer is not None:
@@ -296,6 +326,11 @@ class Pump:
                 stream.close()
         self.hub.close()
         self._tell()
+
+    async def wait_closed(self) -> None:
+        """Wait until nothing is left that `close` has cancelled."""
+        if self._connecting:
+            await asyncio.wait(self._connecting)
 
     def forked(self) -> None:
         """In a forked child: close the descriptors; loop and connections stay the parent's."""
@@ -311,7 +346,7 @@ class Pump:
                 link.io.write(session.take_output())
 
     def _connect_due(self) -> None:
-        for link in self.hub.take_connects(self.loop.time()):
+        for link in self.hub.take_connects(monotonic()):
             task = self.loop.create_task(self._connect(link))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
@@ -324,18 +359,18 @@ class Pump:
             self._lost(link, reason)
 
         try:
-            patience = self.hub.patience(link, self.loop.time())
+            patience = self.hub.patience(link, monotonic())
             link.io = await connect(link.address, patience, self._context, on_data, on_lost)
         except OSError as error:
-            self.hub.failed(link, self.loop.time(), random.random(), reason_of(error))
+            self.hub.failed(link, monotonic(), random.random(), reason_of(error))
         else:
-            self.hub.connected(link, self.loop.time())
+            self.hub.connected(link, monotonic())
         self._after()
 
     def _received(self, link: Link, data: bytes) -> None:
         hub = self.hub
         try:
-            hub.receive(link, data, self.loop.time())
+            hub.receive(link, data, monotonic())
         except ProtocolError as error:
             self._lost(link, str(error), repeat=False)
         if hub.news:
@@ -348,7 +383,7 @@ class Pump:
         stream, link.io = link.io, None
         if stream is not None:
             stream.close()
-        self.hub.lost(link, self.loop.time(), random.random(), reason, repeat=repeat)
+        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
         self._after()
 
     def _after(self) -> None:
@@ -358,7 +393,7 @@ class Pump:
         self._tick()
 
     def _tick(self) -> None:
-        deadline = self.hub.tick(self.loop.time())
+        deadline = self.hub.tick(monotonic())
         self._arm(deadline)
         self._tell()
 
@@ -369,7 +404,7 @@ class Pump:
         self._timer_at = inf
         if deadline is not None:
             self._timer_at = deadline
-            self._timer = self.loop.call_at(deadline, self._on_timer)
+            self._timer = self.loop.call_later(max(0.0, deadline - monotonic()), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

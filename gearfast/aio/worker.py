@@ -10,14 +10,14 @@ import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearfast._sockets import reason_of
 from gearfast.aio.stream import connect
 from gearfast.errors import Fail, ProtocolError, UsageError
 from gearfast.session.calls import make_id
 from gearfast.session.crew import Crew, CrewLink, check_function_name
-from gearfast.session.results import describe, milliseconds, to_bytes
+from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, parse_servers
 from gearfast.session.worker import Assignment
 
@@ -28,6 +28,9 @@ __all__ = ["AsyncJob", "AsyncWorker"]
 
 log = logging.getLogger("gearfast.worker")
 log.addHandler(logging.NullHandler())
+
+DRAIN_SECONDS = 0.01
+"""A leaving worker looks so often whether the last results are out."""
 
 Result = bytes | bytearray | memoryview | str | None
 F = TypeVar("F", bound="Callable[[AsyncJob], Awaitable[Result] | Result]")
@@ -92,6 +95,7 @@ class AsyncWorker:
         self._callables: dict[bytes, Callable[[AsyncJob], Awaitable[Result] | Result]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[None] | None = None
         self._flushing = False
@@ -148,6 +152,8 @@ class AsyncWorker:
             await self._left
         finally:
             self._finish()
+            if self._connecting:
+                await asyncio.wait(self._connecting)
 
     def stop(self) -> None:
         """Let `run` return once the jobs in hand are finished. From any thread or signal handler; never blocks.
@@ -166,25 +172,32 @@ class AsyncWorker:
         if loop is None or left is None:
             return
         crew = self._crew
-        now = loop.time()
+        now = monotonic()
+        for link in crew.take_stalled(now):
+            self._lost(link, "no answer to GRAB_JOB in time")
         if self._stopping:
             crew.leave(now)
-        deadline = crew.tick(now)
         for link in crew.take_connects(now):
-            self._start_task(self._connect(link))
+            task = loop.create_task(self._connect(link))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
         self._flush()
+        deadline = crew.tick(now)
+        unsent = sum(link.io.unsent_bytes for link in crew.links if link.io is not None) if crew.leaving else 0
+        if crew.has_left(now, unsent) and not left.done():
+            left.set_result(None)
+        if unsent:  # nothing tells when all is out
+            deadline = now + DRAIN_SECONDS
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if deadline is None else loop.call_at(deadline, self._turn)
-        if crew.has_left(loop.time()) and not left.done():
-            left.set_result(None)
+        self._timer = None if deadline is None else loop.call_later(max(0.0, deadline - now), self._turn)
 
     def _finish(self) -> None:
         self._loop = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task in self._tasks:
+        for task in (*self._tasks, *self._connecting):
             task.cancel()
         self._tasks.clear()
         for link in self._crew.links:
@@ -209,7 +222,9 @@ class AsyncWorker:
             if inspect.iscoroutinefunction(callable):
                 result = await callable(job)
             else:
-                result = await asyncio.get_running_loop().run_in_executor(None, callable, job)
+                result, error = await asyncio.get_running_loop().run_in_executor(None, _outcome, callable, job)
+                if error is not None:
+                    raise error
                 if inspect.isawaitable(result):
                     result = await result
             if type(result) is not bytes:
@@ -224,8 +239,11 @@ class AsyncWorker:
             if self._left is not None and not self._left.done():
                 self._left.set_exception(error)
         else:
-            crew.complete(assignment, result)
-            self._flush_soon()
+            try:
+                crew.complete(assignment, result)
+                self._flush_soon()
+            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+                self._failed(crew, assignment, error)
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         facts = {
@@ -234,9 +252,9 @@ class AsyncWorker:
             "server": assignment.session.server,
         }
         if isinstance(error, Fail):
-            log.info("job failed: %s", error, extra=facts)
-            if str(error) and not assignment.lost:
-                assignment.session.warning(assignment, str(error).encode("utf-8", "replace"))
+            log.info("job failed: %s", text_of(error), extra=facts)
+            if text_of(error) and not assignment.lost:
+                assignment.session.warning(assignment, text_of(error).encode("utf-8", "replace"))
             crew.fail(assignment)
         else:
             log.error("job raised an exception", exc_info=error, extra=facts)
@@ -326,6 +344,14 @@ class AsyncWorker:
             self._turn()
         else:
             self._flush_soon()
+
+
+def _outcome(callable: Callable[[AsyncJob], Any], job: AsyncJob) -> tuple[Any, Exception | None]:
+    """Call it, in a thread. What it raises is given back: a future cannot carry a StopIteration."""
+    try:
+        return callable(job), None
+    except Exception as error:  # noqa: BLE001
+        return None, error
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -13,6 +13,7 @@ class Dispatcher:
         first_handle: int = ...,
         seed: int = ...,
         max_packet: int = ...,
+        max_unsent: int = ...,
         job_retries: int = ...,
         wakeup: int = ...,
         order: str = ...,

@@ -184,6 +184,7 @@ cdef class Dispatcher:
 
     `handle_prefix`: up to 42 bytes, put before `:N` in handles. `first_handle`: N of the first job, to be chosen so
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
+    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -203,7 +204,7 @@ cdef class Dispatcher:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
-                 int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
+                 max_unsent=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
                  version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
@@ -225,6 +226,7 @@ cdef class Dispatcher:
         self.core.seed0 = seed & 0xFFFFFFFFFFFFFFFF
         self.core.seed1 = (seed >> 64) & 0xFFFFFFFFFFFFFFFF
         self.core.max_packet = max_packet
+        self.core.max_unsent = max_unsent
         self.core.retries_limit = job_retries
         self.core.wakeup = wakeup
         self.core.order = orders[order]

@@ -443,7 +443,10 @@ cdef void register(Core* core, Peer* peer, const char* name, size_t size, float 
         ability.timeout = timeout
         return
     level = level_of(core, function)
-    ability = ability_add(core, peer, function, timeout, 0 if peer.held else level)
+    if peer.held:
+        ability = ability_add(core, peer, function, timeout, HELD if peer.ability_count < FEW_FUNCTIONS else 0)
+    else:
+        ability = ability_add(core, peer, function, timeout, level)
     if ability == NULL or level == 0:
         return
     while peer.held and serve_held(core, ability):

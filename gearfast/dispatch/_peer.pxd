@@ -6,13 +6,14 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast._codec cimport put_header
 from gearfast.dispatch._buffer cimport buffer_space
-from gearfast.dispatch._records cimport PEER_DIRTY, Core, Job, Peer, Waiter
+from gearfast.dispatch._records cimport PEER_DIRTY, PEER_OVERFLOW, Core, Job, Peer, Waiter
 
 cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil
 cdef void peer_gone(Core* core, Peer* peer) noexcept nogil
 cdef Peer* peer_next_dirty(Core* core) noexcept nogil
 cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil
+cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil
 cdef int waiter_add(Peer* peer, Job* job) noexcept nogil
 cdef void waiter_remove(Waiter* waiter) noexcept nogil
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
@@ -28,7 +29,11 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
 
 cdef inline char* write_packet(Core* core, Peer* peer, uint32_t command, size_t body) noexcept nogil:
     """Queue a response with a body of `body` bytes; returns where the body goes, or NULL if the peer has failed."""
-    cdef char* at = buffer_space(&core.pool, &peer.out, 12 + body)
+    cdef char* at
+    if (peer.flags & PEER_OVERFLOW or peer.out.end - peer.out.begin + body > core.max_unsent) \
+            and peer_is_full(core, peer, body):
+        return NULL
+    at = buffer_space(&core.pool, &peer.out, 12 + body)
     if at == NULL:
         peer_fail(core, peer)
         return NULL

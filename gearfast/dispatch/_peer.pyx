@@ -6,14 +6,17 @@ Whoever writes to a peer puts it on the list of dirty ones; the driver sends to 
 """
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
 from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_DIRTY,
     PEER_GONE,
+    PEER_OVERFLOW,
     Core,
     Job,
     Peer,
@@ -123,8 +126,29 @@ cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
     peer_mark_dirty(core, peer)
 
 
+cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
+    """Whether `more` bytes are too many for a peer that does not take its output; it is then to be closed without it.
+
+    A peer that has nothing unsent may get one packet of any size.
+    """
+    cdef char line[190]
+    if peer.flags & PEER_OVERFLOW:
+        return True
+    if not core.max_unsent or peer.out.end == peer.out.begin or peer.out.end - peer.out.begin + more <= core.max_unsent:
+        return False
+    note(core, LEVEL_WARNING, line, <size_t>snprintf(
+        line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
+        peer.address, peer.out.end - peer.out.begin))
+    buffer_release(&core.pool, &peer.out)
+    peer.flags |= PEER_OVERFLOW | PEER_CLOSING
+    peer_mark_dirty(core, peer)
+    return True
+
+
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     """Queue bytes as they are (text replies); 0, or -1 if the peer has failed."""
+    if peer_is_full(core, peer, size):
+        return -1
     if size and buffer_append(&core.pool, &peer.out, data, size) < 0:
         peer_fail(core, peer)
         return -1

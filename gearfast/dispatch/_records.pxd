@@ -50,6 +50,7 @@ cdef enum PeerFlag:
     PEER_CLOSING = 32       # to be closed once its output is sent; takes no more input
     PEER_GONE = 64          # disconnected; freed when it leaves Core.dirty
     PEER_ADMIN = 128        # may use every admin command, shutdown included
+    PEER_OVERFLOW = 512         # had more output than is allowed: gets none any more
     PEER_READ_ONLY = 256    # may not use admin commands that change things
 
 cdef enum Order:
@@ -213,6 +214,7 @@ cdef struct Core:
     char prefix[64]
     size_t prefix_size
     size_t max_packet
+    size_t max_unsent           # bytes of unsent output of one peer, 0 no limit
     int retries_limit
     uint32_t wakeup
     uint8_t order

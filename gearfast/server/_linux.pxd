@@ -42,6 +42,12 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void* data, size_t size, int flags)
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int shutdown(int fd, int how)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    enum:
+        IPPROTO_TCP
+        TCP_QUICKACK
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:

@@ -98,6 +98,7 @@ class Service:
             first_handle=first_handle(),
             seed=int.from_bytes(os.urandom(16), "little"),
             max_packet=config.max_packet,
+            max_unsent=config.max_unsent,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,

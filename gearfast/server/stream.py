@@ -282,7 +282,11 @@ class StreamPeer(asyncio.BufferedProtocol):
         if not transport.can_write_eof():
             self.finish(CLOSE_LIMIT)
             return
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the other side has reset the connection, which the loop has not noticed yet
+            self.abort()
+            return
         transport.resume_reading()
         self._end = self._driver.loop.call_later(CLOSE_LIMIT, self.abort)
 

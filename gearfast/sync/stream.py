@@ -11,9 +11,11 @@ import errno
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import sys
+import threading
 from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager
@@ -242,7 +244,10 @@ class Connector:
         import ssl
 
         context = self._context or ssl.create_default_context()
-        secure = context.wrap_socket(sock, server_hostname=self._address.host, do_handshake_on_connect=False)
+        try:
+            secure = context.wrap_socket(sock, server_hostname=self._address.host, do_handshake_on_connect=False)
+        except ValueError as error:
+            raise OSError(str(error)) from error
         self._sock = secure
         while True:
             try:
@@ -413,6 +418,21 @@ class WakePipe:
         """End the wait. Never blocks; once is enough however often it is called."""
         with contextlib.suppress(OSError):
             self._writer.send(b"\0")
+
+    def hear_signals(self) -> bool:
+        """Let every signal end the wait: by itself one that comes just before the wait does not, and its handler waits.
+
+        Returns whether that was possible: in the main thread only, and not if somebody else hears them already.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        try:
+            other = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        except ValueError:  # not the main interpreter
+            return False
+        if other != -1:
+            signal.set_wakeup_fd(other)
+        return other == -1
 
     def drain(self) -> None:
         """Forget the calls of `wake` so far."""

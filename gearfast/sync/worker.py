@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -100,6 +101,7 @@ class Worker:
         self._dialer: Dialer[CrewLink] = Dialer(self._poller, ssl)
         self._links: dict[int, CrewLink] = {}
         self._pipe: WakePipe | None = None
+        self._hears_signals = False
         self._queue: SimpleQueue[Assignment | None] | None = None
         self._threads: list[threading.Thread] = []
         self._stopping = False
@@ -191,6 +193,7 @@ class Worker:
     def _start(self) -> None:
         self._pipe = WakePipe()
         self._poller.watch(self._pipe.fileno(), READ)
+        self._hears_signals = self._pipe.hear_signals()
         if self._crew.concurrency > 1:
             queue: SimpleQueue[Assignment | None] = SimpleQueue()
             self._queue = queue
@@ -215,6 +218,8 @@ class Worker:
         self._queue = None
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
+            if self._hears_signals:
+                signal.set_wakeup_fd(-1)
             self._poller.forget(pipe.fileno())
             pipe.close()
         self._stopping = False

@@ -8,6 +8,7 @@ import errno
 import gc
 import socket
 import ssl
+import struct
 from asyncio.sslproto import SSLProtocol
 from unittest import mock
 
@@ -16,6 +17,7 @@ import trustme
 
 from gearfast import Packet, Server
 from gearfast.protocol import Command
+from gearfast.server.stream import StreamPeer
 
 from .server_tools import DRIVERS, LIMIT, Wire, eventually
 
@@ -83,3 +85,32 @@ def test_a_worker_that_half_closes_and_reads_nothing_loses_its_jobs(driver: str)
             eventually(lambda: client.lines("status") == [b"f\t%d\t%d\t1" % (count, count)], "all jobs are given out")
             worker.sock.shutdown(socket.SHUT_WR)
             eventually(lambda: client.lines("status") == [b"f\t%d\t0\t0" % count], "all jobs are queued again")
+
+
+def test_a_reset_just_before_the_server_ends_a_connection_holds_nobody_up() -> None:
+    """The stream driver failed at the end of that connection, and forgot the output of all that came after it."""
+    leave = StreamPeer._leave
+    bad = socket.socket()
+
+    def reset_and_leave(peer: StreamPeer, transport: asyncio.Transport) -> None:
+        bad.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        bad.close()
+        leave(peer, transport)
+
+    async def scene() -> None:
+        async with Server(driver="stream") as server:
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            bad.connect((server.host, server.port))
+            with mock.patch.object(StreamPeer, "_leave", reset_and_leave):
+                # In one turn of the server: bad bytes of the one, which end it, and a request of the other.
+                bad.sendall(b"\0REQ\0\0\0\x63\0\0\0\0")
+                writer.write(b"version\n")
+                assert (await asyncio.wait_for(reader.readline(), LIMIT)).startswith(b"OK")
+                await asyncio.wait_for(asyncio.to_thread(eventually, lambda: len(server.connections()) == 1), LIMIT)
+            writer.close()
+
+    failures: list[object] = []
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda loop, context: failures.append(context))
+        runner.run(scene())
+    assert failures == []

@@ -425,10 +425,15 @@ cdef int op_option(Program program, int who) except -1:
     return program.send_packet(who, 26)
 
 
-# how many jobs before the last one
+# how many jobs before the last one; 128: and sixteen in all, each third one
 cdef int op_cancel(Program program, int who) except -1:
-    cdef long long number = max(<int64_t>program.core.next_number - 1 - program.byte(), 0)
-    return say(program, who, snprintf(program.packet, 64, "cancel job H:%lld", number))
+    cdef int back = program.byte()
+    cdef long long number
+    cdef int i
+    for i in range(16 if back & 128 else 1):
+        number = max(<int64_t>program.core.next_number - 1 - (back & 127) - 3 * i, 0)
+        say(program, who, snprintf(program.packet, 64, "cancel job H:%lld", number))
+    return 0
 
 
 # verb, names
@@ -518,15 +523,18 @@ cdef int op_many_can_do(Program program, int who) except -1:
     return 0
 
 
-# count of background jobs of f0 with uniques n0, n1 …
+# count of background jobs of f0 with uniques n0, n1 …; 128: which are due within a hundred seconds
 cdef int op_many_submit(Program program, int who) except -1:
+    cdef int count = program.byte()
     cdef int i
-    for i in range(program.byte() & MANY):
+    for i in range(count & MANY):
         program.begin()
         program.add_text("f0")
         program.add_number("n%lld", i)
+        if count & 128:
+            program.add_number("%lld", program.wall // 1000000000 + 1 + 37 * i % 101)
         program.add_text("w")
-        program.send_packet(who, 18)
+        program.send_packet(who, 36 if count & 128 else 18)
     return 0
 
 

@@ -5,7 +5,7 @@ at a failure in a debugger. `targets.pyx` and `program.pyx` say what the inputs 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from gearfast import Decoder, Packet, encode
 from gearfast.dispatch import Dispatcher
@@ -23,6 +23,7 @@ SUBMISSIONS: Final = (7, 21, 33, 18, 32, 34, 36, 35, 37, 38)
 WORKS: Final = (28, 29, 12, 13, 14, 25)
 SIZES: Final = (0, 1, 5, 600)
 ORDERS: Final = ("priority", "function", "function-rotate", "priority")
+RANKS: Final = {"high": 0, "normal": 1, "low": 2}
 PRELUDE: Final = (
     encode(Command.CAN_DO, b"resize")
     + encode(Command.CAN_DO_TIMEOUT, b"mail", b"5000")
@@ -103,11 +104,13 @@ class Program:
         self.ids: dict[int, int] = {}
         self.crowd: list[int] = []
         self.cut = 0
+        self.draining = False
+        self.order = ORDERS[data[0] & 3]
         self.monotonic = 1
         self.wall = 1_700_000_000 * 10**9
         self.dispatcher = Dispatcher(
             handle_prefix=b"H",
-            order=ORDERS[data[0] & 3],
+            order=self.order,
             wakeup=(0, 0, 1, 2)[data[0] >> 2 & 3],
             exceptions=bool(data[0] & 16),
             admin_writes=not data[0] & 32,
@@ -218,11 +221,38 @@ class Program:
             middle = [b"reducer", b"aggregator"]
         self.packet(who, command, function(names), unique(names), *middle, workload(names))
 
+    def best(self, who: int) -> int | None:
+        """The priority of the most urgent job that a worker could be given, None if there is none."""
+        peer = self.known(who)
+        if self.draining or peer["closing"] or peer["partial"]:
+            return None
+        ready = (job for job in self.dispatcher.jobs() if not job["running"] and not job["ignored"] and not job["due"])
+        return min((RANKS[job["priority"]] for job in ready if job["function"] in peer["functions"]), default=None)
+
+    def known(self, who: int) -> dict[str, Any]:
+        """What the dispatcher tells about a peer."""
+        peer = self.peer(who)
+        (found,) = (each for each in self.dispatcher.peers() if each["peer"] == peer)
+        return found
+
     def grab(self, who: int) -> None:
+        best = self.best(who)
+        mine = self.running(who)
         self.packet(who, (Command.GRAB_JOB, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB_ALL)[self.byte() % 3])
+        if best is not None:
+            (given,) = (rank for number, rank in self.running(who).items() if number not in mine)
+            assert given == best or self.order != "priority"
+
+    def running(self, who: int) -> dict[int, int]:
+        """Numbers and priorities of a worker's jobs."""
+        peer = self.peer(who)
+        return {job["number"]: RANKS[job["priority"]] for job in self.dispatcher.jobs() if job["worker"] == peer}
 
     def pre_sleep(self, who: int) -> None:
+        best = self.best(who)
         self.packet(who, Command.PRE_SLEEP)
+        if best is not None:
+            assert not self.known(who)["asleep"]
 
     def can_do(self, who: int) -> None:
         self.packet(who, Command.CAN_DO, function(self.byte()))
@@ -263,7 +293,10 @@ class Program:
         self.packet(who, Command.OPTION_REQ, (b"all_yours", b"exceptions", b"other")[self.byte() % 3])
 
     def cancel(self, who: int) -> None:
-        self.send(who, b"cancel job " + self.recent() + b"\n")
+        back = self.byte()
+        for i in range(16 if back & 128 else 1):
+            number = max(self.dispatcher.stats()["submitted"] - (back & 127) - 3 * i, 0)
+            self.send(who, b"cancel job H:%d\n" % number)
 
     def admin(self, who: int) -> None:
         verb = self.byte() % 8
@@ -287,6 +320,7 @@ class Program:
 
     def check(self, who: int) -> None:
         if who == 7:
+            self.draining = True
             self.dispatcher.drain()
         check(self.dispatcher)
 
@@ -301,8 +335,13 @@ class Program:
             self.packet(who, Command.CAN_DO, b"b%d" % i)
 
     def many_submit(self, who: int) -> None:
-        for i in range(self.byte() & MANY):
-            self.packet(who, Command.SUBMIT_JOB_BG, b"f0", b"n%d" % i, b"w")
+        count = self.byte()
+        for i in range(count & MANY):
+            if count & 128:
+                due = b"%d" % (self.wall // 10**9 + 1 + 37 * i % 101)
+                self.packet(who, Command.SUBMIT_JOB_EPOCH, b"f0", b"n%d" % i, due, b"w")
+            else:
+                self.packet(who, Command.SUBMIT_JOB_BG, b"f0", b"n%d" % i, b"w")
 
     def many_functions(self, who: int) -> None:
         for i in range(self.byte() & MANY):

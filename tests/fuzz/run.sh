@@ -94,15 +94,17 @@ summary() {
 }
 
 run() {
-    local seconds=$1 failed=0 target log
+    local seconds=$1 failed=0 target log seeds
     shift
     for target in "$@"; do
         log=$out/$target.log
         mkdir -p "$out/corpus/$target" "tests/fuzz/corpus/$target"
         echo "--- $target for $seconds s"
-        if ! "$out/$target" "$out/corpus/$target" "tests/fuzz/corpus/$target" -max_total_time="$seconds" \
+        seeds=("tests/fuzz/corpus/$target")
+        [[ ! -d "tests/fuzz/found/$target" ]] || seeds+=("tests/fuzz/found/$target")
+        if ! "$out/$target" "$out/corpus/$target" "${seeds[@]}" -max_total_time="$seconds" \
             -max_len="${longest[$target]}" -dict=tests/fuzz/gearman.dict -artifact_prefix="$out/failures/$target-" \
-            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 -use_value_profile=0 >"$log" 2>&1; then
+            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 >"$log" 2>&1; then
             failed=1
             grep -vE '^#[0-9]+' "$log" | tail -n 60
             echo "$target FAILED; the input is in build/fuzz/failures"
@@ -112,13 +114,21 @@ run() {
     return "$failed"
 }
 
+# The fewest inputs that together reach what all of them reach.
 merge() {
-    local target
+    local target kept
     for target in "$@"; do
-        mkdir -p "tests/fuzz/corpus/$target"
-        "$out/$target" -merge=1 -max_len="${longest[$target]}" -detect_leaks=0 "tests/fuzz/corpus/$target" \
-            "$out/corpus/$target" 2>&1 | grep -E '^MERGE-OUTER: [0-9]+ new' || true
-        du -sb "tests/fuzz/corpus/$target"
+        kept=$out/kept/$target
+        rm -rf "$kept"
+        mkdir -p "$kept" "$out/corpus/$target" "tests/fuzz/corpus/$target"
+        "$out/$target" -set_cover_merge=1 -max_len="${longest[$target]}" -detect_leaks=0 "$kept" \
+            "tests/fuzz/corpus/$target" "$out/corpus/$target" >"$out/$target.log" 2>&1 || {
+            tail -n 40 "$out/$target.log"
+            return 1
+        }
+        rm -rf "tests/fuzz/corpus/$target"
+        cp -r "$kept" "tests/fuzz/corpus/$target"
+        echo "$target: $(find "$kept" -type f | wc -l) inputs, $(cat "$kept"/* | wc -c) bytes"
     done
 }
 

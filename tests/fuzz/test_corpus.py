@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the fuzzers have found worth keeping, replayed over the Python faces. `run.sh` makes and grows the corpus."""
+"""What the fuzzers have found worth keeping, replayed over the Python faces.
+
+`run.sh` makes and grows the corpus; `found/` holds the inputs of failures that were mended, under a name that says what.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ import pytest
 
 from .replay import OPERATIONS, TARGETS
 
-CORPUS = Path(__file__).parent / "corpus"
+HERE = Path(__file__).parent
 MOST_BYTES = 200_000
 
 
 def inputs(target: str) -> list[Path]:
-    return sorted((CORPUS / target).iterdir())
+    return sorted(path for folder in ("corpus", "found") for path in (HERE / folder / target).glob("*"))
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -26,7 +29,7 @@ def test_every_kept_input_still_passes(target: str) -> None:
         try:
             run(path.read_bytes())
         except BaseException as error:
-            error.add_note(f"input: tests/fuzz/corpus/{target}/{path.name}")
+            error.add_note(f"input: {path}")
             raise
 
 

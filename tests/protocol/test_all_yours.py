@@ -185,6 +185,15 @@ def test_a_held_grab_lets_the_others_sleep(wire: Wire, sleeper_first: bool) -> N
     assert sleeper.grab() == b"2"
 
 
+def test_a_held_grab_counts_for_functions_registered_later(wire: Wire) -> None:
+    c, sleeper = wire.peer("c"), wire.sleeper("sleeper", b"f")
+    w = wire.peer("w").send(Q.OPTION_REQ(b"all_yours")).expect(R.OPTION_RES(b"all_yours"))
+    w.send(Q.GRAB_JOB(), Q.CAN_DO(b"f")).expect_nothing()
+    c.submit(b"f", b"x")
+    w.expect(R.JOB_ASSIGN(handle(1), b"f", b"x"))
+    sleeper.expect_nothing()
+
+
 def test_its_own_submission(wire: Wire) -> None:
     w = credited(wire)
     w.send(Q.GRAB_JOB(), Q.SUBMIT_JOB(b"f", b"", b"x"))
