@@ -318,7 +318,7 @@ cdef int check_unique(Core* core, Job* job) except -1:
     key = key_of(job)
     if by_data != (job.unique_size == 1 and job_unique(job)[0] == c'-'):
         wrong_job(job, "coalesced by its workload without the unique `-`, or the other way round")
-    if job_node(job).hash != hash_bytes(core.seed0, core.seed1, key, len(key)) | 1:
+    if job_node(job).hash != hash_bytes(core.seed0 ^ job.function.node.hash, core.seed1, key, len(key)) | 1:
         wrong_job(job, "its hash among the uniques is not that of its key")
     node = index_head(&core.uniques, job_node(job).hash)[0]
     while node != NULL:
@@ -355,6 +355,8 @@ cdef Py_ssize_t check_waiters(Job* job, size_t most) except -1:
             wrong_job(job, "a waiter that is not in its client's list")
         before = waiter
         waiter = waiter.job_next
+    if count != job.waiting:
+        wrong_job(job, f"{count} waiters, and it counts {job.waiting}")
     return count
 
 

@@ -55,7 +55,6 @@ from gearfast.dispatch._life cimport (
     QUEUE_FULL,
     UNIQUE_TOO_LARGE,
     Submission,
-    count_waiters,
     fail_waiters,
     finish,
     grab,
@@ -288,7 +287,7 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
         <uint32_t>(job.numerator if known else 0), 0, <uint32_t>(job.denominator if known else 0),
     )
     if command == CMD_STATUS_RES_UNIQUE:
-        waiting = count_waiters(job) if known else 0
+        waiting = job.waiting if known else 0
         size += 1 + snprintf(text + size + 1, sizeof(text) - size - 1, "%u", waiting)
     key.size = min(key.size, <size_t>ARGUMENT_LIMIT)
     at = write_packet(core, peer, command, key.size + 1 + size)

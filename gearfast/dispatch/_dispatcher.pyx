@@ -116,6 +116,7 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
 cdef int give_up(Core* core, Peer* peer) noexcept nogil:
     """No more input of this peer; it is closed after its output."""
     peer.flags |= PEER_CLOSING
+    peer.held = 0       # it gets no job any more
     buffer_release(&core.pool, &peer.partial)
     peer.wanted = 0
     peer_mark_dirty(core, peer)

@@ -35,4 +35,3 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil
 cdef void leave(Core* core, Peer* peer) noexcept nogil
 cdef bint run_timers(Core* core) noexcept nogil
 cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept nogil
-cdef uint32_t count_waiters(Job* job) noexcept nogil

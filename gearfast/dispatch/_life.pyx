@@ -143,6 +143,11 @@ cdef void answer_created(Core* core, Peer* peer, uint64_t number) noexcept nogil
         memcpy(body, handle, size)
 
 
+cdef inline uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil:
+    """Never 0. The function takes part: many functions may well use the same uniques."""
+    return hash_bytes(core.seed0 ^ function.node.hash, core.seed1, key, size) | 1
+
+
 cdef inline bint is_dash(const char* unique, size_t size) noexcept nogil:
     return size == 1 and unique[0] == c'-'
 
@@ -155,7 +160,7 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
     cdef Field* key = &wanted.workload if by_data else &wanted.unique
     if wanted.unique.size == 0 or key.size == 0:
         return NULL
-    hash[0] = hash_bytes(core.seed0, core.seed1, key.data, key.size) | 1
+    hash[0] = unique_hash(core, function, key.data, key.size)
     node = index_head(&core.uniques, hash[0])[0]
     while node != NULL:
         job = node_job(node)
@@ -171,30 +176,30 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
 
 cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept nogil:
     """The newest job with this unique, of any function; NULL if there is none."""
-    cdef uint64_t hash
-    cdef Node* node
+    cdef Function* function = core.first_function
     cdef Job* job
     cdef Job* newest = NULL
     if size == 0 or is_dash(unique, size):
         return NULL
-    hash = hash_bytes(core.seed0, core.seed1, unique, size) | 1
-    node = index_head(&core.uniques, hash)[0]
-    while node != NULL:
-        job = node_job(node)
-        if node.hash == hash and not job.flags & JOB_SAME_DATA and job.unique_size == size \
-                and memcmp(job_unique(job), unique, size) == 0 and (newest == NULL or job.number > newest.number):
+    while function != NULL:
+        job = job_of_function(core, function, unique, size) if function.total else NULL
+        if job != NULL and (newest == NULL or job.number > newest.number):
             newest = job
-        node = node.next
+        function = function.next
     return newest
 
 
-cdef uint32_t count_waiters(Job* job) noexcept nogil:
-    cdef uint32_t count = 0
-    cdef Waiter* waiter = job.waiters
-    while waiter != NULL:
-        count += 1
-        waiter = waiter.job_next
-    return count
+cdef Job* job_of_function(Core* core, Function* function, const char* unique, size_t size) noexcept nogil:
+    cdef uint64_t hash = unique_hash(core, function, unique, size)
+    cdef Node* node = index_head(&core.uniques, hash)[0]
+    cdef Job* job
+    while node != NULL:
+        job = node_job(node)
+        if node.hash == hash and job.function == function and not job.flags & JOB_SAME_DATA \
+                and job.unique_size == size and memcmp(job_unique(job), unique, size) == 0:
+            return job
+        node = node.next
+    return NULL
 
 
 # Queueing and waking
@@ -474,7 +479,7 @@ cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil:
     if ability == NULL:
         return
     withdraw(core, ability)
-    job = peer.jobs
+    job = peer.jobs if function.running else NULL
     while job != NULL:
         after = job.next
         if job.function == function:

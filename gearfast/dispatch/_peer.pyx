@@ -123,6 +123,7 @@ cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
     """No memory for its output: a peer that misses an answer is of no use, so it is closed."""
     peer.flags |= PEER_CLOSING
+    peer.held = 0
     peer_mark_dirty(core, peer)
 
 
@@ -141,6 +142,7 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
         peer.address, peer.out.end - peer.out.begin))
     buffer_release(&core.pool, &peer.out)
     peer.flags |= PEER_OVERFLOW | PEER_CLOSING
+    peer.held = 0       # it gets no job any more
     peer_mark_dirty(core, peer)
     return True
 
@@ -161,6 +163,7 @@ cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
     cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter))
     if waiter == NULL:
         return -1
+    job.waiting += 1
     waiter.peer = peer
     waiter.job = job
     waiter.job_prev = NULL
@@ -177,6 +180,7 @@ cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
 
 
 cdef void waiter_remove(Waiter* waiter) noexcept nogil:
+    waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
     else:

@@ -99,6 +99,7 @@ cdef struct Job:                # one allocation: this, [Node if unique], unique
     Waiter* waiters
     Timer* timer                # of its due time or its time-out, or NULL
     size_t size                 # bytes of workload
+    uint32_t waiting            # of waiters
     uint32_t numerator
     uint32_t denominator
     uint16_t retries            # how often it was lost with its worker

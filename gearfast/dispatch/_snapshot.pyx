@@ -13,7 +13,6 @@ from gearfast.dispatch._job cimport (
     walk_next,
     write_handle,
 )
-from gearfast.dispatch._life cimport count_waiters
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
@@ -58,7 +57,7 @@ cdef list list_jobs(Core* core):
             "ignored": job.flags & JOB_IGNORED != 0,
             "running": job.state == JOB_RUNNING,
             "retries": job.retries,
-            "clients": count_waiters(job),
+            "clients": job.waiting,
             "numerator": job.numerator,
             "denominator": job.denominator,
             "due": job.timer.when / 1e9 if job.state == JOB_DELAYED else 0.0,

@@ -130,7 +130,10 @@ class AdminClient:
         return request.result
 
     def _exchange(self, request: AdminRequest[T], deadline: float | None) -> None:
-        stream = self._stream or self._connect()
+        stream = self._stream
+        if stream is None or self._is_stale(stream):
+            self._drop()
+            stream = self._connect()
         self._session.send(request)
         poller = make_poller()
         try:
@@ -161,6 +164,13 @@ class AdminClient:
             raise ConnectError(f"cannot connect to {label}: {reason}", {label: reason}) from error
         self._session = AdminSession()
         return self._stream
+
+    def _is_stale(self, stream: Stream) -> bool:
+        """It was lost, or said something, while nothing was asked."""
+        try:
+            return stream.try_recv() is not None
+        except OSError:
+            return True
 
     def _drop(self) -> None:
         stream, self._stream = self._stream, None

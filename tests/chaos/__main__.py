@@ -38,7 +38,9 @@ def row(seed: int, outcome: Outcome) -> str:
 
 def run_chaos(args: argparse.Namespace, folder: Path) -> int:
     print(f"chaos: seed {args.seed}, {args.seconds:g} s, driver {args.driver}", flush=True)
-    outcome = Run(folder, args.seed, args.driver, args.clients, args.workers).go(args.seconds, SPARE_MEMORY)
+    outcome = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python).go(
+        args.seconds, SPARE_MEMORY
+    )
     t = outcome.totals
     print(
         f"seed {args.seed} {' '.join(outcome.settings)}: {outcome.seconds:.0f} s, {t.requests} requests, "
@@ -62,6 +64,7 @@ def main() -> int:
     parser.add_argument("--driver", choices=("auto", "reactor", "stream", "hosted"), default="auto")
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--workers", type=int, default=5)
+    parser.add_argument("--python", default=sys.executable, help="what runs the server: another build's interpreter")
     parser.add_argument("--keep", type=Path, help="folder for histories and logs, kept; else only if something fails")
     parser.add_argument("--record", type=Path, help="file to which a line of a table is appended")
     parser.add_argument("--embedded", action="store_true", help="measure an embedded server beside busy threads")

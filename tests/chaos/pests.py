@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Peers that misbehave, and an administrator that interferes, all in one process.
 
-History: cancel HANDLE; drop FUNCTION (both before they are sent); limit FUNCTION; bad TEXT: an answer that cannot be.
+History: ask as a client's; cancel HANDLE and drop FUNCTION, both before they are sent; limit FUNCTION; bad TEXT: an
+answer that cannot be; cut TEXT: a connection that ended early.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Pests:
         self.routes = routes
         self.kept: list[tuple[float, socket.socket]] = []
         self.until = 0.0
+        self.asked = 0
 
     def open(self) -> socket.socket:
         route = self.choices.choice(self.routes)
@@ -99,6 +101,21 @@ class Pests:
             with contextlib.suppress(BlockingIOError):
                 sock.send(b"status\nworkers\nshow jobs\n" * 50)
             self.keep(sock, self.choices.uniform(1, 6))
+
+    def crowd(self) -> None:
+        """Asks for one job hundreds of times, and takes none of the large answers; or for lists, as often."""
+        sock = self.open()
+        sock.setblocking(False)
+        self.asked += 1
+        request, function = f"a0-{self.asked}", self.choices.choice(PLAIN)
+        self.history.write("ask", request, -1, True, function, request)
+        workload = f"{request}:large:".encode()
+        with contextlib.suppress(BlockingIOError):
+            if self.choices.random() < 0.5:
+                sock.send(encode(Command.SUBMIT_JOB, function.encode(), request.encode(), workload) * 400)
+            else:
+                sock.send(b"show jobs\nstatus\nshow unique jobs\n" * 3000)
+        self.keep(sock, self.choices.uniform(1, 5))
 
     def deaf_worker(self) -> None:
         """Takes jobs and is never heard of again, asleep or not."""
@@ -195,6 +212,7 @@ class Pests:
             (self.storm, 1),
             (self.half_open, 1),
             (self.deaf, 0.7),
+            (self.crowd, 0.7),
             (self.deaf_worker, 1.5),
             (self.garbage, 2),
             (self.tls_pest, 1),

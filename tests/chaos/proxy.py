@@ -18,6 +18,12 @@ FATES = (("plain", 4), ("cut", 4), ("split", 3), ("delay", 3), ("stall", 1), ("d
 CHUNK = 65536
 
 
+def write_all(writers: list[asyncio.StreamWriter], data: bytes) -> None:
+    for writer in writers:
+        if not writer.is_closing():
+            writer.write(data)
+
+
 class Pipe:
     """One accepted connection and its fate."""
 
@@ -79,8 +85,7 @@ class Pipe:
                     data = await self.spoil(data, writers)
                     if not data:
                         break
-                for writer in writers:
-                    writer.write(data)
+                write_all(writers, data)
                 for writer in writers:
                     await writer.drain()
             if self.fate == "half":
@@ -93,8 +98,7 @@ class Pipe:
             data = data[: self.left]
             self.left -= len(data)
             if not self.left:
-                for writer in writers:
-                    writer.write(data)
+                write_all(writers, data)
                 return b""
         elif self.fate == "delay":
             await asyncio.sleep(self.choices.uniform(0, 0.05))
@@ -104,8 +108,7 @@ class Pipe:
             at = 0
             while len(data) - at > 7:
                 size = self.choices.randint(1, 40)
-                for writer in writers:
-                    writer.write(data[at : at + size])
+                write_all(writers, data[at : at + size])
                 at += size
                 await asyncio.sleep(0)
             data = data[at:]

@@ -93,15 +93,17 @@ class Member:
 class Server:
     """The job server under test, its addresses and its log."""
 
-    def __init__(self, folder: Path, driver: str, options: list[str], certificate: str | None, most_files: int) -> None:
+    def __init__(
+        self, folder: Path, python: str, driver: str, options: list[str], certificate: str | None, most_files: int
+    ) -> None:
         self.log_path = folder / "server.log"
         self.unix = str(folder / "s")
         listen = ["--listen", "gearman://127.0.0.1:0", "--unix", self.unix]
         if certificate:
             listen += ["--listen", "gearmans://127.0.0.1:0", "--tls-cert", certificate]
-        command = [sys.executable, "-m", "gearfast", "server", "--driver", driver, *listen, *options]
+        command = [python, "-m", "gearfast", "server", "--driver", driver, *listen, *options]
         if driver == "hosted":
-            command = [sys.executable, "-m", "tests.chaos.host", "--unix", self.unix, *options]
+            command = [python, "-m", "tests.chaos.host", "--unix", self.unix, *options]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, cwd=ROOT)
         deadline = time.monotonic() + 20
@@ -138,9 +140,11 @@ class Server:
 
 
 class Run:
-    """A chaos run in `folder`, all choices from `seed`."""
+    """A chaos run in `folder`, all choices from `seed`. `python` runs the server."""
 
-    def __init__(self, folder: Path, seed: int, driver: str, clients: int, workers: int) -> None:
+    def __init__(
+        self, folder: Path, seed: int, driver: str, clients: int, workers: int, python: str = sys.executable
+    ) -> None:
         self.folder = folder
         self.seed = seed
         self.driver = driver
@@ -160,7 +164,7 @@ class Run:
         self.faults: list[str] = []
         self.kills = self.stops = self.count = 0
         self.members: list[Member] = []
-        self.server = Server(folder, driver, self.options, self.certificate, most_files)
+        self.server = Server(folder, python, driver, self.options, self.certificate, most_files)
         self.settings = ["--driver", driver, *self.options, *(["TLS"] if self.certificate else [])]
         self.settings += [f"{most_files} files"] if most_files else []
         self.tool = shutil.which("gearman")

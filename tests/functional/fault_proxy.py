@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What may stand between a client or worker and its job server: a relay that fails on purpose, and servers that misbehave.
+"""What may stand between a client or worker and its job server: a relay that fails on purpose, servers that misbehave.
 
 `FaultProxy` relays between real sockets and breaks off, holds back or splits at a chosen byte. `ScriptedPeer` is a
 server that does exactly what a function says. `BlackHole` is an address whose connections are never made.
@@ -27,18 +27,17 @@ End = Literal["close", "reset", "half-close", "hold"]
 
 
 def reset(connection: socket.socket) -> None:
-    """End a connection by RST."""
+    """End a connection by RST, also one that another thread reads."""
     with contextlib.suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    hang_up(connection)
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()
 
 
 def hang_up(connection: socket.socket) -> None:
-    """Close a connection that another thread may be reading."""
-    linger = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) if connection.fileno() >= 0 else b""
-    if linger[:4] == b"\0\0\0\0":
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    """End a connection, also one that another thread reads."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
     connection.close()
 
 
@@ -52,7 +51,7 @@ class Listener:
         self.address = f"{HOST}:{self.port}"
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._closing = False
+        self._closing = threading.Event()
         self._start(self._accept)
 
     def serve(self, connection: socket.socket) -> None:
@@ -70,9 +69,9 @@ class Listener:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            while not self._closing:
+            while not self._closing.is_set():
                 connection, _ = self._socket.accept()
-                if self._closing:
+                if self._closing.is_set():
                     connection.close()
                     return
                 self._keep(connection).setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -91,7 +90,7 @@ class Listener:
 
     def close(self) -> None:
         """End everything, and wait for the threads."""
-        self._closing = True
+        self._closing.set()
         with contextlib.suppress(OSError):
             socket.create_connection((HOST, self.port), 1).close()
         self._socket.close()

@@ -44,6 +44,11 @@ def test_a_failed_tls_handshake_leaves_no_buffers_behind(context: ssl.SSLContext
             for _ in range(20):
                 with socket.create_connection((server.host, server.port), LIMIT) as sock:
                     sock.sendall(said)
+            good = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            good.check_hostname, good.verify_mode = False, ssl.CERT_NONE
+            with Wire(good.wrap_socket(socket.create_connection((server.host, server.port), LIMIT))) as wire:
+                wire.line("version")  # it was accepted after all the others
+            del wire
             eventually(lambda: kept() <= before, "no TLS connection is left in memory")
         finally:
             gc.enable()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,3 +37,79 @@ def test_every_job_has_its_end_whatever_happens(
     )
     assert done.returncode == 0, done.stdout[-6000:]
     assert "0 faults" in done.stdout
+
+
+SOUND: dict[str, list[list[object]]] = {
+    "c0.0": [
+        ["conn", 1, "tcp", False],
+        ["ask", "c0.0-1", 1, True, "f0", ""],
+        ["created", "c0.0-1", "H:1"],
+        ["ask", "c0.0-2", 1, False, "f0", "u1"],
+        ["created", "c0.0-2", "H:2"],
+        ["got", 1, "H:1", "complete", "c0.0-1|w0.0.1"],
+        ["end", 1],
+    ],
+    "w0.0": [
+        ["conn", 1, "tcp"],
+        ["grab", 1, "H:1", "f0", "c0.0-1"],
+        ["final", 1, "H:1", "complete", "c0.0-1|w0.0.1"],
+        ["fence", 1, "H:1", True],
+        ["grab", 1, "H:2", "f0", "c0.0-2"],
+        ["final", 1, "H:2", "complete", "c0.0-2|w0.0.2"],
+        ["fence", 1, "H:2", True],
+    ],
+}
+
+
+def load_check() -> Callable[[Path, str], tuple[list[str], object]]:
+    spec = importlib.util.spec_from_file_location("chaos_check", ROOT / "tests" / "chaos" / "check.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.check  # type: ignore[no-any-return]
+
+
+def faults(folder: Path, histories: dict[str, list[list[object]]], log: str = "") -> list[str]:
+    for name, lines in histories.items():
+        text = "".join(json.dumps([kind, 0.0, *values]) + "\n" for kind, *values in lines)
+        (folder / f"{name}.jsonl").write_text(text)
+    return load_check()(folder, log)[0]
+
+
+def test_the_checker_passes_sound_histories(tmp_path: Path) -> None:
+    assert faults(tmp_path, SOUND) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({("c0.0", 5): []}, "0 answers"),
+        ({("c0.0", 5): [["got", 1, "H:1", "complete", "c0.0-1|w0.0.1"]] * 2}, "2 answers"),
+        ({("c0.0", 5): [["got", 1, "H:1", "complete", "another"]]}, "not sent by a worker"),
+        ({("c0.0", 5): [["got", 1, "H:1", "fail", ""]]}, "not sent by a worker"),
+        ({("c0.0", 2): [["created", "c0.0-1", "H:2"]]}, "requests with uniques"),
+        ({("c0.0", 4): []}, "neither acknowledged nor refused"),
+        ({("w0.0", 5): [], ("w0.0", 6): []}, "never done"),
+        ({("w0.0", 4): [["grab", 1, "H:2", "f0", "c9.9-1"]]}, "never asked for"),
+        ({("w0.0", 3): [["fence", 1, "H:1", False]]}, "refused and delivered"),
+        ({("w0.0", 6): [["fence", 1, "H:2", True], *SOUND["w0.0"][4:]]}, "done 2 times"),
+        ({("c0.0", 6): [["stray", 1, "NOOP"], ["end", 1]]}, "stray"),
+    ],
+)
+def test_the_checker_sees_what_is_wrong(
+    tmp_path: Path, changes: dict[tuple[str, int], list[list[object]]], fault: str
+) -> None:
+    histories = {
+        name: [line for number, old in enumerate(lines) for line in changes.get((name, number), [old])]
+        for name, lines in SOUND.items()
+    }
+    assert [text for text in faults(tmp_path, histories) if fault in text]
+
+
+def test_the_checker_excuses_what_the_server_gave_up(tmp_path: Path) -> None:
+    histories = {
+        "c0.0": [*SOUND["c0.0"][:5], ["got", 1, "H:1", "fail", ""], ["end", 1]],
+        "w0.0": SOUND["w0.0"][:2],
+        "a0": [["cancel", "H:2"]],
+    }
+    assert faults(tmp_path, histories, "Dropped job due to max retry count: H:1 u\n") == []

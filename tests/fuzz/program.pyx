@@ -310,6 +310,8 @@ cdef int op_grab(Program program, int who) except -1:
     cdef size_t running = program.core.running_count
     program.begin()
     program.send_packet(who, 9 if form == 0 else 30 if form == 1 else 39)
+    if peer.flags & PEER_CLOSING:
+        return 0
     if best and program.core.running_count != running + 1:
         raise AssertionError(f"peer {who} is given no job, though one of level {best} is there")
     if best and program.core.order == ORDER_PRIORITY and PRIORITIES - peer.jobs.priority != best:
@@ -322,7 +324,7 @@ cdef int op_pre_sleep(Program program, int who) except -1:
     cdef int best = best_level(program, peer)
     program.begin()
     program.send_packet(who, 4)
-    if best and peer.flags & (PEER_ASLEEP | PEER_NOTICED) != PEER_NOTICED:
+    if best and not peer.flags & PEER_CLOSING and peer.flags & (PEER_ASLEEP | PEER_NOTICED) != PEER_NOTICED:
         raise AssertionError(f"peer {who} sleeps, though a job of level {best} is there")
     return 0
 
@@ -623,7 +625,7 @@ cdef public int fuzz_dispatcher(unsigned char* data, size_t size) except -1:
     program.dispatcher = Dispatcher(
         handle_prefix=b"H", order=ORDERS[data[0] & 3], wakeup=WAKEUPS[data[0] >> 2 & 3], exceptions=data[0] & 16 != 0,
         admin_writes=data[0] & 32 == 0, job_retries=RETRIES[data[0] >> 6], seed=data[1],
-        max_packet=4096 if data[1] & 1 else LIMIT, next_match=match,
+        max_packet=4096 if data[1] & 1 else LIMIT, max_unsent=300 if data[1] & 2 else 0, next_match=match,
     )
     program.core = &program.dispatcher.core
     program.data = data + 2

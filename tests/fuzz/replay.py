@@ -117,6 +117,7 @@ class Program:
             job_retries=(-1, 0, 1, 3)[data[0] >> 6],
             seed=data[1],
             max_packet=4096 if data[1] & 1 else PACKET_LIMIT,
+            max_unsent=300 if data[1] & 2 else 0,
         )
         self.dispatcher.tick(self.monotonic, self.wall)
 
@@ -239,7 +240,7 @@ class Program:
         best = self.best(who)
         mine = self.running(who)
         self.packet(who, (Command.GRAB_JOB, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB_ALL)[self.byte() % 3])
-        if best is not None:
+        if best is not None and not self.known(who)["closing"]:
             (given,) = (rank for number, rank in self.running(who).items() if number not in mine)
             assert given == best or self.order != "priority"
 
@@ -252,7 +253,8 @@ class Program:
         best = self.best(who)
         self.packet(who, Command.PRE_SLEEP)
         if best is not None:
-            assert not self.known(who)["asleep"]
+            peer = self.known(who)
+            assert peer["closing"] or not peer["asleep"]
 
     def can_do(self, who: int) -> None:
         self.packet(who, Command.CAN_DO, function(self.byte()))

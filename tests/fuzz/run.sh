@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Builds the fuzz targets and runs each of them.
 #
-#   tests/fuzz/run.sh [SECONDS [TARGET …]]    60 seconds of all targets, unless told otherwise
-#   tests/fuzz/run.sh --build                 only build
+#   tests/fuzz/run.sh [SECONDS [TARGET …]]    60 seconds of each target, unless told otherwise
+#   tests/fuzz/run.sh --build [TARGET …]      only build
 #   tests/fuzz/run.sh --merge [TARGET …]      put what the runs have found, minimised, into the repository's corpus
 #
-# The package is built with clang's AddressSanitizer, UndefinedBehaviorSanitizer and libFuzzer's counters into
-# build/fuzz/tree; build/fuzz/TARGET is the program. Inputs gather in build/fuzz/corpus/TARGET, and what fails lies in
-# build/fuzz/failures: `build/fuzz/TARGET FILE` repeats it. Needs clang with its runtime (Debian: clang libclang-rt-14-dev).
+# The targets are decoder, admin and dispatcher. The package is built with clang's AddressSanitizer,
+# UndefinedBehaviorSanitizer and libFuzzer's counters into build/fuzz/tree ($FUZZ_DIR/tree); build/fuzz/TARGET is the
+# program. Inputs gather in build/fuzz/corpus/TARGET, and what fails lies in build/fuzz/failures:
+# `ASAN_OPTIONS=detect_leaks=0 build/fuzz/TARGET FILE` repeats it. Once mended, it goes to tests/fuzz/found/TARGET.
+# Needs clang with its runtime (Debian: apt-get install clang libclang-rt-14-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -38,6 +40,20 @@ config() {
     "$python" -c "import sys, sysconfig; print($1)"
 }
 
+# What links a program with the Python it is to embed, whether that came as a shared library or not.
+python_libraries() {
+    "$python" - <<'EOF'
+import sysconfig
+
+get = sysconfig.get_config_var
+if get("Py_ENABLE_SHARED"):
+    print(f"-L{get('LIBDIR')} -Wl,-rpath,{get('LIBDIR')} -lpython{get('LDVERSION')} -lm")
+else:
+    library = f"{get('LIBPL')}/{get('LIBRARY')}"
+    print(f"-Wl,--whole-archive {library} -Wl,--no-whole-archive {get('LIBS')} {get('SYSLIBS')}")
+EOF
+}
+
 build_tree() {
     # Flags of setup.py come last on its command lines, and would switch on again what is allowed. The checker is no
     # subject of the search, so it gets no counters.
@@ -60,17 +76,17 @@ EOF
 }
 
 build_target() {
-    local target=$1 c=$out/c/${module[$1]}
-    local include home library
+    local target=$1 c=$out/c/${module[$1]} include home
     include=$(config 'sysconfig.get_path("include")')
     home=$(config 'sys.base_prefix')
-    library=$(config 'sysconfig.get_config_var("LIBDIR")')
     "$clang" "${sanitizers[@]}" -fwrapv -Wno-unused-function -I"$include" -I"$out/c" -c \
         -DTARGET="fuzz_$target" -DMODULE="${module[$1]}" -DHEADER="\"${module[$1]}.h\"" \
         -DPYTHON_HOME="\"$home\"" -DPYTHON_TREE="\"$out/tree\"" tests/fuzz/harness.c -o "$out/c/$target.o"
     "$clang" "${sanitizers[@]}" -fwrapv -Wno-unused-function -I"$include" -c "$c.c" -o "$c.o"
-    "$clang" "${sanitizers[@]}" -fsanitize=fuzzer "$out/c/$target.o" "$c.o" -o "$out/$target" -Wl,--export-dynamic \
-        -L"$library" -Wl,-rpath,"$library" -lpython"$(config 'sysconfig.get_config_var("LDVERSION")')" -lm
+    local libraries
+    read -ra libraries <<<"$(python_libraries)"
+    "$clang" "${sanitizers[@]}" -fsanitize=fuzzer "$out/c/$target.o" "$c.o" -o "$out/$target" \
+        -Wl,--export-dynamic "${libraries[@]}"
 }
 
 build() {
@@ -86,11 +102,9 @@ build() {
     done
 }
 
-# The last line that libFuzzer printed about its progress, and its number of runs.
+# The last line that libFuzzer printed about its progress.
 summary() {
-    local log=$1
-    printf '%s: %s\n' "$2" "$(grep -E 'cov: ' "$log" | tail -n 1 | sed -E 's/^#([0-9]+)\t[A-Za-z]+ */\1 execs, /')"
-    grep -E '^stat::(number_of_executed_units|average_exec_per_sec)' "$log" || true
+    printf '%s: %s\n' "$2" "$(grep -E 'cov: ' "$1" | tail -n 1 | sed -E 's/^#([0-9]+)\t[A-Za-z]+ */\1 execs, /')"
 }
 
 run() {

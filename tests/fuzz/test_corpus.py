@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What the fuzzers have found worth keeping, replayed over the Python faces.
 
-`run.sh` makes and grows the corpus; `found/` holds the inputs of failures that were mended, under a name that says what.
+`run.sh` makes and grows the corpus; `found/` holds the inputs of failures that were mended, named for what was wrong.
 """
 
 from __future__ import annotations

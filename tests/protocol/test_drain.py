@@ -12,7 +12,7 @@ def test_running_jobs_finish(wire: Wire) -> None:
     c, w = wire.peer("c"), wire.worker("w", b"f")
     job = c.submit(b"f", b"x")
     assert w.grab() == b"x"
-    wire.drain()
+    wire.dispatcher.drain()
     w.send(Q.WORK_DATA(job, b"d"), Q.WORK_COMPLETE(job, b"r")).expect_nothing()
     c.expect(R.WORK_DATA(job, b"d"), R.WORK_COMPLETE(job, b"r"))
     assert wire.dispatcher.running_count == 0
@@ -22,7 +22,7 @@ def test_running_jobs_finish(wire: Wire) -> None:
 def test_nothing_more_is_given_out(wire: Wire, grab: str) -> None:
     c, w = wire.peer("c"), wire.worker("w", b"f")
     c.submit(b"f", b"waiting")
-    wire.drain()
+    wire.dispatcher.drain()
     w.send(getattr(Q, grab)()).expect(R.NO_JOB())
     w.sleep()
     c.submit(b"f", b"new")
@@ -38,7 +38,7 @@ def test_sleepers_are_left_alone(wire: Wire) -> None:
     assert asleep.grab() is None
     asleep.sleep()
     c.submit_at(b"f", START_WALL + 10, b"later")
-    wire.drain()
+    wire.dispatcher.drain()
     w.leave()
     wire.pass_time(20)
     c.submit(b"f", b"new")
@@ -48,7 +48,7 @@ def test_sleepers_are_left_alone(wire: Wire) -> None:
 def test_held_grabs_stay_held(wire: Wire) -> None:
     c, w = wire.peer("c"), wire.worker("w", b"f")
     w.send(Q.OPTION_REQ(b"all_yours"), Q.GRAB_JOB()).expect(R.OPTION_RES(b"all_yours"))
-    wire.drain()
+    wire.dispatcher.drain()
     c.submit(b"f", b"x")
     w.send(Q.CAN_DO(b"g"), Q.GRAB_JOB()).expect_nothing()
     w.send(Q.PRE_SLEEP()).expect(R.NO_JOB(), R.NO_JOB())
