@@ -45,6 +45,7 @@ from gearfast.dispatch._records cimport (
     ORDER_PRIORITY,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
+    PEER_CLOSING,
     PEER_DIRTY,
     PEER_GONE,
     PEER_NOTICED,
@@ -230,16 +231,17 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
                 wrong_ability(ability, "its link back in its function's list is wrong")
             if ability.function != function or ability.level != level:
                 wrong_ability(ability, f"level {ability.level} in {name_function(function)}'s list of level {level}")
-            if not core.draining:
+            # Who is to be closed gets nothing any more, and nobody gets anything from who ends.
+            if not core.draining and not ability.peer.flags & PEER_CLOSING:
                 check_promises(core, ability, least)
-            sleeping += sleeps(ability.peer)
+                sleeping += sleeps(ability.peer)
             before = ability
             ability = ability.able_next
         if function.able[level].tail != before:
             wrong_function(function, f"the tail of its registrations of level {level} is not the last one")
     if count != function.workers:
         wrong_function(function, f"workers is {function.workers}, but {count} are registered")
-    if least and count and sleeping == count and not core.draining:
+    if least and count and sleeping == count:
         wrong_function(function, "it has a runnable job, and all its workers sleep without having had a NOOP")
     return count
 
@@ -462,11 +464,11 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
 
 cdef int check_held(Peer* peer) except -1:
     if peer.held == 0:
-        if peer.held_kinds:
+        if peer.held_kinds and not peer.flags & PEER_CLOSING:
             wrong_peer(peer, "forms of held GRABs without a held GRAB")
         return 0
-    if not peer.flags & PEER_ALL_YOURS:
-        wrong_peer(peer, "a held GRAB without the option all_yours")
+    if not peer.flags & PEER_ALL_YOURS or peer.flags & PEER_CLOSING:
+        wrong_peer(peer, "a held GRAB without the option all_yours, or of a peer that is to be closed")
     if peer.flags & PEER_ASLEEP:
         wrong_peer(peer, "asleep with a held GRAB")
     if peer.held < 32 and peer.held_kinds >> (2 * peer.held):

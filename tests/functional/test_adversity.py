@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import threading
 import time
 import warnings
@@ -37,8 +38,8 @@ LATE = 0.25 * float(os.environ.get("GEARFAST_TEST_SLOW", "1"))
 
 
 def descriptors() -> int:
-    """How many descriptors this process has, the one that counts left out."""
-    return len(os.listdir("/proc/self/fd"))
+    """How many descriptors this process has, where Linux tells."""
+    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
 @pytest.fixture(autouse=True)
@@ -228,7 +229,7 @@ def in_time(call: Callable[[], object], error: type[BaseException], seconds: flo
     begun = time.monotonic()
     with pytest.raises(error):
         call()
-    assert seconds - 0.01 <= time.monotonic() - begun <= seconds + LATE
+    assert seconds / 2 < time.monotonic() - begun <= seconds + LATE
 
 
 def dribbling(connection: Connection) -> None:
@@ -358,6 +359,7 @@ def test_cancel_ends_the_wait_for_events() -> None:
             assert not ended.is_alive()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_many_threads_and_a_fork() -> None:
     with reversing() as (server, _), Client(server.url) as client:
         stop = threading.Event()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -279,6 +280,7 @@ print("parent" if os.getpid() == me else "child", "has left")
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_run_returns_in_a_forked_child_too() -> None:
     with Server() as server, Client(server.url) as client:
         future = client.submit("f")
@@ -307,6 +309,7 @@ print("left", signal.set_wakeup_fd(-1))
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="where a thread waits is told by Linux")
 def test_a_signal_that_does_not_interrupt_the_wait_is_heard() -> None:
     with Server() as server, Client(server.url) as client:
         future = client.submit("f")
