@@ -10,6 +10,7 @@ that only one Python process is measured at a time: a client against its workers
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def compare(samples: int = 11, seconds: float = 0.3, *, server: str = "gearfast"
     if pygearman or the server is missing or a side fails.
     """
     try:
-        import gearman  # type: ignore[import-untyped]  # noqa: F401
+        importlib.import_module("gearman")
     except ImportError:
         raise PeerError("the comparison needs pygearman: pip install pygearman==0.2.6") from None
     try:
@@ -200,7 +201,7 @@ def _be_client(library: str, address: str) -> None:
             return client.run(CLIENT_FUNCTION, PAYLOAD)
 
     else:
-        import gearman
+        gearman = importlib.import_module("gearman")
 
         peer = gearman.GearmanClient([address])
 
@@ -230,7 +231,7 @@ def _be_worker(library: str, address: str) -> None:
         worker.register(function, lambda job: job.workload)
         worker.run()
     else:
-        import gearman
+        gearman = importlib.import_module("gearman")
 
         peer = gearman.GearmanWorker([address])
         peer.register_task(function.encode(), lambda worker, job: job.data)

@@ -23,6 +23,8 @@ from .run import Outcome, Run
 
 SPARE_MEMORY = 24 << 20
 """By so many bytes may a server have grown since the first drain: what its allocator keeps of peaks."""
+SPARE_MEMORY_TLS = 96 << 20
+"""The same with TLS, where asyncio gives each connection a buffer of 256 KiB and a storm brings hundreds at once."""
 
 
 def row(seed: int, outcome: Outcome) -> str:
@@ -38,9 +40,8 @@ def row(seed: int, outcome: Outcome) -> str:
 
 def run_chaos(args: argparse.Namespace, folder: Path) -> int:
     print(f"chaos: seed {args.seed}, {args.seconds:g} s, driver {args.driver}", flush=True)
-    outcome = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python).go(
-        args.seconds, SPARE_MEMORY
-    )
+    run = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python)
+    outcome = run.go(args.seconds, SPARE_MEMORY_TLS if run.certificate else SPARE_MEMORY)
     t = outcome.totals
     print(
         f"seed {args.seed} {' '.join(outcome.settings)}: {outcome.seconds:.0f} s, {t.requests} requests, "
