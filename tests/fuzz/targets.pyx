@@ -173,10 +173,13 @@ cdef public int fuzz_admin(unsigned char* data, size_t size) except -1:
     send_exact(&cut.core, peer_by_id(&cut.core, ids[1]), data + second, size - second)
     check_core(&whole.core)
     for i in range(2):
-        if whole.take_output(ids[i]) != cut.take_output(ids[i]):
-            raise AssertionError("whole and cut are answered differently")
+        answers = whole.take_output(ids[i])
+        answers_cut = cut.take_output(ids[i])
+        if answers != answers_cut:
+            raise AssertionError(f"whole and cut are answered differently:\n{answers}\n{answers_cut}")
         if whole.closing(ids[i]) != cut.closing(ids[i]):
             raise AssertionError("whole or cut only is closed")
+    for i in range(2):
         cut.disconnect(ids[i])
     check_core(&cut.core)
     return 0
