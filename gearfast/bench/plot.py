@@ -68,8 +68,9 @@ def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None
     axes.set_xlabel("server CPU per job in microseconds (logarithmic; less is better)")
     handles, labels = axes.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
-    axes.legend(shown.values(), shown.keys(), loc="lower right", frameon=False)
+    axes.legend(shown.values(), shown.keys(), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    axes.margins(y=0.01)
+    axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the figures at the longest bars
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
