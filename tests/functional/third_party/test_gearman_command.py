@@ -242,4 +242,4 @@ def test_killed_worker_passes_its_job_on(
     server.wait_for(name, workers=2)
     first.kill()
     assert second.process.wait(30) == 0
-    assert second.output.tail() == "job"
+    assert second.output.take() == "job"
