@@ -185,6 +185,9 @@ def main() -> None:
     orders = Orders()
     client = Client(choices, history, setup.name)
     while (order := orders.look()) != "q":
+        if orders.gone_on:
+            orders.gone_on = False
+            client.idle_told = False
         try:
             if client.link is None:
                 if order == "d" and client.idle_told:

@@ -78,6 +78,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.current = "g"
+        self.gone_on = False  # there was a `g`, though maybe not the latest order
         os.set_blocking(0, False)
 
     def look(self) -> str:
@@ -85,6 +86,7 @@ class Orders:
         with contextlib.suppress(BlockingIOError):
             got = os.read(0, 100)
             self.current = got.decode()[-1] if got else "q"
+            self.gone_on = self.gone_on or b"g" in got
         return self.current
 
 

@@ -57,6 +57,7 @@ class Member:
         self.resume_at = 0.0
         more = [kind.split()[1]] if kind.startswith("library") else []
         self.errors = Path(setup.history).with_suffix(".err")
+        self.letter = ""
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *MODULES[kind], setup.encode(), *more],
@@ -70,6 +71,9 @@ class Member:
         os.set_blocking(self.process.stdout.fileno(), False)
 
     def order(self, letter: str) -> None:
+        if letter == self.letter:
+            return  # a client tells once a drain that it is idle: to forget that would be to wait for ever
+        self.letter = letter
         self.idle = False
         assert self.process.stdin is not None and self.process.stdout is not None
         with contextlib.suppress(OSError):
