@@ -18,6 +18,7 @@ from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
 from gearfast.dispatch._admin cimport handle_line
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, buffer_space, pool_free
 from gearfast.dispatch._commands cimport handle_packet
+from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
 from gearfast.dispatch._life cimport drop_function, leave, run_timers
@@ -33,7 +34,8 @@ from gearfast.dispatch._records cimport (
     Core,
     Peer,
 )
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_stats
+from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
 from gearfast.dispatch.schedule import next_match as utc_match
@@ -52,6 +54,7 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
     if peer.flags & PEER_CLOSING:
         return -1
+    core.stats.received += size
     if peer.partial.end == peer.partial.begin:
         return run(core, peer, data, size)
     if buffer_append(&core.pool, &peer.partial, data, size) < 0:
@@ -76,6 +79,7 @@ cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
 cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
     """`size` bytes were received into feed_space; as `feed`."""
     peer.partial.end += size
+    core.stats.received += size
     return run_partial(core, peer)
 
 
@@ -97,8 +101,10 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
             handle_packet(core, peer, &frame)
         elif what != LINE:
             break
-        elif not handle_line(core, peer, frame.args[0]):
-            return give_up(core, peer)
+        else:
+            core.stats.lines += 1
+            if not handle_line(core, peer, frame.args[0]):
+                return give_up(core, peer)
         at += frame.size
         if peer.flags & PEER_CLOSING:
             return give_up(core, peer)
@@ -126,6 +132,7 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
     cdef char line[190]
     cdef const char* why = "wrong magic"
+    core.stats.faults += 1
     if fault == 2:
         why = "unknown command"
     elif fault == 3:
@@ -172,9 +179,9 @@ cdef int64_t time_left(Core* core) noexcept nogil:
     """ns from the time that was set last until something is due, -1 if nothing ever is."""
     cdef int64_t wait = INT64_MAX
     if core.timeouts.count:
-        wait = core.timeouts.timers[0].when - core.now
+        wait = core.timeouts.entries[0].key - core.now
     if core.schedule.count:
-        wait = min(wait, core.schedule.timers[0].when - core.wall)
+        wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:
         return -1
     return max(wait, <int64_t>0)
@@ -185,7 +192,8 @@ cdef class Dispatcher:
 
     `handle_prefix`: up to 42 bytes, put before `:N` in handles. `first_handle`: N of the first job, to be chosen so
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
-    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit.
+    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `max_queued`:
+    bytes of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -205,7 +213,7 @@ cdef class Dispatcher:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
-                 max_unsent=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
+                 max_unsent=0, max_queued=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
                  version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
@@ -228,6 +236,7 @@ cdef class Dispatcher:
         self.core.seed1 = (seed >> 64) & 0xFFFFFFFFFFFFFFFF
         self.core.max_packet = max_packet
         self.core.max_unsent = max_unsent
+        self.core.max_queued = max_queued
         self.core.retries_limit = job_retries
         self.core.wakeup = wakeup
         self.core.order = orders[order]
@@ -250,13 +259,14 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
-        free(self.core.timeouts.timers)
-        free(self.core.schedule.timers)
+        heap_free(&self.core.timeouts)
+        heap_free(&self.core.schedule)
         handles_free(&self.core.handles)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
         pool_free(&self.core.pool)
+        slabs_free(&self.core.slabs)
 
     cdef Peer* find(self, peer) except NULL:
         cdef Peer* found = peer_by_id(&self.core, peer)
@@ -353,6 +363,24 @@ cdef class Dispatcher:
     def stats(self):
         """Counters since the start, by name."""
         return read_stats(&self.core)
+
+    def metrics(self):
+        """All counters at this moment, as a dict of plain numbers:
+
+        `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
+        `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
+        `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
+        `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+
+        `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
+        `exceptions`, `dropped`; `requeued` (with a lost worker), `timeouts`; `queued` by priority, `running`, `workers`,
+        `oldest_seconds` (how long the oldest queued job has waited), and two histograms, `waiting` (from the queue to
+        a worker) and `processing` (from there to its end): `counts` for each of `bounds`, and their sum in `seconds`.
+        A dropped function takes its counters with it.
+
+        `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
+        """
+        return read_metrics(&self.core)
 
     def take_notices(self):
         """What a log should tell, as (level, text); a shutdown asked for is ("SHUTDOWN", "now" or "graceful")."""

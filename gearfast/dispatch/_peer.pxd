@@ -14,8 +14,8 @@ cdef Peer* peer_next_dirty(Core* core) noexcept nogil
 cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil
 cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil
-cdef int waiter_add(Peer* peer, Job* job) noexcept nogil
-cdef void waiter_remove(Waiter* waiter) noexcept nogil
+cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil
+cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
 
 
@@ -39,6 +39,7 @@ cdef inline char* write_packet(Core* core, Peer* peer, uint32_t command, size_t 
         return NULL
     put_header(at, True, command, <uint32_t>body)
     peer.out.end += 12 + body
+    core.stats.answered += 12 + body
     if not peer.flags & PEER_DIRTY:
         peer_mark_dirty(core, peer)
     return at + 12

@@ -23,6 +23,7 @@ from gearfast.dispatch._records cimport (
     PeerSlot,
     Waiter,
 )
+from gearfast.dispatch._slab cimport slab_give, slab_take
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -140,6 +141,7 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
     note(core, LEVEL_WARNING, line, <size_t>snprintf(
         line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
         peer.address, peer.out.end - peer.out.begin))
+    core.stats.overflows += 1
     buffer_release(&core.pool, &peer.out)
     peer.flags |= PEER_OVERFLOW | PEER_CLOSING
     peer.held = 0       # it gets no job any more
@@ -154,13 +156,14 @@ cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noex
     if size and buffer_append(&core.pool, &peer.out, data, size) < 0:
         peer_fail(core, peer)
         return -1
+    core.stats.answered += size
     peer_mark_dirty(core, peer)
     return 0
 
 
-cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
+cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     """One more request of `peer` that waits for `job`; 0, or -1 without memory."""
-    cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter))
+    cdef Waiter* waiter = <Waiter*>slab_take(&core.slabs, sizeof(Waiter))
     if waiter == NULL:
         return -1
     job.waiting += 1
@@ -179,7 +182,7 @@ cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
     return 0
 
 
-cdef void waiter_remove(Waiter* waiter) noexcept nogil:
+cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
     waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
@@ -193,4 +196,4 @@ cdef void waiter_remove(Waiter* waiter) noexcept nogil:
         waiter.peer.waiters = waiter.peer_next
     if waiter.peer_next != NULL:
         waiter.peer_next.peer_prev = waiter.peer_prev
-    free(waiter)
+    slab_give(&core.slabs, waiter, sizeof(Waiter))
