@@ -58,8 +58,10 @@ from gearfast.dispatch._records cimport (
     PEER_ASLEEP,
     PEER_CLOSING,
     PEER_DIRTY,
+    PEER_FULL,
     PEER_GONE,
     PEER_NOTICED,
+    PEER_PENDING,
     PRIORITIES,
     Ability,
     Core,
@@ -242,7 +244,9 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
             if before != NULL and ability.able_prev != before:
                 wrong_ability(ability, "its link back in its function's list is wrong")
             if ability.function != function or ability_level(ability) != level:
-                wrong_ability(ability, f"level {ability_level(ability)} in {name_function(function)}'s list of level {level}")
+                wrong_ability(
+                    ability, f"level {ability_level(ability)} in {name_function(function)}'s list of level {level}"
+                )
             # Who is to be closed gets nothing any more, and nobody gets anything from who ends.
             if not core.draining and not ability.peer.flags & PEER_CLOSING:
                 check_promises(core, ability, least)
@@ -380,6 +384,7 @@ cdef Sums check_peers(Core* core, dict running) except *:
     cdef Sums sums
     cdef size_t i
     cdef size_t count = 0
+    cdef size_t pending = 0
     cdef Peer* peer
     sums.running = sums.waiters = sums.abilities = sums.dirty = 0
     for i in range(core.slot_count):
@@ -398,9 +403,12 @@ cdef Sums check_peers(Core* core, dict running) except *:
         check_held(peer)
         check_buffer(peer, &peer.out, "output")
         check_buffer(peer, &peer.partial, "unfinished frame")
-        if peer.partial.end != peer.partial.begin and peer.partial.end - peer.partial.begin >= peer.wanted:
+        pending += peer.flags & PEER_PENDING != 0
+        if peer.partial.end != peer.partial.begin and peer.partial.end - peer.partial.begin >= peer.wanted \
+                and not peer.flags & (PEER_PENDING | PEER_FULL):
             wrong_peer(peer, f"wants {peer.wanted} bytes, and holds {peer.partial.end - peer.partial.begin}")
     equal(count, core.peer_count, "peers in slots", "peer_count")
+    check_pending(core, pending)
     return sums
 
 
@@ -484,6 +492,23 @@ cdef int check_held(Peer* peer) except -1:
         wrong_peer(peer, "asleep with a held GRAB")
     if peer.held < 32 and peer.held_kinds >> (2 * peer.held):
         wrong_peer(peer, f"forms of more held GRABs than {peer.held}")
+    return 0
+
+
+cdef int check_pending(Core* core, size_t expected) except -1:
+    """`expected`: peers in slots that are marked as pending."""
+    cdef Peer* peer = core.pending
+    cdef Peer* before = NULL
+    cdef size_t count = 0
+    while peer != NULL:
+        count += 1
+        if peer.pending_prev != before or not peer.flags & PEER_PENDING or count > expected:
+            wrong_peer(peer, "in the list of pending peers without being marked, or its link back is wrong")
+        before = peer
+        peer = peer.pending_next
+    if core.pending_tail != before:
+        fail("pending_tail is not the last of the pending peers")
+    equal(count, expected, "peers in the list of pending ones", "are marked")
     return 0
 
 

@@ -24,7 +24,7 @@ from gearfast.dispatch._slab cimport LARGEST_CELL, SLAB_BYTES, slab_is_full
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
-    PAGE = 512                  # jobs in a HandlePage
+    PAGE = 64                   # jobs in a HandlePage
 
 
 # Telling

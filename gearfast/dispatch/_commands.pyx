@@ -404,6 +404,7 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
+    core.effort += job.waiting
     while waiter != NULL:
         at = write_packet(core, waiter.peer, frame.command, size)
         if at != NULL:

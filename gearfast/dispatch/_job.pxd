@@ -13,9 +13,9 @@ cdef enum:
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil
 cdef void job_free(Core* core, Job* job) noexcept nogil
 cdef size_t job_bytes(Job* job) noexcept nogil
-cdef int handles_add(Handles* handles, Job* job) noexcept nogil
+cdef int handles_add(Core* core, Job* job) noexcept nogil
 cdef Job* handles_get(Handles* handles, uint64_t number) noexcept nogil
-cdef void handles_remove(Handles* handles, Job* job) noexcept nogil
+cdef void handles_remove(Core* core, Job* job) noexcept nogil
 cdef struct Walk:
     Node* node                  # the page
     size_t bucket
@@ -24,7 +24,7 @@ cdef struct Walk:
 
 cdef void walk_begin(Walk* walk) noexcept nogil
 cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil
-cdef void handles_free(Handles* handles) noexcept nogil
+cdef void handles_free(Core* core) noexcept nogil
 cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil
 

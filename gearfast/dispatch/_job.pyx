@@ -3,21 +3,21 @@
 """Job records and handles.
 
 A handle is the dispatcher's prefix, a colon and a number that counts up, so a job is found by that number: in pages
-of 512 jobs, each of which is freed with its last job. Nothing hashes the text of a handle.
+of 64 jobs, each of which is freed with its last job. Nothing hashes the text of a handle.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
 from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Node
 from gearfast.dispatch._slab cimport slab_give, slab_take
+from gearfast.dispatch._words cimport put_decimal
 
 cdef enum:
-    PAGE_BITS = 9
-    PAGE_MASK = 511
+    PAGE_BITS = 6
+    PAGE_MASK = 63
 
 cdef char PAIRS[200]            # "00" to "99"
 
@@ -50,7 +50,7 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
     if workload.size:
         memcpy(at, workload.data, workload.size)
     job.number = core.next_number
-    if handles_add(&core.handles, job) < 0:
+    if handles_add(core, job) < 0:
         slab_give(&core.slabs, job, size)
         return NULL
     core.next_number += 1
@@ -62,7 +62,7 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
     cdef size_t size = job_bytes(job)
-    handles_remove(&core.handles, job)
+    handles_remove(core, job)
     core.job_count -= 1
     core.queued_bytes -= size
     slab_give(&core.slabs, job, size)
@@ -86,16 +86,18 @@ cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:
     return <HandlePage*>node
 
 
-cdef int handles_add(Handles* handles, Job* job) noexcept nogil:
+cdef int handles_add(Core* core, Job* job) noexcept nogil:
     """0, or -1 without memory."""
+    cdef Handles* handles = &core.handles
     cdef HandlePage* page = find_page(handles, job.number >> PAGE_BITS)
     if page == NULL:
-        page = <HandlePage*>calloc(1, sizeof(HandlePage))
+        page = <HandlePage*>slab_take(&core.slabs, sizeof(HandlePage))
         if page == NULL:
             return -1
+        memset(page, 0, sizeof(HandlePage))
         index_insert(&handles.pages, &page.node, hash_number(0, job.number >> PAGE_BITS))
         if handles.newest != NULL and handles.newest.used == 0:
-            drop_page(handles, handles.newest)
+            drop_page(core, handles.newest)
         handles.newest = page
         handles.last = page
     page.jobs[job.number & PAGE_MASK] = job
@@ -108,18 +110,19 @@ cdef Job* handles_get(Handles* handles, uint64_t number) noexcept nogil:
     return page.jobs[number & PAGE_MASK] if page != NULL else NULL
 
 
-cdef void handles_remove(Handles* handles, Job* job) noexcept nogil:
+cdef void handles_remove(Core* core, Job* job) noexcept nogil:
+    cdef Handles* handles = &core.handles
     cdef HandlePage* page = find_page(handles, job.number >> PAGE_BITS)
     page.jobs[job.number & PAGE_MASK] = NULL
     page.used -= 1
     if page.used == 0 and page != handles.newest:
-        drop_page(handles, page)
+        drop_page(core, page)
 
 
-cdef void drop_page(Handles* handles, HandlePage* page) noexcept nogil:
-    index_remove(&handles.pages, &page.node)
-    handles.last = NULL
-    free(page)
+cdef void drop_page(Core* core, HandlePage* page) noexcept nogil:
+    index_remove(&core.handles.pages, &page.node)
+    core.handles.last = NULL
+    slab_give(&core.slabs, page, sizeof(HandlePage))
 
 
 cdef void walk_begin(Walk* walk) noexcept nogil:
@@ -154,11 +157,11 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil:
         walk.node = walk.node.next
 
 
-cdef void handles_free(Handles* handles) noexcept nogil:
+cdef void handles_free(Core* core) noexcept nogil:
     """Free the index; all jobs must be gone."""
-    if handles.newest != NULL:
-        drop_page(handles, handles.newest)
-    index_free(&handles.pages)
+    if core.handles.newest != NULL:
+        drop_page(core, core.handles.newest)
+    index_free(&core.handles.pages)
 
 
 cdef inline void put_four(char* at, uint32_t number) noexcept nogil:
@@ -177,27 +180,14 @@ cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil:
     cdef uint64_t high = number // 10000
     if high == 0:
         memcpy(at, core.prefix, core.prefix_size)
-        return core.prefix_size + write_digits(at + core.prefix_size, number)
+        return core.prefix_size + put_decimal(at + core.prefix_size, number)
     if high != handles.spelled:
         memcpy(handles.spelling, core.prefix, core.prefix_size)
-        handles.spelled_size = core.prefix_size + write_digits(handles.spelling + core.prefix_size, high)
+        handles.spelled_size = core.prefix_size + put_decimal(handles.spelling + core.prefix_size, high)
         handles.spelled = high
     memcpy(at, handles.spelling, handles.spelled_size)
     put_four(at + handles.spelled_size, <uint32_t>(number - 10000 * high))
     return handles.spelled_size + 4
-
-
-cdef size_t write_digits(char* at, uint64_t number) noexcept nogil:
-    cdef char digits[20]
-    cdef int n = 20
-    while True:
-        n -= 1
-        digits[n] = <char>(c'0' + number % 10)
-        number = number // 10
-        if number == 0:
-            break
-    memcpy(at, &digits[n], 20 - n)
-    return 20 - n
 
 
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil:

@@ -215,6 +215,7 @@ cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept no
     if size == 0 or is_dash(unique, size):
         return NULL
     while function != NULL:
+        core.effort += 1
         job = job_of_function(core, function, unique, size) if function.total else NULL
         if job != NULL and (newest == NULL or job.number > newest.number):
             newest = job

@@ -54,6 +54,8 @@ cdef enum PeerFlag:
     PEER_OVERFLOW = 512     # had more output than is allowed: gets none any more
     PEER_CLIENT = 1024      # has submitted jobs
     PEER_WORKER = 2048      # has registered functions
+    PEER_PENDING = 4096     # in Core.pending: has whole frames that wait for the next tick
+    PEER_FULL = 8192        # has whole frames that wait until it takes its output
 
 cdef enum Order:
     ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
@@ -100,7 +102,7 @@ cdef struct Slab:               # the beginning of a slab; its cells follow
     uint32_t used               # cells in use
 
 cdef struct Slabs:
-    Slab* open[65]              # with free cells, by eighths of their size
+    Slab* open[81]              # with free cells, by eighths of their size
     Slab* spare                 # empty ones
     size_t spare_count
     size_t count                # of all
@@ -183,6 +185,8 @@ cdef struct Peer:               # one connection: client, worker or both
     char* name                  # client id, or NULL
     char* address
     Peer* dirty_next
+    Peer* pending_prev
+    Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
 
 cdef struct PeerSlot:
@@ -193,7 +197,7 @@ cdef struct PeerSlot:
 cdef struct HandlePage:
     Node node
     uint32_t used
-    Job* jobs[512]
+    Job* jobs[64]
 
 cdef struct Handles:
     Index pages
@@ -256,6 +260,7 @@ cdef struct Core:
     size_t prefix_size
     size_t max_packet
     size_t max_unsent           # bytes of unsent output of one peer, 0 no limit
+    size_t high_water           # bytes of unsent output above which a peer's further frames wait, 0 no limit
     size_t max_queued           # bytes of all jobs, above which there are no more, 0 no limit
     int retries_limit
     uint32_t wakeup
@@ -293,6 +298,9 @@ cdef struct Core:
     size_t peer_count
     Peer* dirty
     Peer* dirty_tail
+    Peer* pending
+    Peer* pending_tail
+    uint32_t effort             # of commands that walk something, records walked in this tick
     Pool pool
     Notice notices[64]
     uint32_t notice_count

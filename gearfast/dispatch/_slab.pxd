@@ -25,7 +25,7 @@ cdef extern from *:
 
 cdef enum:
     SLAB_BYTES = 262144         # and the alignment of a slab, so that a cell finds its own
-    LARGEST_CELL = 512          # records above it are malloc's
+    LARGEST_CELL = 640          # records above it are malloc's
 
 cdef Slab* slab_open(Slabs* slabs, size_t size) noexcept nogil
 cdef void slab_close(Slabs* slabs, Slab* slab) noexcept nogil

@@ -38,7 +38,7 @@ cdef extern from *:
     void gearfast_unmap(void* at, size_t size) nogil
 
 cdef enum:
-    MOST_SPARE = 4              # empty slabs that are kept, so that a number of records about a slab's edge costs nothing
+    MOST_SPARE = 4              # empty slabs that are kept, for numbers of records about the edge of a slab
 
 
 cdef Slab* slab_open(Slabs* slabs, size_t size) noexcept nogil:

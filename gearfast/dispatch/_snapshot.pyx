@@ -190,7 +190,9 @@ cdef dict server_metrics(Core* core):
         "connected": core.stats.connected,
         "received_bytes": core.stats.received,
         "answered_bytes": core.stats.answered,
-        "commands": {protocol.Command(i).name: core.stats.commands[i] for i in range(COMMANDS) if core.stats.commands[i]},
+        "commands": {
+            protocol.Command(i).name: core.stats.commands[i] for i in range(COMMANDS) if core.stats.commands[i]
+        },
         "text_commands": core.stats.lines,
         "errors": {REFUSAL_NAMES[i]: core.stats.errors[i] for i in range(REFUSALS)},
         "bad_bytes": core.stats.faults,
