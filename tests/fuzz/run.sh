@@ -67,7 +67,7 @@ esac
 EOF
     chmod +x "$out/cc"
     GEARFAST_BUILD=sanitize GEARFAST_ONLY=gearfast._codec,gearfast.dispatch CC=$out/cc LDSHARED="$out/cc -shared" \
-        CFLAGS="-fsanitize=fuzzer-no-link -Wno-unused-function" nice "$python" setup.py --quiet \
+        CFLAGS="-fsanitize=fuzzer-no-link -Wno-unused-function" "$python" setup.py --quiet \
         build_ext --build-lib "$out/tree" --build-temp "$out/objects" >"$out/build.log" 2>&1 || {
         tail -n 40 "$out/build.log" >&2
         return 1
