@@ -15,7 +15,7 @@ from gearfast.bench.harness import Results
 from gearfast.bench.stats import Summary, summarize
 from gearfast.bench.traffic import BARS, FIGURE_BARS, ROWS, Bar
 
-__all__ = ["Verdict", "check", "machine", "read_json", "table", "verdict_table", "write_json"]
+__all__ = ["Verdict", "aligned", "check", "machine", "read_json", "table", "verdict_table", "write_json"]
 
 GEARMAND: Final = ("gearmand", "gearmand-t1")
 """The two settings of gearmand, of which the better one counts."""
@@ -50,7 +50,8 @@ def _interval(summary: Summary | None) -> str:
     return f"{_number(summary.median)} [{_number(summary.low)}, {_number(summary.high)}]"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The cells in columns: the first to the left, the others to the right."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return [
         "  ".join(
@@ -85,7 +86,7 @@ def table(results: Results) -> str:
             )
         lines[0][0] = row
         title = ROWS[row].title if row in ROWS else ""
-        blocks.append("\n".join([*([f"{title}:"] if title else []), *_aligned(lines)]))
+        blocks.append("\n".join([*([f"{title}:"] if title else []), *aligned(lines)]))
     notes = [f"not measured: {problem}" for problem in results.problems]
     return "\n\n".join([*blocks, *notes])
 
@@ -132,7 +133,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """The bars as text: pass, MISS or not measured."""
     words = {True: "pass", False: "MISS", None: "not measured"}
     lines = [["what", "bar", "measured", ""], *([v.what, v.bar, v.measured, words[v.passed]] for v in verdicts)]
-    return "\n".join(_aligned(lines))
+    return "\n".join(aligned(lines))
 
 
 def write_json(path: str, results: Results, figures: Mapping[str, Sequence[float]], settings: dict[str, Any]) -> None:
