@@ -57,8 +57,15 @@ def pinned(cpus: set[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def connect(address: str) -> socket.socket:
-    """A connected stream socket; `address` is HOST:PORT or the path of a Unix socket. Raises OSError."""
+def connect(address: str) -> Any:
+    """A connected stream socket; `address` is HOST:PORT or the path of a Unix socket. Raises OSError.
+
+    With `tls:` before HOST:PORT it is a TlsLink, which only `Load` and `close` can use.
+    """
+    if address.startswith("tls:"):
+        from gearfast.bench._tls_link import TlsLink
+
+        return TlsLink(connect(address.removeprefix("tls:")))
     if address.startswith("/"):
         sock = socket.socket(socket.AF_UNIX)
         try:
