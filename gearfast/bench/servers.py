@@ -77,6 +77,22 @@ def compile_floor(folder: Path, source: Path = FLOOR_SOURCE) -> Path:
     return target
 
 
+def make_certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 in one PEM file in `folder`. Raises ServerError without openssl."""
+    path = folder / "certificate.pem"
+    chain = folder / "chain.pem"
+    if shutil.which("openssl") is None:
+        raise ServerError("a server with TLS needs a certificate: openssl is not installed")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(path)]
+    command = ["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=127.0.0.1", "-out", str(chain)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"openssl made no certificate:\n{done.stderr}")
+    with path.open("a") as file:
+        file.write(chain.read_text())
+    return path
+
+
 def _free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -87,15 +103,23 @@ def _free_port() -> int:
 class Server:
     """A running job server; a context manager that stops it.
 
-    name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can.
+    name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can. tls:
+    listen with TLS, with a certificate of its own making (needs openssl).
     under: a command that the server's own follows, such as `valgrind`; it may exec the server or have it as its child.
     Raises ServerError if it cannot be started.
     """
 
     def __init__(
-        self, name: str, cpus: set[int] | None = None, *, unix: bool = False, under: Sequence[str] = ()
+        self,
+        name: str,
+        cpus: set[int] | None = None,
+        *,
+        unix: bool = False,
+        tls: bool = False,
+        under: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self._tls = tls
         self._under = under
         self.pid: int | None = None
         self.address = ""
@@ -140,17 +164,19 @@ class Server:
     def _listen(self, cpus: set[int] | None) -> None:
         """Starts a server that is told its port. Raises ServerError if it is not there or lacks Unix sockets."""
         port = _free_port()
-        self.address = self._path or f"127.0.0.1:{port}"
+        self.address = self._path or f"{'tls:' if self._tls else ''}127.0.0.1:{port}"
         if self.name == "gearfast":
             command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", str(port)]
             if self._path:
                 command += ["--unix", self._path]
+            if self._tls:
+                command += ["--tls-cert", str(make_certificate(Path(self._folder.name)))]
         elif self.name in GEARMAND_OPTIONS:
             binary = shutil.which("gearmand") or shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin")
             if binary is None:
                 raise ServerError("gearmand is not installed (Debian: apt-get install gearman-job-server)")
-            if self._path:
-                raise ServerError("gearmand has no Unix sockets")
+            if self._path or self._tls:
+                raise ServerError("gearmand is measured over TCP, without TLS")
             command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", *GEARMAND_OPTIONS[self.name]]
         else:
             raise ServerError(f"unknown server {self.name}: gearfast, floor, gearmand, gearmand-t1 or HOST:PORT[@PID]")
