@@ -3,9 +3,10 @@
 """Job records, and the table that finds a job by the number of its handle."""
 
 from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._records cimport Core, Handles, Job, Node
+from gearfast.dispatch._records cimport JOB_LARGE, Core, Handles, Job, Large, Node
 
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
@@ -45,5 +46,14 @@ cdef inline char* job_reducer(Job* job) noexcept nogil:
     return job_unique(job) + job.unique_size
 
 
-cdef inline char* job_workload(Job* job) noexcept nogil:
+cdef inline Large job_large(Job* job) noexcept nogil:
+    """Where the workload of a job with JOB_LARGE lies."""
+    cdef Large large
+    memcpy(&large, job_unique(job) + job.unique_size + job.reducer_size, sizeof(Large))
+    return large
+
+
+cdef inline const char* job_workload(Job* job) noexcept nogil:
+    if job.flags & JOB_LARGE:
+        return job_large(job).data
     return job_unique(job) + job.unique_size + job.reducer_size

@@ -11,8 +11,9 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_hold
 from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport Core, HandlePage, Handles, Index, Job, Node
+from gearfast.dispatch._records cimport JOB_LARGE, Core, HandlePage, Handles, Index, Job, Large, Node
 
 cdef enum:
     PAGE_BITS = 9
@@ -21,14 +22,30 @@ cdef enum:
 
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
     """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
-    cdef size_t tail = unique.size + (reducer.size if reducer.data != NULL else 0) + workload.size
-    cdef Job* job = <Job*>malloc(sizeof(Job) + (sizeof(Node) if unique.size else 0) + tail)
+    cdef Large large
+    cdef size_t size = workload.size
+    cdef size_t tail
+    cdef Job* job
     cdef char* at
+    large.blob = NULL
+    if size >= LARGE:
+        large.data = workload.data
+        large.blob = blob_hold(core, &large.data, size)
+        if large.blob == NULL:
+            return NULL
+        workload.data = <const char*>&large
+        workload.size = sizeof(Large)
+    tail = unique.size + (reducer.size if reducer.data != NULL else 0) + workload.size
+    job = <Job*>malloc(sizeof(Job) + (sizeof(Node) if unique.size else 0) + tail)
     if job == NULL:
+        if large.blob != NULL:
+            blob_drop(core, large.blob)
         return NULL
     memset(job, 0, sizeof(Job))
     job.unique_size = <unsigned char>unique.size
-    job.size = workload.size
+    job.size = size
+    if large.blob != NULL:
+        job.flags = JOB_LARGE
     at = <char*>(job + 1) + (sizeof(Node) if unique.size else 0)
     if unique.size:
         memcpy(at, unique.data, unique.size)
@@ -40,6 +57,8 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
         memcpy(at + tail - workload.size, workload.data, workload.size)
     job.number = core.next_number
     if handles_add(&core.handles, job) < 0:
+        if large.blob != NULL:
+            blob_drop(core, large.blob)
         free(job)
         return NULL
     core.next_number += 1
@@ -51,6 +70,8 @@ cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
     handles_remove(&core.handles, job)
     core.job_count -= 1
+    if job.flags & JOB_LARGE:
+        blob_drop(core, job_large(job).blob)
     free(job)
 
 

@@ -30,6 +30,7 @@ from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, inde
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_free,
+    job_large,
     job_new,
     job_node,
     job_reducer,
@@ -39,7 +40,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
-from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet
+from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet, write_reference
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
@@ -47,6 +48,7 @@ from gearfast.dispatch._records cimport (
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_IN_UNIQUES,
+    JOB_LARGE,
     JOB_QUEUED,
     JOB_RUNNING,
     JOB_SAME_DATA,
@@ -407,16 +409,19 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
     cdef char handle[HANDLE_ROOM]
     cdef size_t size = write_handle(core, handle, job.number)
     cdef Function* function = job.function
-    cdef size_t body = size + 1 + function.size + 1 + job.size
+    cdef size_t head = size + 1 + function.size + 1
     cdef int command = CMD_JOB_ASSIGN
     cdef char* at
     if kind == CMD_GRAB_JOB_ALL and job.has_reducer:
         command = CMD_JOB_ASSIGN_ALL
-        body += job.reducer_size + 1 + job.unique_size + 1
+        head += job.reducer_size + 1 + job.unique_size + 1
     elif kind != CMD_GRAB_JOB:
         command = CMD_JOB_ASSIGN_UNIQ
-        body += job.unique_size + 1
-    at = write_packet(core, peer, command, body)
+        head += job.unique_size + 1
+    if job.flags & JOB_LARGE:
+        at = write_reference(core, peer, command, head, job_large(job).blob, job_workload(job), job.size)
+    else:
+        at = write_packet(core, peer, command, head + job.size)
     if at == NULL:
         return
     at = put_field(at, handle, size)
@@ -425,7 +430,8 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         at = put_field(at, job_unique(job), job.unique_size)
     if command == CMD_JOB_ASSIGN_ALL:
         at = put_field(at, job_reducer(job), job.reducer_size)
-    memcpy(at, job_workload(job), job.size)
+    if not job.flags & JOB_LARGE:
+        memcpy(at, job_workload(job), job.size)
 
 
 cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:

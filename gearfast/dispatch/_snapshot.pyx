@@ -13,6 +13,7 @@ from gearfast.dispatch._job cimport (
     walk_next,
     write_handle,
 )
+from gearfast.dispatch._output cimport unsent
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
@@ -107,8 +108,8 @@ cdef list list_peers(Core* core):
             "asleep": peer.flags & PEER_ASLEEP != 0,
             "held": peer.held,
             "closing": peer.flags & PEER_CLOSING != 0,
-            "unsent": peer.out.end - peer.out.begin,
-            "partial": peer.partial.end - peer.partial.begin,
+            "unsent": unsent(peer),
+            "partial": peer.partial.end - peer.partial.begin if peer.large == NULL else peer.large.end - peer.large.begin,
         })
     return found
 
