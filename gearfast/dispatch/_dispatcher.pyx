@@ -48,7 +48,7 @@ cdef enum:
     GROWTH = 65536              # least room that a large unfinished frame is given
     EAGER = 1048576             # most room that it is given at once
     SLACK = 4096                # room behind it for what follows; a rest that is not larger needs no blob
-    QUIET = 8
+    QUIET = 8                   # reads without a large frame after which none is expected
     PIECES = 64                 # of output that are joined at a time
     PREFIX_LIMIT = 42           # with a colon and 20 digits a handle stays under 64 bytes
 
@@ -120,9 +120,9 @@ cdef int begin_large(Core* core, Peer* peer) noexcept nogil:
     what this peer's last large frame had, until more than half of it is used (see trim_large).
     """
     cdef size_t held = peer.partial.end - peer.partial.begin
-    cdef size_t room = max(max(min(peer.expected, <size_t>EAGER), <size_t>GROWTH), 2 * held)
+    cdef size_t room = min(peer.expected, <size_t>EAGER)
     if peer.whole:
-        room = min(room, peer.whole)
+        room = min(max(max(room, <size_t>GROWTH), 2 * held), peer.whole)
     return move_large(core, peer, peer.partial.data + peer.partial.begin, held, room + SLACK)
 
 
@@ -153,10 +153,10 @@ cdef int grow_large(Core* core, Peer* peer, size_t more) noexcept nogil:
 
 
 cdef void trim_large(Core* core, Peer* peer) noexcept nogil:
-    """Give back what more came not for."""
+    """Give back most of the room for which nothing came."""
     cdef Blob* blob = peer.large
     cdef size_t room = blob.begin + max(2 * (blob.end - blob.begin), <size_t>GROWTH)
-    if blob.room > room + 2 * SLACK:
+    if blob.room > room + room // 4 + 2 * SLACK:    # a spare blob may have a quarter more than was asked for
         blob = blob_resize(core, blob, room + SLACK)
         if blob != NULL:
             peer.large = blob
@@ -229,6 +229,7 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept no
         blob.begin = blob.end - size
         if peer.whole and size > SLACK and blob.references == 1 and (
                 blob.begin == 0 or blob.begin + peer.whole <= blob.room):
+            trim_large(core, peer)
             return 0
         peer.large = NULL
     if peer.whole and size > SLACK:
@@ -430,20 +431,23 @@ cdef class Dispatcher:
                 return numbers
             numbers.append(peer.id)
 
-    def take_output(self, peer):
-        """All unsent output of a peer."""
+    def take_output(self, peer, most=None):
+        """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
         cdef Field pieces[PIECES]
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, unsent(found))
+        cdef size_t left = unsent(found) if most is None else min(unsent(found), <size_t>most)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, left)
         cdef char* at = PyBytes_AS_STRING(data)
-        cdef size_t count, i, size
-        while unsent(found):
+        cdef size_t count, i, size, some
+        while left:
             count = output_pieces(found, pieces, PIECES)
             size = 0
             for i in range(count):
-                memcpy(at + size, pieces[i].data, pieces[i].size)
-                size += pieces[i].size
+                some = min(pieces[i].size, left - size)
+                memcpy(at + size, pieces[i].data, some)
+                size += some
             at += size
+            left -= size
             output_drop(&self.core, found, size)
         return data
 

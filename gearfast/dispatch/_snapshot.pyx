@@ -84,6 +84,13 @@ cdef list list_functions(Core* core):
     return found
 
 
+cdef size_t unfinished(Peer* peer) noexcept:
+    """Bytes that are held of a frame that is not complete."""
+    if peer.large != NULL:
+        return peer.large.end - peer.large.begin
+    return peer.partial.end - peer.partial.begin
+
+
 cdef list list_peers(Core* core):
     cdef size_t i
     cdef Peer* peer
@@ -109,7 +116,7 @@ cdef list list_peers(Core* core):
             "held": peer.held,
             "closing": peer.flags & PEER_CLOSING != 0,
             "unsent": unsent(peer),
-            "partial": peer.partial.end - peer.partial.begin if peer.large == NULL else peer.large.end - peer.large.begin,
+            "partial": unfinished(peer),
         })
     return found
 
@@ -122,4 +129,6 @@ cdef dict read_stats(Core* core):
         "delayed": core.delayed_count,
         "functions": core.function_count,
         "peers": core.peer_count,
+        "blobs": core.blob_count,
+        "blob_bytes": core.blob_bytes,
     }

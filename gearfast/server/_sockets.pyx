@@ -202,7 +202,7 @@ cdef class Sockets:
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:
-        """Large frames into blobs of their own, as many as the shared buffer would hold; all else into that, at once."""
+        """Large frames into blobs of their own, as many as the shared buffer would hold; all else into that."""
         cdef size_t room = 0
         cdef ssize_t size
         cdef size_t total = 0
