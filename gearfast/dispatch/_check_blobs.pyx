@@ -7,8 +7,8 @@ Everything that may hold one is walked; what is reached has to be all that the d
 
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
-from gearfast.dispatch._job cimport Walk, job_large, walk_begin, walk_next
-from gearfast.dispatch._records cimport JOB_LARGE, PEER_GONE, Blob, Core, Job, Part, Peer
+from gearfast.dispatch._job cimport Walk, job_is_large, job_large, walk_begin, walk_next
+from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Job, Part, Peer
 
 
 cdef int check_blobs(Core* core) except -1:
@@ -55,9 +55,7 @@ cdef int check_workloads(Core* core, dict holders) except -1:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             return 0
-        if (job.flags & JOB_LARGE != 0) != (job.size >= LARGE):
-            wrong_job(job, f"{job.size} bytes, which are held {'in a blob' if job.flags & JOB_LARGE else 'in the job'}")
-        if job.flags & JOB_LARGE:
+        if job_is_large(job):
             if not lies_in(job_large(job).blob, job_large(job).data, job.size):
                 wrong_job(job, "its workload does not lie in its blob")
             hold(holders, job_large(job).blob)

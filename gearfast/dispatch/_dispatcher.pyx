@@ -19,24 +19,38 @@ from gearfast.dispatch._admin cimport handle_line
 from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_new, blob_resize, blobs_free
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, pool_free
 from gearfast.dispatch._commands cimport handle_packet
+from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
 from gearfast.dispatch._life cimport drop_function, leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._output cimport output_drop, output_pieces, unsent
-from gearfast.dispatch._peer cimport peer_by_id, peer_gone, peer_mark_dirty, peer_new, peer_next_dirty
+from gearfast.dispatch._output cimport output_drop, output_pieces
+from gearfast.dispatch._peer cimport (
+    peer_by_id,
+    peer_gone,
+    peer_hold_back,
+    peer_mark_dirty,
+    peer_new,
+    peer_next_dirty,
+    peer_relieve,
+    peer_unpend,
+    peer_unsent,
+)
 from gearfast.dispatch._records cimport (
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
     ORDER_PRIORITY,
     PEER_ADMIN,
     PEER_CLOSING,
+    PEER_FULL,
+    PEER_PENDING,
     PEER_READ_ONLY,
     Blob,
     Core,
     Peer,
 )
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_stats
+from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
 from gearfast.dispatch.schedule import next_match as utc_match
@@ -45,6 +59,7 @@ from gearfast.dispatch.schedule import parse_fields
 MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
 cdef enum:
+    MOST_EFFORT = 20000         # records walked by commands in a tick, about a millisecond
     GROWTH = 65536              # least room that a large unfinished frame is given
     EAGER = 1048576             # most room that it is given at once
     SLACK = 4096                # room behind it for what follows; a rest that is not larger needs no blob
@@ -59,15 +74,18 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
     if peer.flags & PEER_CLOSING:
         return -1
+    core.stats.received += size
     if peer.whole:
         return feed_large(core, peer, data, size)
+    return feed_small(core, peer, data, size)
+
+
+cdef int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     if peer.partial.end == peer.partial.begin:
         return run(core, peer, data, size)
     if buffer_append(&core.pool, &peer.partial, data, size) < 0:
         return give_up(core, peer)
-    if peer.partial.end - peer.partial.begin < peer.wanted:
-        return 0
-    return run(core, peer, peer.partial.data + peer.partial.begin, peer.partial.end - peer.partial.begin)
+    return run_partial(core, peer)
 
 
 cdef int feed_large(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
@@ -86,7 +104,7 @@ cdef int feed_large(Core* core, Peer* peer, const char* data, size_t size) noexc
         size -= some
         if run_large(core, peer) < 0:
             return -1
-    return feed(core, peer, data, size) if size else 0
+    return feed_small(core, peer, data, size) if size else 0
 
 
 cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
@@ -95,7 +113,7 @@ cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
     After it, the driver has to call feed_commit, or to let the peer go.
     """
     cdef size_t held, left
-    if peer.expected == 0 or peer.flags & PEER_CLOSING:
+    if peer.expected == 0 or peer.flags & (PEER_CLOSING | PEER_PENDING | PEER_FULL):
         return NULL
     if peer.large == NULL and begin_large(core, peer) < 0:
         return NULL
@@ -110,6 +128,7 @@ cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
 cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
     """`size` bytes, or none, were received into feed_space; as `feed`."""
     peer.large.end += size
+    core.stats.received += size
     return run_large(core, peer)
 
 
@@ -175,19 +194,35 @@ cdef int run_large(Core* core, Peer* peer) noexcept nogil:
     return result
 
 
+cdef int run_partial(Core* core, Peer* peer) noexcept nogil:
+    cdef size_t held = peer.partial.end - peer.partial.begin
+    if held < peer.wanted or peer.flags & (PEER_PENDING | PEER_FULL):
+        return 0
+    return run(core, peer, peer.partial.data + peer.partial.begin, held)
+
+
 cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Do every whole frame in `data`, which may be the peer's own buffer or blob, and keep the rest."""
+    """Do every whole frame in `data`, which may be the peer's own buffer or blob, and keep the rest.
+
+    Whole frames are kept too, one being done at least, while the peer does not take its output or when commands of
+    this tick have walked through very much.
+    """
     cdef Frame frame
     cdef size_t at = 0
     cdef int what
     while True:
+        if peer_unsent(peer) > core.high_water and core.high_water and at < size \
+                or core.effort > MOST_EFFORT and 0 < at < size:
+            return hold_back(core, peer, data + at, size - at)
         what = decode(data + at, size - at, core.max_packet, &frame)
         if what == PACKET:
             handle_packet(core, peer, &frame)
         elif what != LINE:
             break
-        elif not handle_line(core, peer, frame.args[0]):
-            return give_up(core, peer)
+        else:
+            core.stats.lines += 1
+            if not handle_line(core, peer, frame.args[0]):
+                return give_up(core, peer)
         at += frame.size
         if peer.flags & PEER_CLOSING:
             return give_up(core, peer)
@@ -197,15 +232,21 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     peer.wanted = frame.size
     if at == size and peer.partial.data == NULL and not (peer.expected or core.last_large):
         return 0
-    if peer.partial.data != NULL:
-        buffer_drop(&core.pool, &peer.partial, at)
+    expect(core, peer, data + at, size - at)
     return keep(core, peer, data + at, size - at)
 
 
-cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Keep an unfinished frame, unless it lies in `partial` anyway; and what is to be expected of its peer."""
-    cdef Blob* blob = core.input
-    cdef int result = 0
+cdef int hold_back(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Keep whole frames until the next tick, or until the peer takes its output."""
+    peer_hold_back(core, peer)
+    peer.wanted = 0
+    peer.whole = 0
+    core.last_large = 0
+    return keep(core, peer, data, size)
+
+
+cdef void expect(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Whether the frame of which this has come is large, and whether the next one may be."""
     if core.last_large:
         peer.expected = core.last_large
         core.last_large = 0
@@ -214,16 +255,21 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept no
         peer.quiet += 1
         if peer.quiet > QUIET:
             peer.expected = 0
-    peer.whole = 0
-    if size >= HEADER_BYTES and data[0] == 0:
-        peer.whole = HEADER_BYTES + get_u32(data + 8)
-        if peer.whole < LARGE:
-            peer.whole = 0
-        else:
-            peer.quiet = 0
-            if not peer.expected:
-                peer.expected = GROWTH
+    peer.whole = HEADER_BYTES + get_u32(data + 8) if size >= HEADER_BYTES and data[0] == 0 else 0
+    if peer.whole < LARGE:
+        peer.whole = 0
+        return
+    peer.quiet = 0
+    if not peer.expected:
+        peer.expected = GROWTH
+
+
+cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Keep the last `size` bytes of what was there: all that was not dispatched."""
+    cdef Blob* blob = core.input
+    cdef int result = 0
     if peer.partial.data != NULL:
+        buffer_drop(&core.pool, &peer.partial, peer.partial.end - peer.partial.begin - size)
         return 0
     if blob != NULL:
         blob.begin = blob.end - size
@@ -239,6 +285,20 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     if blob != NULL:
         blob_drop(core, blob)
     return result if result == 0 else give_up(core, peer)
+
+
+cdef void resume(Core* core) noexcept nogil:
+    """Go on with the frames that were left to this tick."""
+    cdef Peer* last = core.pending_tail
+    cdef Peer* peer
+    core.effort = 0
+    while last != NULL:
+        peer = core.pending
+        peer_unpend(core, peer)
+        if not peer.flags & PEER_CLOSING:
+            run_partial(core, peer)
+        if peer == last:
+            return
 
 
 cdef int give_up(Core* core, Peer* peer) noexcept nogil:
@@ -260,6 +320,7 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
     cdef char line[190]
     cdef const char* why = "wrong magic"
+    core.stats.faults += 1
     if fault == 2:
         why = "unknown command"
     elif fault == 3:
@@ -295,6 +356,7 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
     core.now = monotonic
     core.wall = wall
+    resume(core)
     return 0 if run_timers(core) else time_left(core)
 
 
@@ -305,10 +367,12 @@ cdef bint is_idle(Core* core) noexcept nogil:
 cdef int64_t time_left(Core* core) noexcept nogil:
     """ns from the time that was set last until something is due, -1 if nothing ever is."""
     cdef int64_t wait = INT64_MAX
+    if core.pending != NULL:
+        return 0
     if core.timeouts.count:
-        wait = core.timeouts.timers[0].when - core.now
+        wait = core.timeouts.entries[0].key - core.now
     if core.schedule.count:
-        wait = min(wait, core.schedule.timers[0].when - core.wall)
+        wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:
         return -1
     return max(wait, <int64_t>0)
@@ -319,7 +383,9 @@ cdef class Dispatcher:
 
     `handle_prefix`: up to 42 bytes, put before `:N` in handles. `first_handle`: N of the first job, to be chosen so
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
-    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit.
+    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `high_water`:
+    bytes of unsent output above which what a peer asks for waits until it takes some; 0 no limit. `max_queued`: bytes
+    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -339,8 +405,8 @@ cdef class Dispatcher:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
-                 max_unsent=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
-                 version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
+                 max_unsent=0, high_water=0, max_queued=0, int job_retries=-1, int wakeup=0, str order="priority",
+                 bint exceptions=False, version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
             raise ValueError(f"handle_prefix must be at most {PREFIX_LIMIT} bytes without NUL and space")
@@ -362,6 +428,8 @@ cdef class Dispatcher:
         self.core.seed1 = (seed >> 64) & 0xFFFFFFFFFFFFFFFF
         self.core.max_packet = max_packet
         self.core.max_unsent = max_unsent
+        self.core.high_water = high_water
+        self.core.max_queued = max_queued
         self.core.retries_limit = job_retries
         self.core.wakeup = wakeup
         self.core.order = orders[order]
@@ -384,14 +452,15 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
-        free(self.core.timeouts.timers)
-        free(self.core.schedule.timers)
-        handles_free(&self.core.handles)
+        heap_free(&self.core.timeouts)
+        heap_free(&self.core.schedule)
+        handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
         blobs_free(&self.core)
         pool_free(&self.core.pool)
+        slabs_free(&self.core.slabs)
 
     cdef Peer* find(self, peer) except NULL:
         cdef Peer* found = peer_by_id(&self.core, peer)
@@ -417,6 +486,17 @@ cdef class Dispatcher:
         finally:
             PyBuffer_Release(&view)
 
+    def complete(self, peer):
+        """Do all frames of a peer that wait for the next tick or for room in its output: it sends no more."""
+        cdef Peer* found = self.find(peer)
+        cdef size_t high_water = self.core.high_water
+        self.core.high_water = 0
+        while found.flags & (PEER_PENDING | PEER_FULL) and not found.flags & PEER_CLOSING:
+            peer_unpend(&self.core, found)
+            self.core.effort = 0
+            run_partial(&self.core, found)
+        self.core.high_water = high_water
+
     def disconnect(self, peer):
         """The connection is gone: its jobs are queued again, what it waited for is forgotten."""
         part(&self.core, self.find(peer))
@@ -435,7 +515,7 @@ cdef class Dispatcher:
         """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
         cdef Field pieces[PIECES]
-        cdef size_t left = unsent(found) if most is None else min(unsent(found), <size_t>most)
+        cdef size_t left = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
         cdef bytes data = PyBytes_FromStringAndSize(NULL, left)
         cdef char* at = PyBytes_AS_STRING(data)
         cdef size_t count, i, size, some
@@ -449,6 +529,7 @@ cdef class Dispatcher:
             at += size
             left -= size
             output_drop(&self.core, found, size)
+        peer_relieve(&self.core, found)
         return data
 
     def closing(self, peer):
@@ -458,6 +539,11 @@ cdef class Dispatcher:
     def tick(self, monotonic_ns, wall_ns):
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
         return advance(&self.core, monotonic_ns, wall_ns)
+
+    @property
+    def pending(self):
+        """Some peer has frames that wait for the next `tick`."""
+        return self.core.pending != NULL
 
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
@@ -501,6 +587,25 @@ cdef class Dispatcher:
     def stats(self):
         """Counters since the start, by name."""
         return read_stats(&self.core)
+
+    def metrics(self):
+        """All counters at this moment, as a dict of plain numbers:
+
+        `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
+        `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
+        `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
+        `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+
+        `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
+        `exceptions`, `dropped`; `requeued` (with a lost worker), `timeouts`; `queued` by priority, `running`,
+        `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms, `waiting` (from the
+        queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`, their sum in
+        `seconds`.
+        A dropped function takes its counters with it.
+
+        `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
+        """
+        return read_metrics(&self.core)
 
     def take_notices(self):
         """What a log should tell, as (level, text); a shutdown asked for is ("SHUTDOWN", "now" or "graceful")."""

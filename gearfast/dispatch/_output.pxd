@@ -10,8 +10,3 @@ cdef void output_refer(Peer* peer, Blob* blob, const char* data, size_t size) no
 cdef size_t output_pieces(Peer* peer, Field* pieces, size_t most) noexcept nogil
 cdef void output_drop(Core* core, Peer* peer, size_t size) noexcept nogil
 cdef void output_release(Core* core, Peer* peer) noexcept nogil
-
-
-cdef inline size_t unsent(Peer* peer) noexcept nogil:
-    """Bytes of output that were not sent yet."""
-    return peer.out.end - peer.out.begin + peer.referenced

@@ -18,9 +18,9 @@ from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._output cimport output_drop, output_pieces, unsent
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, Peer
+from gearfast.dispatch._output cimport output_drop, output_pieces
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CLOEXEC,
@@ -103,6 +103,7 @@ cdef class Sockets:
         self.core = &dispatcher.core
         self.sockets = {}
         self.high_water = high_water
+        self.core.high_water = high_water
         self.max_unsent = max_unsent
         self.stall_time = <int64_t>(stall_time * 1e9)
         self.max_connections = max_connections
@@ -198,7 +199,7 @@ cdef class Sockets:
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:
@@ -225,11 +226,11 @@ cdef class Sockets:
                 # the kernel would delay by 40 ms. On a Unix socket the call does nothing.
                 setsockopt(peer.fd, IPPROTO_TCP, TCP_QUICKACK, &ONE, sizeof(ONE))
             total += size
-            if <size_t>size < room or total >= SHARED:
+            if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
                 return
         if size == 0 or c_errno != EAGAIN and c_errno != EINTR:
             # It may have closed only its sending side: answers that are ready still go out.
-            if unsent(peer) == 0 or self.send_output(peer):
+            if peer_unsent(peer) == 0 or self.send_output(peer):
                 self.drop(peer)
         elif at != NULL:
             feed_commit(self.core, peer, 0)
@@ -247,14 +248,14 @@ cdef class Sockets:
                 self.drop(peer)
             elif not peer.interest & EPOLLOUT:
                 self.send_output(peer)
-            elif unsent(peer) > self.max_unsent:
+            elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
-            elif unsent(peer) > self.high_water:
+            elif peer_unsent(peer) > self.high_water:
                 self.watch(peer, EPOLLOUT)
 
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""
-        cdef size_t size = unsent(peer)
+        cdef size_t size = peer_unsent(peer)
         cdef ssize_t sent = 0
         if size:
             self.sends += 1
@@ -271,6 +272,7 @@ cdef class Sockets:
                 buffer_drop(&self.core.pool, &peer.out, sent)
             else:
                 output_drop(self.core, peer, sent)
+            peer_relieve(self.core, peer)
             size -= sent
         if size == 0:
             if peer.interest & EPOLLOUT:
@@ -318,7 +320,7 @@ cdef class Sockets:
         cdef char line[190]
         note(self.core, LEVEL_WARNING, line, <size_t>snprintf(
             line, sizeof(line), "closing connection %.64s: %s (%zu bytes unsent)",
-            peer.address, why, unsent(peer)))
+            peer.address, why, peer_unsent(peer)))
         self.drop(peer)
 
     cdef void drop(self, Peer* peer) noexcept nogil:
@@ -388,7 +390,7 @@ cdef class Sockets:
                 continue
             if self.core.now - peer.stalled < self.stall_time:
                 continue
-            if unsent(peer) > self.high_water or peer.flags & PEER_CLOSING:
+            if peer_unsent(peer) > self.high_water or peer.flags & PEER_CLOSING:
                 self.cut(peer, "it takes no output")
 
     cdef void close_all(self, bint tell_epoll) noexcept:
