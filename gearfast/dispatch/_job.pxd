@@ -3,9 +3,11 @@
 """Job records, and the table that finds a job by the number of its handle."""
 
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Node
+from gearfast.dispatch._blob cimport LARGE
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Large, Node
 
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
@@ -55,7 +57,21 @@ cdef inline Field job_reducer(Job* job) noexcept nogil:
     return reducer
 
 
-cdef inline char* job_workload(Job* job) noexcept nogil:
+cdef inline bint job_is_large(Job* job) noexcept nogil:
+    """Its workload lies in a blob."""
+    return job.size >= LARGE
+
+
+cdef inline Large job_large(Job* job) noexcept nogil:
+    """Where the workload of a large job lies."""
+    cdef Large large
+    memcpy(&large, job_unique(job) + job.unique_size + job_reducer_size(job), sizeof(Large))
+    return large
+
+
+cdef inline const char* job_workload(Job* job) noexcept nogil:
+    if job_is_large(job):
+        return job_large(job).data
     return job_unique(job) + job.unique_size + job_reducer_size(job)
 
 

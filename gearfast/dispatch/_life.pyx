@@ -40,6 +40,8 @@ from gearfast.dispatch._job cimport (
     job_by_data,
     job_free,
     job_in_uniques,
+    job_is_large,
+    job_large,
     job_new,
     job_node,
     job_priority,
@@ -50,7 +52,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
-from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet
+from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet, write_reference
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
@@ -443,16 +445,19 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
     cdef char handle[HANDLE_ROOM]
     cdef size_t size = write_handle(core, handle, job.number)
     cdef Function* function = job.function
-    cdef size_t body = size + 1 + function.size + 1 + job.size
+    cdef size_t head = size + 1 + function.size + 1
     cdef int command = CMD_JOB_ASSIGN
     cdef char* at
     if kind == CMD_GRAB_JOB_ALL and job.flags & JOB_HAS_REDUCER:
         command = CMD_JOB_ASSIGN_ALL
-        body += job_reducer(job).size + 1 + job.unique_size + 1
+        head += job_reducer(job).size + 1 + job.unique_size + 1
     elif kind != CMD_GRAB_JOB:
         command = CMD_JOB_ASSIGN_UNIQ
-        body += job.unique_size + 1
-    at = write_packet(core, peer, command, body)
+        head += job.unique_size + 1
+    if job_is_large(job):
+        at = write_reference(core, peer, command, head, job_large(job).blob, job_workload(job), job.size)
+    else:
+        at = write_packet(core, peer, command, head + job.size)
     if at == NULL:
         return
     at = put_field(at, handle, size)
@@ -461,7 +466,8 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         at = put_field(at, job_unique(job), job.unique_size)
     if command == CMD_JOB_ASSIGN_ALL:
         at = put_field(at, job_reducer(job).data, job_reducer(job).size)
-    memcpy(at, job_workload(job), job.size)
+    if not job_is_large(job):
+        memcpy(at, job_workload(job), job.size)
 
 
 cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:
