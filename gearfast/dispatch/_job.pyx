@@ -22,11 +22,6 @@ cdef enum:
 cdef char PAIRS[200]            # "00" to "99"
 
 
-cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
-    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
-    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer + workload
-
-
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
     """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0

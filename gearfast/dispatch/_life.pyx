@@ -37,6 +37,7 @@ from gearfast.dispatch._function cimport function_drop, function_get, queue_inse
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
+    cell_size,
     job_by_data,
     job_free,
     job_in_uniques,
@@ -98,6 +99,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef Tally* tally
     cdef Job* job
     cdef uint64_t hash = 0
+    cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
     function = function_get(core, wanted.function.data, wanted.function.size)
@@ -111,6 +113,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
             or core.max_queued and no_room(core, wanted):
         tally.refused += 1
+        if core.function_count > functions:     # names of functions that never had a job would have no ceiling
+            function_drop(core, function)
         return QUEUE_FULL
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
     if job == NULL:
@@ -118,10 +122,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     job.flags |= wanted.priority << 4
     if wanted.background:
         job.flags |= JOB_BACKGROUND
-    elif waiter_add(core, peer, job) < 0:
-        job_free(core, job)
-        return NO_MEMORY
-    if wanted.due and timer_set(&core.schedule, job, wanted.due) < 0:
+    if not wanted.background and waiter_add(core, peer, job) < 0 \
+            or wanted.due and timer_set(&core.schedule, job, wanted.due) < 0:
         job_free(core, job)
         return NO_MEMORY
     job.function = function
@@ -144,7 +146,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
 cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
     """Whether this job would take all jobs above the ceiling. A log is told once, until a tenth is free again."""
     cdef char line[190]
-    if core.queued_bytes + sizeof(Job) + wanted.unique.size + wanted.workload.size <= core.max_queued:
+    cdef size_t reducer = 1 + wanted.reducer.size if wanted.reducer.data != NULL else 0
+    if core.queued_bytes + cell_size(wanted.unique.size, reducer, wanted.workload.size) <= core.max_queued:
         if core.over_ceiling and core.queued_bytes < core.max_queued - core.max_queued // 10:
             core.over_ceiling = False
         return False
