@@ -48,6 +48,7 @@ from gearfast._codec cimport (
     Field,
     Frame,
 )
+from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
 from gearfast.dispatch._end cimport fail_waiters, finish
@@ -390,14 +391,26 @@ cdef inline Job* own_job(Core* core, Peer* peer, Field handle) noexcept nogil:
 cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     """The packet's body, as sent, to all that wait for the job."""
     cdef Field* last = &frame.args[frame.count - 1]
+    cdef const char* body = frame.args[0].data
+    cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
-    cdef Body body
-    if waiter == NULL:
-        return
+    cdef char* at
     core.effort += job.waiting
-    body_hold(core, &body, frame.args[0].data, last.data + last.size - frame.args[0].data)
+    if size >= LARGE and waiter != NULL:
+        relay_large(core, waiter, frame.command, body, size)
+        return
     while waiter != NULL:
-        write_body(core, waiter.peer, frame.command, &body)
+        at = write_packet(core, waiter.peer, frame.command, size)
+        if at != NULL:
+            memcpy(at, body, size)
+        waiter = waiter.job_next
+
+
+cdef void relay_large(Core* core, Waiter* waiter, int command, const char* data, size_t size) noexcept nogil:
+    cdef Body body
+    body_hold(core, &body, data, size)
+    while waiter != NULL:
+        write_body(core, waiter.peer, command, &body)
         waiter = waiter.job_next
     body_drop(core, &body)
 

@@ -71,6 +71,14 @@ cdef enum:
 cdef int64_t NS = 1000000000
 
 
+cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    if peer.partial.end == peer.partial.begin:
+        return run(core, peer, data, size)
+    if buffer_append(&core.pool, &peer.partial, data, size) < 0:
+        return give_up(core, peer)
+    return run_partial(core, peer)
+
+
 cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
     if peer.flags & PEER_CLOSING:
@@ -79,14 +87,6 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     if peer.whole:
         return feed_large(core, peer, data, size)
     return feed_small(core, peer, data, size)
-
-
-cdef int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    if peer.partial.end == peer.partial.begin:
-        return run(core, peer, data, size)
-    if buffer_append(&core.pool, &peer.partial, data, size) < 0:
-        return give_up(core, peer)
-    return run_partial(core, peer)
 
 
 cdef int feed_large(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:

@@ -49,6 +49,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
+    Large,
     Peer,
 )
 from gearfast.dispatch._tally cimport tally_time
@@ -273,7 +274,7 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         command = CMD_JOB_ASSIGN_UNIQ
         head += job.unique_size + 1
     if job_is_large(job):
-        at = write_reference(core, peer, command, head, job_large(job).blob, job_workload(job), job.size)
+        at = write_large(core, peer, job, command, head)
     else:
         at = write_packet(core, peer, command, head + job.size)
     if at == NULL:
@@ -286,6 +287,12 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         at = put_field(at, job_reducer(job).data, job_reducer(job).size)
     if not job_is_large(job):
         memcpy(at, job_workload(job), job.size)
+
+
+cdef char* write_large(Core* core, Peer* peer, Job* job, int command, size_t head) noexcept nogil:
+    """Room for the head of a JOB_ASSIGN whose workload stays where it is, or NULL if the peer has failed."""
+    cdef Large large = job_large(job)
+    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
 
 
 cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:

@@ -209,7 +209,7 @@ cdef class Sockets:
         cdef size_t total = 0
         cdef char* at
         while True:
-            at = feed_space(self.core, peer, &room)
+            at = feed_space(self.core, peer, &room) if peer.expected else NULL
             self.receives += 1
             if at == NULL:
                 size = recv(peer.fd, self.shared, SHARED, 0)
