@@ -250,7 +250,7 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
     cdef int priority
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
-            drop(core, function.queues[priority].head)
+            drop_failed(core, function.queues[priority].head)
         if function.queues[priority].head != NULL:
             return level_of_priority(core, priority)
     return 0
@@ -557,7 +557,7 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
     cdef int limit = core.retries_limit
     if job.flags & JOB_IGNORED:
-        drop(core, job)
+        drop_failed(core, job)
         return
     leave_worker(core, job)
     job.since = core.now
@@ -626,7 +626,7 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     ignore(core, job)
     if job.flags & JOB_DELAYED:
-        drop(core, job)
+        drop_failed(core, job)
 
 
 cdef void ignore(Core* core, Job* job) noexcept nogil:
