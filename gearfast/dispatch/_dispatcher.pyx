@@ -146,7 +146,7 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size, size_t done
 
 
 cdef void resume(Core* core) noexcept nogil:
-    """Go on with the frames that were left to this tick."""
+    """Go on with the frames that were left to this tick, in turn: with some of the peers if all would be too much."""
     cdef Peer* last = core.pending_tail
     cdef Peer* peer
     core.effort = 0
@@ -155,7 +155,7 @@ cdef void resume(Core* core) noexcept nogil:
         peer_unpend(core, peer)
         if not peer.flags & PEER_CLOSING:
             run_partial(core, peer)
-        if peer == last:
+        if peer == last or core.effort > MOST_EFFORT:
             return
 
 

@@ -285,6 +285,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     ability = function.able[0]
     while ability != NULL:
         after = ability.able_next
+        core.effort += 1
         if ability.peer.held:
             if not serve_held(core, ability) or level_of(core, function) == 0:
                 return
@@ -488,10 +489,8 @@ cdef void register(Core* core, Peer* peer, const char* name, size_t size, float 
         ability.timeout = timeout
         return
     level = level_of(core, function)
-    if peer.held:
-        ability = ability_add(core, peer, function, timeout, HELD if peer.ability_count < FEW_FUNCTIONS else 0)
-    else:
-        ability = ability_add(core, peer, function, timeout, level)
+    ability = ability_add(core, peer, function, timeout,
+                          level if not peer.held else HELD if peer.ability_count < FEW_FUNCTIONS else 0)
     if ability == NULL or level == 0:
         return
     while peer.held and serve_held(core, ability):
@@ -522,6 +521,7 @@ cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil:
     job = peer.jobs if function.running else NULL
     while job != NULL:
         after = job.next
+        core.effort += 1
         if job.function == function:
             requeue(core, job)
         job = after
