@@ -75,6 +75,7 @@ def test_every_kind_counts(make_wire: MakeWire, kind: str) -> None:
     wire = make_wire(max_queued=CEILING)
     c = wire.peer("c")
     for _ in range(20):
+        wire.tick()
         c.send(SUBMISSIONS[kind])
     answers = [seen.name for seen in c.seen()]
     taken = answers.index("ERROR")
