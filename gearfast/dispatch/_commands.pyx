@@ -86,6 +86,7 @@ cdef enum:
     ARGUMENT_LIMIT = 8191       # of what is echoed as an argument that ends in a NUL
     NAME_LIMIT = 127            # of a client id
     TEXT_LIMIT = 63             # of a handle or an option
+    CALENDAR_EFFORT = 2000      # what a schedule costs, in records walked
 
 cdef const char* CODES[7]
 CODES[:] = [
@@ -245,6 +246,7 @@ cdef void cmd_submit_job_sched(Core* core, Peer* peer, Frame* frame) noexcept no
     cdef Submission wanted
     cdef int64_t seconds
     begin(&wanted, frame)
+    core.effort += CALENDAR_EFFORT
     seconds = next_match(core, frame)
     if seconds < 0:
         refuse(core, peer, INVALID_ARGUMENT,
@@ -374,11 +376,15 @@ cdef void cmd_set_client_id(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
 # GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL -> JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL or NO_JOB
 cdef void cmd_grab_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup:
+        core.effort += peer.ability_count       # of one that was asleep all are looked at
     grab(core, peer, frame.command)
 
 
 # PRE_SLEEP -> nothing, or NOOP if there is work
 cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup or peer.flags & PEER_ALL_YOURS:
+        core.effort += peer.ability_count
     sleep_or_wake(core, peer)
 
 

@@ -289,7 +289,7 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept no
 
 
 cdef void resume(Core* core) noexcept nogil:
-    """Go on with the frames that were left to this tick."""
+    """Go on with the frames that were left to this tick, in turn: with some of the peers if all would be too much."""
     cdef Peer* last = core.pending_tail
     cdef Peer* peer
     core.effort = 0
@@ -298,7 +298,7 @@ cdef void resume(Core* core) noexcept nogil:
         peer_unpend(core, peer)
         if not peer.flags & PEER_CLOSING:
             run_partial(core, peer)
-        if peer == last:
+        if peer == last or core.effort > MOST_EFFORT:
             return
 
 
@@ -598,11 +598,10 @@ cdef class Dispatcher:
         `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
-        `exceptions`, `dropped`; `requeued` (with a lost worker), `timeouts`; `queued` by priority, `running`,
-        `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms, `waiting` (from the
-        queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`, their sum in
-        `seconds`.
-        A dropped function takes its counters with it.
+        `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
+        `running`, `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms,
+        `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`,
+        their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

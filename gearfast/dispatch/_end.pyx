@@ -92,7 +92,7 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     ignore(core, job)
     if job.flags & JOB_DELAYED:
-        drop(core, job)
+        drop_failed(core, job)
 
 
 cdef void ignore(Core* core, Job* job) noexcept nogil:

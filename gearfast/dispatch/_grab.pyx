@@ -22,7 +22,7 @@ from gearfast._codec cimport (
     CMD_NO_JOB,
 )
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
-from gearfast.dispatch._end cimport drop
+from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -68,7 +68,7 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
     cdef int priority
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
-            drop(core, function.queues[priority].head)
+            drop_failed(core, function.queues[priority].head)
         if function.queues[priority].head != NULL:
             return level_of_priority(core, priority)
     return 0
@@ -103,6 +103,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     ability = function.able[0]
     while ability != NULL:
         after = ability.able_next
+        core.effort += 1
         if ability.peer.held:
             if not serve_held(core, ability) or level_of(core, function) == 0:
                 return

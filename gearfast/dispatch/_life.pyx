@@ -3,7 +3,7 @@
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
-from gearfast.dispatch._end cimport drop, drop_failed, ignore, leave_worker
+from gearfast.dispatch._end cimport drop_failed, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, serve_held, wake
 from gearfast.dispatch._job cimport job_priority
@@ -78,6 +78,7 @@ cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil:
     job = peer.jobs if function.running else NULL
     while job != NULL:
         after = job.next
+        core.effort += 1
         if job.function == function:
             requeue(core, job)
         job = after
@@ -97,7 +98,7 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
     cdef int limit = core.retries_limit
     if job.flags & JOB_IGNORED:
-        drop(core, job)
+        drop_failed(core, job)
         return
     leave_worker(core, job)
     job.since = core.now
