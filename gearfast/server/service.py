@@ -134,6 +134,8 @@ class Service:
             max_unsent=config.max_unsent,
             stall_time=config.stall_limit or NEVER,
             max_connections=config.max_connections,
+            dead_peer_limit=config.dead_peer_limit,
+            silent_limit=config.silent_limit,
         )
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
