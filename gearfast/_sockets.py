@@ -32,7 +32,7 @@ def tune(sock: socket.socket) -> None:
 
     Within 9 seconds if nothing is on its way to it. Otherwise Linux gives up after about 14: with at most a second
     between retransmissions its 15 tries are soon over, while a server that only does not read answers them. An older
-    kernel gets TCP_USER_TIMEOUT instead, which holds for both cases and must be longer, as it cannot tell the two apart.
+    kernel gets TCP_USER_TIMEOUT instead, which holds in both cases and must be longer: it cannot tell the two apart.
     """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -61,8 +61,7 @@ cdef extern from "<netinet/tcp.h>" nogil:
         uint8_t tcpi_probes
         uint32_t tcpi_rto       # µs
         uint32_t tcpi_unacked
-        uint32_t tcpi_last_data_sent    # ms ago, as the next two
-        uint32_t tcpi_last_data_recv
+        uint32_t tcpi_last_data_recv    # ms ago, as the next
         uint32_t tcpi_last_ack_recv
 
 cdef extern from "<netinet/in.h>" nogil:

@@ -50,26 +50,25 @@ cdef Answer live_look(int fd, uint32_t silence, uint32_t grace, uint32_t now, ui
     """Ask the kernel about a connection that was sent to; `now` in ms, `doubted` is kept from look to look."""
     cdef tcp_info info
     cdef socklen_t size = sizeof(tcp_info)
-    cdef uint32_t heard, asked
+    cdef uint32_t heard, rto
     cdef int unsent = 0
     if ioctl(fd, TIOCOUTQ, &unsent) < 0 or unsent == 0 or getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0:
         doubted[0] = 0      # all has arrived, or it is no TCP
         return ANSWER_ALL
     heard = min(info.tcpi_last_ack_recv, info.tcpi_last_data_recv)
-    asked = info.tcpi_probes
-    # What was answered, if only by "my window is closed", was sent before the answer came.
-    if info.tcpi_unacked and info.tcpi_last_data_sent < heard:
-        asked += info.tcpi_retransmits
-    if asked == 0 or doubted[0] and heard < now - doubted[0]:
-        doubted[0] = 0
-        return ANSWER_WAIT
-    if doubted[0] == 0:
+    rto = info.tcpi_rto // 1000
+    if doubted[0] and heard < now - doubted[0]:
+        doubted[0] = 0      # it was heard since
+    # A peer that closed its window on what was under way answers each retransmission, so before the next is due.
+    if doubted[0] == 0 and (info.tcpi_probes or info.tcpi_unacked and info.tcpi_retransmits and heard > rto + rto // 4):
         doubted[0] = now if now else 1
-    if heard < silence or asked < 2:
+    if doubted[0] == 0 or heard < silence:
         return ANSWER_WAIT
-    # Probes of a window, and of keep-alive, have gone out all through the silence. Retransmissions may have begun at
-    # its end, as after an hour without traffic: they get time for one more try.
-    if info.tcpi_probes >= 2 or now - doubted[0] >= max(grace, info.tcpi_rto // 1000):
+    # Probes of a window, and of keep-alive, have gone out all through the silence.
+    if info.tcpi_probes >= 2:
+        return ANSWER_DEAD
+    # Retransmissions may have begun at its end, as after an hour without traffic: they get time for one more try.
+    if info.tcpi_unacked and info.tcpi_retransmits >= 2 and now - doubted[0] >= max(grace, rto):
         return ANSWER_DEAD
     return ANSWER_WAIT
 

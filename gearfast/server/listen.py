@@ -244,7 +244,9 @@ def set_options(sock: socket.socket, config: ServerConfig) -> None:
     if config.dead_peer_limit and sys.platform == "linux":
         # So that a peer which has not read for long is still asked often enough whether it lives.
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, int(min(max(config.dead_peer_limit / 5, 1), 120) * 1000))
+            sock.setsockopt(
+                socket.IPPROTO_TCP, TCP_RTO_MAX_MS, int(min(max(config.dead_peer_limit / 5, 1), 120) * 1000)
+            )
 
 
 def _bind_unix(endpoint: Endpoint, config: ServerConfig) -> Listener:

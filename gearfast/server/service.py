@@ -184,7 +184,9 @@ class Service:
             return
         factory = self.stream.factory(self._rights(listener))
         context = (lambda: self.context) if listener.tls else (lambda: None)
-        self._acceptors[listener] = Acceptor(listener, factory, context, self.config.handshake_limit)
+        self._acceptors[listener] = Acceptor(
+            listener, factory, context, self.config.handshake_limit, self.stream.make_place
+        )
 
     # Turns of a reactor in somebody else's loop.
 
