@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["LEVELS", "NOTICE", "Burst", "configure", "level_number", "logger"]
+__all__ = ["LEVELS", "NOTICE", "Burst", "configure", "install", "level_number", "logger"]
 
 NOTICE = 25
 """Between INFO and WARNING, as syslog and gearmand have it."""
@@ -115,11 +115,16 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
     Calling it again replaces what the last call set.
     """
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    install(logging.StreamHandler(sys.stderr if stream is None else stream), level, form)
+
+
+def install(handler: logging.Handler, level: str, form: str) -> None:
+    """Makes `handler` the one for log lines of gearfast and asyncio; an earlier one is closed."""
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.set_name("gearfast")
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == "gearfast"]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     logging.getLogger("gearfast").setLevel(level_number(level))
