@@ -59,7 +59,7 @@ def test_lines_are_added_to_a_file_in_order(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="cannot open the log file .*nowhere"):
+    with pytest.raises(OSError, match=r"cannot open the log file .*nowhere"):
         LogWriter(str(tmp_path / "nowhere" / "log"))
 
 
