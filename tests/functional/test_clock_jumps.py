@@ -113,16 +113,15 @@ def test_a_jump_back_puts_off_only_what_is_due_by_that_clock(driver: str, clock:
 
 @pytest.mark.parametrize("jump", [-10 * HOUR, 10 * HOUR])
 def test_time_outs_do_not_notice(jump: int, clock: Clock) -> None:
-    with ServerProcess(environ=clock.environ) as server:
-        with server.connect() as client, server.connect() as worker:
-            worker.send(Command.CAN_DO_TIMEOUT, b"f", b"3600000")
-            worker.echo()
-            handle = client.submit(b"f")
-            assert worker.grab()[0] == handle
-            clock.jump(jump)
-            client.echo()
-            worker.complete(handle, b"done")
-            assert client.result(handle) == b"done"
+    with ServerProcess(environ=clock.environ) as server, server.connect() as client, server.connect() as worker:
+        worker.send(Command.CAN_DO_TIMEOUT, b"f", b"3600000")
+        worker.echo()
+        handle = client.submit(b"f")
+        assert worker.grab()[0] == handle
+        clock.jump(jump)
+        client.echo()
+        worker.complete(handle, b"done")
+        assert client.result(handle) == b"done"
 
 
 def test_a_server_in_another_loop_looks_at_the_clock_too(clock: Clock) -> None:
