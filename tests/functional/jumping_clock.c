@@ -1,6 +1,5 @@
-/* SPDX-License-Identifier: BSD-3-Clause
- * To be preloaded: the wall clock goes wrong by as many seconds as the first 8 bytes of the file $JUMPING_CLOCK say.
- */
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* To be preloaded: the wall clock is wrong by as many seconds as the first 8 bytes of the file $JUMPING_CLOCK say. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
