@@ -10,7 +10,7 @@ from gearfast.server._liveness cimport Liveness
 # In Peer.interest, beside epoll's.
 cdef enum:
     OWNED = 1 << 24             # a plain socket's, not a stream's
-    SILENT = 1 << 25            # has not sent a byte; Peer.stalled is when it came
+    SILENT = 1 << 26            # has not sent a byte; Peer.stalled is when it came
 
 cdef enum BurstKind:
     BURST_FULL = 0              # too many connections

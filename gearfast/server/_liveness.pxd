@@ -25,8 +25,9 @@ cdef struct Liveness:
 cdef inline void live_mark(Liveness* live, uint64_t id) noexcept nogil:
     """Output has gone to the peer with this id."""
     cdef uint32_t slot = <uint32_t>id
-    live.sent[slot >> 6] |= <uint64_t>1 << (slot & 63)
-    live.any = True
+    if slot < live.room:
+        live.sent[slot >> 6] |= <uint64_t>1 << (slot & 63)
+        live.any = True
 
 
 cdef void live_init(Liveness* live, double limit) noexcept nogil

@@ -179,6 +179,8 @@ cdef class Sockets:
     # Input and output
 
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
+        if peer.interest & SILENT and events & EPOLLIN:
+            peer.interest &= ~<uint32_t>SILENT
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
         if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
@@ -195,8 +197,6 @@ cdef class Sockets:
         else:
             size = recv(peer.fd, self.shared, SHARED, 0)
         if size > 0:
-            if peer.interest & SILENT:
-                peer.interest &= ~<uint32_t>SILENT
             if at != NULL:
                 # A sender with a small socket buffer (libgearman's is 32 KiB) waits for each acknowledgement, which
                 # the kernel would delay by 40 ms. On a Unix socket the call does nothing.

@@ -27,7 +27,7 @@ __all__ = ["Acceptor"]
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _CLOSED = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
-_BATCH = 64
+_BATCH = 16
 _PAUSE = 0.1
 SHUTDOWN_LIMIT = 1.0
 """Seconds that the other side gets to answer the end of TLS."""

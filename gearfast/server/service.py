@@ -100,6 +100,7 @@ class Service:
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
             high_water=config.high_water,
+            max_queued=config.max_queued or 0,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,
