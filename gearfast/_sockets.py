@@ -30,7 +30,7 @@ def reason_of(error: BaseException) -> str:
 def tune(sock: socket.socket) -> None:
     """Options of a TCP connection: no delay, and a server that the network does not reach any more is noticed.
 
-    Within 9 seconds if nothing is on its way to it. Otherwise Linux gives up after about 14: with at most a second
+    Within 9 seconds if nothing is on its way to it. Otherwise Linux gives up after about 16: with at most a second
     between retransmissions its 15 tries are soon over, while a server that only does not read answers them. An older
     kernel gets TCP_USER_TIMEOUT instead, which holds in both cases and must be longer: it cannot tell the two apart.
     """

@@ -222,7 +222,8 @@ def keepalive(config: ServerConfig) -> tuple[int, int, int]:
     if limit:
         idle = idle or min(max(1, int(0.4 * limit)), 32767)
         interval = interval or min(max(1, int(limit / 10)), 32767)
-        count = count or min(max(1, int((0.9 * limit - idle) / interval)), 127)
+        # Who wants probes to begin later than the limit allows gets a usual number of them.
+        count = count or (3 if idle > limit else min(max(1, int((0.9 * limit - idle) / interval)), 127))
     return idle, interval, count
 
 

@@ -7,6 +7,7 @@ Who merely does not read is no such worker, for however long it does not.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from gearfast import Server
 from gearfast._codec import Packet
+from gearfast._sockets import tune
 from gearfast.protocol import Command
 from gearfast.server.listen import TCP_RTO_MAX_MS
 
@@ -161,6 +163,17 @@ def test_a_sleeping_worker_that_is_woken_in_vain_disappears(serve: Serve) -> Non
     eventually(lambda: not any(net.cable.far_address.encode() in line for line in client.lines("workers")))
     client.can_do(b"f")
     assert client.grab() == (handle, b"data")
+
+
+def test_a_client_notices_that_its_server_is_gone(serve: Serve) -> None:
+    net = serve()
+    client = net.far()
+    tune(client.sock)
+    client.echo()
+    net.cable.pull(net.cable.near)
+    with pytest.raises(OSError, match=r"timed out|No route") as info:
+        client.get()
+    assert info.value.errno in (errno.ETIMEDOUT, errno.EHOSTUNREACH)
 
 
 def test_a_cable_that_is_soon_back_costs_nothing(serve: Serve) -> None:
