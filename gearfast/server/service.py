@@ -202,11 +202,19 @@ class Service:
         if self._closed or self.reactor is None or self._loop is None:
             return
         wait = self.reactor.run_once()
+        if wait < 0:
+            return
+        due = self._loop.time() + wait / 1e9
         if self._timer is not None:
+            # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
-            self._timer = None
-        if wait >= 0:
-            self._timer = self._loop.call_later(wait / 1e9, self._turn)
+        self._timer = self._loop.call_at(due, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _take_notices(self) -> None:
         for level, text in self.dispatcher.take_notices():
