@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -29,6 +30,16 @@ def until(look: Callable[[], object]) -> None:
 
 def say(writer: LogWriter, text: str) -> None:
     writer.emit(logging.LogRecord("gearfast.server", logging.INFO, "", 0, text, (), None))
+
+
+def fill(path: Path) -> None:
+    """Fills a pipe to its last byte."""
+    writing = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"\n" * size)
+    os.close(writing)
 
 
 @pytest.fixture
@@ -92,9 +103,10 @@ def test_a_pipe_that_nobody_reads_holds_nobody_up_and_goes_on_later(make: Make, 
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fill(path)
     writer = make(path, limit=100_000)
     number = 0
-    while not writer.lost:  # the pipe is full, and so is the queue
+    while not writer.lost:  # the queue is full too
         number += 1
         say(writer, f"line {number} {'x' * 200}")
     for _ in range(9):
