@@ -50,11 +50,26 @@ cdef extern from "<sys/socket.h>" nogil:
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    enum:
+        FIONREAD                # bytes that can be read
+        TIOCOUTQ                # of a socket: bytes that are not acknowledged
+    int ioctl(int fd, unsigned long request, ...)
 
 cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         IPPROTO_TCP
+        TCP_INFO
         TCP_QUICKACK
+    cdef struct tcp_info:
+        uint8_t tcpi_retransmits
+        uint8_t tcpi_probes
+        uint32_t tcpi_rto       # µs
+        uint32_t tcpi_unacked
+        uint32_t tcpi_last_data_recv    # ms ago, as the next
+        uint32_t tcpi_last_ack_recv
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:

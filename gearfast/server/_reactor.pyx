@@ -235,8 +235,10 @@ cdef class Reactor(Sockets):
     cdef int64_t time_to_wait(self, int64_t limit) noexcept nogil:
         """ns until the next thing that is due, at most `limit`."""
         cdef int64_t wait = time_left(self.core)
-        if wait >= 0 and wait < limit:
-            limit = wait
+        if wait >= 0:
+            # Something is due some day: if by the wall clock, that may be set while this waits.
+            limit = min(limit, wait, SECOND)
+        limit = min(limit, self.guard_wait())
         if self.core.notice_count:
             limit = min(limit, max(self.noticed + NOTICE_PAUSE - self.core.now, <int64_t>0))
         if self.blocked or self.linger_count:

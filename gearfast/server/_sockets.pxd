@@ -5,12 +5,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._dispatcher cimport Dispatcher
-from gearfast.dispatch._records cimport Core, Peer
+from gearfast.dispatch._records cimport Peer
+from gearfast.server._guard cimport Guard
 from gearfast.server._linux cimport sockaddr_storage
 
 cdef enum:
     LINGERS = 1024              # connections that are being closed
-    OWNED = 1 << 24             # in Peer.interest: a plain socket's, not a stream's
 
 # What the mark of something in the epoll is about, in its two highest bits.
 cdef enum Kind:
@@ -33,10 +33,9 @@ cdef inline uint64_t make_mark(Kind kind, int number) noexcept nogil:
     return (<uint64_t>kind << 62) | <uint32_t>number
 
 
-cdef class Sockets:
+cdef class Sockets(Guard):
     cdef readonly Dispatcher dispatcher
     cdef dict sockets
-    cdef Core* core
     cdef int epoll
     cdef int spare                  # a descriptor to give up when there are no more
     cdef size_t high_water
@@ -64,8 +63,6 @@ cdef class Sockets:
     cdef void flush_dirty(self) noexcept nogil
     cdef bint send_output(self, Peer* peer) noexcept nogil
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil
-    cdef void cut(self, Peer* peer, const char* why) noexcept nogil
-    cdef void drop(self, Peer* peer) noexcept nogil
     cdef void linger(self, Peer* peer) noexcept nogil
     cdef void drain(self, int slot) noexcept nogil
     cdef void end_linger(self, int slot) noexcept nogil

@@ -8,7 +8,7 @@ A peer is read once a tick and sent to once a tick. One whose socket is full kee
 
 import os
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, errno as c_errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ETIMEDOUT, errno as c_errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
@@ -57,7 +57,9 @@ from gearfast.server._linux cimport (
     socklen_t,
     write_address,
 )
-from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, OWNED, Listener, make_mark
+from gearfast.server._guard cimport BURST_DESCRIPTORS, BURST_FULL, OWNED, SILENT
+from gearfast.server._liveness cimport live_mark
+from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, Listener, make_mark
 
 cdef enum:
     SHARED = 131072             # bytes of the buffer that all peers receive into
@@ -91,16 +93,18 @@ cdef class Sockets:
 
     `high_water`: bytes of unsent output beyond which a peer is not read from; `max_unsent`: beyond which it is cut;
     `stall_time`: seconds without progress after which a peer that is over `high_water`, or is to be closed, is cut;
-    `max_connections`: further ones are closed at once; 0 for no limit. Raises OSError if there is no epoll to be had.
+    `max_connections`: further ones are closed at once; 0 for no limit. `dead_peer_limit`, `silent_limit`: see `Guard`.
+    Raises OSError if there is no epoll to be had.
     """
 
     def __cinit__(self, Dispatcher dispatcher not None, *, size_t high_water=1 << 20, size_t max_unsent=256 << 20,
-                  double stall_time=30.0, size_t max_connections=0):
+                  double stall_time=30.0, size_t max_connections=0, double dead_peer_limit=10.0,
+                  double silent_limit=0.0):
         cdef int i
         self.epoll = -1
         self.spare = -1
         self.dispatcher = dispatcher
-        self.core = &dispatcher.core
+        self.guard(&dispatcher.core, dead_peer_limit, silent_limit)
         self.sockets = {}
         self.high_water = high_water
         self.core.high_water = high_water
@@ -197,6 +201,8 @@ cdef class Sockets:
     # Input and output
 
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
+        if peer.interest & SILENT and events & EPOLLIN:
+            peer.interest &= ~<uint32_t>SILENT
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
         if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
@@ -228,7 +234,9 @@ cdef class Sockets:
             total += size
             if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
                 return
-        if size == 0 or c_errno != EAGAIN and c_errno != EINTR:
+        if size < 0 and c_errno == ETIMEDOUT:
+            self.cut(peer, "it does not answer")
+        elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
             # It may have closed only its sending side: answers that are ready still go out.
             if peer_unsent(peer) == 0 or self.send_output(peer):
                 self.drop(peer)
@@ -274,6 +282,7 @@ cdef class Sockets:
                 output_drop(self.core, peer, sent)
             peer_relieve(self.core, peer)
             size -= sent
+            live_mark(&self.live, peer.id)
         if size == 0:
             if peer.interest & EPOLLOUT:
                 self.blocked -= 1
@@ -370,7 +379,10 @@ cdef class Sockets:
         cdef size_t i
         if self.accept_again and self.core.now >= self.accept_again:
             self.accept_again = 0
+            if self.spare < 0:
+                self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
             self.pause_listeners(False)
+        self.guard_sweep()
         if self.core.now - self.swept < SECOND or not (self.blocked or self.linger_count):
             return
         self.swept = self.core.now
@@ -445,33 +457,38 @@ cdef class Sockets:
         cdef char text[ADDRESS]
         cdef epoll_event event
         cdef Peer* peer
-        if self.max_connections and self.core.peer_count >= self.max_connections:
-            note(self.core, LEVEL_WARNING, b"too many connections: closing a new one", 39)
+        cdef size_t size = write_address(address, text)
+        if self.max_connections and self.core.peer_count >= self.max_connections and not self.make_place():
+            self.burst(BURST_FULL, text)
             close(fd)
             return
-        peer = join(self.core, fd, text, write_address(address, text), admin)
+        peer = join(self.core, fd, text, size, admin)
         if peer == NULL:
             close(fd)
             return
         event.events = EPOLLIN
         event.data.u64 = peer.id
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+        if self.add_newcomer(peer) < 0 or epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             part(self.core, peer)
             close(fd)
             return
-        peer.interest = OWNED | EPOLLIN
+        peer.interest = OWNED | SILENT | EPOLLIN
 
     cdef void out_of_descriptors(self, int slot) noexcept nogil:
-        """Turn one connection away by means of the spare descriptor, so that it learns of it; then wait a little."""
+        """Turn one connection away by means of the spare descriptor, so that it learns of it; then wait a little.
+
+        If there is a connection that has never said anything, that one goes instead.
+        """
         cdef int fd
+        if self.make_place():
+            return
         if self.spare >= 0:
             close(self.spare)
             fd = accept4(self.listeners[slot].fd, NULL, NULL, SOCK_CLOEXEC)
             if fd >= 0:
                 close(fd)
             self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        if not self.accept_again:
-            note(self.core, LEVEL_WARNING, b"out of file descriptors: no new connections for a while", 55)
+        self.burst(BURST_DESCRIPTORS, b"")
         self.accept_again = self.core.now + ACCEPT_PAUSE
         self.pause_listeners(True)
 

@@ -100,6 +100,7 @@ class Service:
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
             high_water=config.high_water,
+            max_queued=config.max_queued or 0,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,
@@ -135,6 +136,8 @@ class Service:
             max_unsent=config.max_unsent,
             stall_time=config.stall_limit or NEVER,
             max_connections=config.max_connections,
+            dead_peer_limit=config.dead_peer_limit,
+            silent_limit=config.silent_limit,
         )
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -183,7 +186,9 @@ class Service:
             return
         factory = self.stream.factory(self._rights(listener))
         context = (lambda: self.context) if listener.tls else (lambda: None)
-        self._acceptors[listener] = Acceptor(listener, factory, context, self.config.handshake_limit)
+        self._acceptors[listener] = Acceptor(
+            listener, factory, context, self.config.handshake_limit, self.stream.make_place
+        )
 
     # Turns of a reactor in somebody else's loop.
 
@@ -197,11 +202,19 @@ class Service:
         if self._closed or self.reactor is None or self._loop is None:
             return
         wait = self.reactor.run_once()
+        if wait < 0:
+            return
+        due = self._loop.time() + wait / 1e9
         if self._timer is not None:
+            # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
-            self._timer = None
-        if wait >= 0:
-            self._timer = self._loop.call_later(wait / 1e9, self._turn)
+        self._timer = self._loop.call_at(due, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _take_notices(self) -> None:
         for level, text in self.dispatcher.take_notices():
