@@ -16,8 +16,9 @@ from libc.string cimport memset
 
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._life cimport leave
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
 from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
@@ -198,10 +199,13 @@ cdef class Sockets:
                 feed_commit(self.core, peer, size)
             else:
                 feed(self.core, peer, self.shared, size)
+        elif size == 0 and peer_unsent(peer) and not peer.flags & PEER_CLOSING:
+            # It may have closed only its sending side: answers that are ready still go out, but its jobs are others'.
+            leave(self.core, peer)
+            peer.flags |= PEER_CLOSING
+            self.send_output(peer)
         elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
-            # It may have closed only its sending side: answers that are ready still go out.
-            if peer.out.end == peer.out.begin or self.send_output(peer):
-                self.drop(peer)
+            self.drop(peer)
 
     cdef void flush_dirty(self) noexcept nogil:
         """Send once to every peer that was touched."""
