@@ -118,6 +118,7 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil:
 
 
 cdef void drop_failed(Core* core, Job* job) noexcept nogil:
+    """Drop a job that does not end by its worker; who still waits for it gets WORK_FAIL."""
     core.stats.dropped += 1
     job.function.tally.dropped += 1
     fail_waiters(core, job)

@@ -17,6 +17,7 @@ from libc.string cimport memset
 from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._life cimport leave
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
@@ -234,12 +235,17 @@ cdef class Sockets:
             total += size
             if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
                 return
-        if size < 0 and c_errno == ETIMEDOUT:
+        if size == 0 and peer_unsent(peer) and not peer.flags & PEER_CLOSING:
+            # It may have closed only its sending side: answers that are ready still go out, but its jobs are others'.
+            if at != NULL:
+                feed_commit(self.core, peer, 0)
+            leave(self.core, peer)
+            peer.flags |= PEER_CLOSING
+            self.send_output(peer)
+        elif size < 0 and c_errno == ETIMEDOUT:
             self.cut(peer, "it does not answer")
         elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
-            # It may have closed only its sending side: answers that are ready still go out.
-            if peer_unsent(peer) == 0 or self.send_output(peer):
-                self.drop(peer)
+            self.drop(peer)
         elif at != NULL:
             feed_commit(self.core, peer, 0)
 
