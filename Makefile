@@ -90,7 +90,7 @@ debug: .venv/.package  ## build in place with C asserts and without optimisation
 	GEARFAST_BUILD=debug $(BIN)/python setup.py --quiet build_ext --inplace
 	rm -f .venv/.built
 
-sanitize: .venv/.base  ## unit and protocol tests under AddressSanitizer and UndefinedBehaviorSanitizer
+sanitize: .venv/.package .venv/.test .venv/.peers  ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer (ARGS=--smoke: some)
 	.ci/sanitize $(ARGS)
 
 coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python sources
@@ -103,7 +103,8 @@ coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python so
 fuzz: .venv/.built .venv/.test  ## every fuzz target for SECONDS (default 60)
 	tests/fuzz/run.sh $(SECONDS)
 
-chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS
+chaos: SECONDS = 300
+chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS (default 300)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --record tests/chaos/LOG.md $(ARGS)
 
 clean:  ## remove builds and environments
