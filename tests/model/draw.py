@@ -160,7 +160,7 @@ class Draw:
         if chance > 0.9:
             return self.pass_time()
         peers = list(self.model.peers.values())
-        if chance > 0.85:
+        if chance > 0.85 and not self.model.wakeup:  # else it could not be seen by what a sleeper was woken
             reads: list[Any] = []
             for _ in range(2 + int(self.random() * 5)):
                 peer = self.one_of(peers)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from .packets import UINT32, Packets
-from .records import Function, Peer, Wrong
+from .records import Function, Open, Peer, Wrong
 
 MOST_WORDS: Final = 5
 NO_VERB: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%b\r\n"
@@ -141,6 +141,8 @@ class Lines(Packets):
 
     def say_counts(self, peer: Peer, verb: bytes) -> None:
         """`status` or `prioritystatus` where ghosts may still count."""
+        if any(b"\n" in name for name in self.functions):
+            raise Open("a list whose rows cannot be told apart")
         found = {}
         for row in self.take_list(peer):
             name, *numbers = row.rsplit(b"\t", 3 if verb == b"status" else 4)

@@ -32,6 +32,7 @@ class Job:
     deadline: int = 0
     retries: int = 0
     cancelled: bool = False
+    displaced: bool = False  # it did not come into its queue by the order of submission
     numerator: int = 0
     denominator: int = 0
 

@@ -202,7 +202,8 @@ class Rules:
 
     def wake_in_vain(self, function: Function) -> None:
         """Beside a held GRAB of a worker with many functions, sleepers may be woken for a job that it gets."""
-        for peer in [peer for peer in function.able if peer.asleep and not peer.woken and peer.gets(NOOP)]:
+        sleepers = [peer for peer in function.able if peer.asleep and not peer.woken]
+        for peer in [peer for peer in sleepers if self.look(peer).gets(NOOP)]:
             self.meet("woken in vain")
             self.wakes += [(1, 1), (0, 0)] if self.wakeup else []
             self.wake(peer)
@@ -211,12 +212,13 @@ class Rules:
         function = job.function
         if any(peer.rank_open for peer in holders):
             self.meet("held grabs of workers with many functions")
-            start = self.prefix + b"%d\0" % job.number
-            chosen = [p for p in holders if p.seen[p.at + 12 : p.at + 12 + len(start)] == start]
-            return (chosen or holders)[0]
+            return next((peer for peer in holders if self.gets_job(peer, job)), holders[0])
         if len(holders) > 1:
             self.meet("several workers hold grabs")
         return min(holders, key=lambda peer: peer.rank[function])
+
+    def gets_job(self, peer: Peer, job: Job) -> bool:
+        return any(self.look(peer).gets(self.assignment(job, form)) for form in GRABS)
 
     def wake_sleepers(self, function: Function) -> None:
         sleepers = [peer for peer in function.able if peer.asleep and not peer.woken]
@@ -259,16 +261,19 @@ class Rules:
             return next(f.queues[p] for p in range(3) for f in ready if f.queues[p])
         return next(queue for queue in ready[0].queues if queue)
 
-    def first_of(self, peer: Peer, queue: list[Job], command: int) -> Job:
-        """The first job, or one whose place is left open."""
+    def candidates(self, queue: list[Job]) -> list[Job]:
+        """The first job, and those whose place is left open."""
         if not self.floating or self.floating.isdisjoint(queue):
-            return queue[0]
+            return queue[:1]
         self.meet("a job whose place in the queue is left open")
         fixed = [job for job in queue if job not in self.floating][:1]
-        for job in fixed + [job for job in queue if job in self.floating]:
-            if peer.gets(self.assignment(job, command)):
-                return job
-        return queue[0]
+        return fixed + [job for job in queue if job in self.floating]
+
+    def first_of(self, peer: Peer, queue: list[Job], command: int) -> Job:
+        jobs = self.candidates(queue)
+        if len(jobs) == 1:
+            return jobs[0]
+        return next((job for job in jobs if self.look(peer).gets(self.assignment(job, command))), jobs[0])
 
     def assignment(self, job: Job, command: int) -> bytes:
         name = job.function.name
@@ -307,7 +312,9 @@ class Rules:
         command = peer.held.pop(0)
         if peer.forms_open:
             self.meet("more held grabs than forms are kept")
-            command = next((form for form in GRABS if peer.gets(self.assignment(queue[0], form))), command)
+            jobs = self.candidates(queue)
+            forms = (form for form in GRABS for job in jobs if self.look(peer).gets(self.assignment(job, form)))
+            command = next(forms, command)
         if peer.held:
             self.turn += 1
             peer.rank[function] = self.turn
@@ -422,14 +429,16 @@ class Rules:
             self.meet("a job lost that nobody wants")
             self.bury(job)
             return
+        fails = self.fails_when_lost(job)
         job.retries += 1
-        if self.retries >= 0 and job.retries >= max(self.retries, 1):
+        if fails:
             self.meet("lost too often")
             self.fail(job)
             return
         self.meet("requeued")
         self.counts["requeued"] += 1
         job.numerator = job.denominator = 0
+        job.displaced = True
         self.enqueue(job)
 
     def forget(self, job: Job) -> None:
@@ -539,7 +548,9 @@ class Rules:
         """Their order is left open: the next is one that somebody got, if anybody can get one."""
         several = len(jobs) > 1
         while jobs:
-            job = next((job for job in jobs if self.is_taken(job) or self.is_told_failed(job)), jobs[0])
+            job = jobs[0]
+            if several:
+                job = next((job for job in jobs if self.may_be_next(job)), job)
             jobs.remove(job)
             if job.worker is None:
                 self.come_due(job)
@@ -549,24 +560,36 @@ class Rules:
             if several and job in job.function.queues[job.priority]:
                 self.floating.add(job)
 
-    @staticmethod
-    def is_told_failed(job: Job) -> bool:
-        return any(peer.gets(response(Command.WORK_FAIL, job.handle)) for peer in job.waiting)
+    def is_told_failed(self, job: Job) -> bool:
+        told = response(Command.WORK_FAIL, job.handle)
+        return all(peer.hidden or peer.gets(told) for peer in job.waiting)
 
-    def is_taken(self, job: Job) -> bool:
+    def may_be_next(self, job: Job) -> bool:
+        """Whether what the peers got next is what this job's time-out or due time brings them."""
+        if job.worker is not None and not job.wanted:
+            return True
+        if job.worker is not None and self.fails_when_lost(job):
+            return self.is_told_failed(job)
         holders = [peer for peer in job.function.able if peer.held]
-        if not holders or self.draining:
-            return False
-        peer = self.first_in_line(holders, job)
-        return any(peer.gets(self.assignment(job, form)) for form in GRABS)
+        if holders and not self.draining:
+            return self.gets_job(self.first_in_line(holders, job), job)
+        sleepers = [peer for peer in job.function.able if peer.asleep and not peer.woken]
+        if not sleepers or self.draining:
+            return True
+        woken = [peer for peer in sleepers if peer.hidden or peer.gets(NOOP)]
+        return bool(woken) if self.wakeup else woken == sleepers
+
+    def fails_when_lost(self, job: Job) -> bool:
+        return self.retries >= 0 and job.retries + 1 >= max(self.retries, 1)
 
     def come_due(self, job: Job) -> None:
         """In its queue by when it was submitted; among jobs that came back from lost workers, anywhere."""
         self.meet("its time has come")
         del self.delayed[job], job.function.delayed[job]
         queue = job.function.queues[job.priority]
-        if any(other.retries for other in [*queue, *job.function.ghosts]):
+        if any(other.displaced for other in [*queue, *job.function.ghosts]):
             self.floating.add(job)
+            job.displaced = True
             queue.append(job)
         else:
             insort(queue, job, key=lambda other: other.number)
