@@ -113,6 +113,11 @@ EVENTS: Final = (
     "unknown option",
     "unknown text command",
     "unregistered",
+    "frames done at the end of input",
+    "frames go on with the next tick",
+    "frames wait for the next tick",
+    "frames wait until output is taken",
+    "more bytes than may be queued, or not",
     "woken in vain",
 )
 MET: Final = (*(command.name for command in Command), *VERBS, *(f"closed: {fault}" for fault in FAULTS), *EVENTS)

@@ -75,6 +75,8 @@ def draw_settings(seed: int) -> dict[str, Any]:
         "exceptions": rng.random() < 0.2,
         # Whom `wakeup` woke could not be seen at peers that are cut off.
         "max_unsent": rng.choice((200, 1000, 20_000)) if not wakeup and rng.random() < 0.3 else 0,
+        "max_queued": rng.choice((500, 5_000, 50_000)) if rng.random() < 0.12 else 0,
+        "high_water": rng.choice((100, 1000, 10_000)) if rng.random() < 0.25 else 0,
         "max_packet": rng.choice((1 << 20, 1 << 20, 1 << 20, 1 << 20, 70_000, 300)),
         "admin_writes": rng.random() < 0.9,
         "seed": rng.getrandbits(128),
@@ -151,12 +153,14 @@ class Draw:
             yield ("leave", name)
 
     def step(self) -> Step:
+        if self.model.paused and self.random() < 0.75:
+            return ("go_on", 0, 0) if self.random() < 0.9 else ("complete", next(iter(self.model.paused)))
         chance = self.random()
         count = len(self.model.peers)
         if count < 2 or (count < self.crowd.peers and chance < (0.3 if count < self.crowd.peers // 2 else 0.03)):
             return self.connect()
         if chance > 0.985 or (self.mode == "clients" and chance > 0.96) or count > 2 * self.crowd.peers:
-            return ("leave", self.one_of(list(self.model.peers)))
+            return (self.one_of(("leave", "leave", "complete")), self.one_of(list(self.model.peers)))
         if chance > 0.9:
             return self.pass_time()
         peers = list(self.model.peers.values())

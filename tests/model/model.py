@@ -15,18 +15,36 @@ class Model(Lines):
         self.counts["connected"] += 1
         self.peers[name] = Peer(name, admin)
 
-    def receive(self, name: int, data: bytes) -> None:
-        """One read of a connection."""
+    def receive(self, name: int, data: bytes, left: int = 0) -> None:
+        """One read of a connection. `left`: so many bytes did the dispatcher leave to its next tick."""
         peer = self.peers[name]
         if peer.closing:
             return
         if peer.partial:
             self.meet("a frame in several reads")
-            data = peer.partial + data
-        at = 0
-        frames = 0
+        peer.partial += data
+        if not peer.full and not peer.paused:
+            self.go_on(peer, left)
+
+    def go_on(self, peer: Peer, left: int = 0, high_water: int | None = None) -> None:
+        """Does whole frames until none is there, until the peer has to take output first, or up to the last `left`."""
+        data = peer.partial
+        at = frames = 0
+        if high_water is None:
+            high_water = self.high_water
         try:
-            while not peer.closing and (found := read(data, at, self.max_packet)) is not None:
+            while not peer.closing:
+                if high_water and peer.unsent > high_water and at < len(data):
+                    self.meet("frames wait until output is taken")
+                    peer.full = True
+                    break
+                if 0 < at and 0 < len(data) - at <= left:
+                    self.meet("frames wait for the next tick")
+                    self.pause(peer)
+                    break
+                found = read(data, at, self.max_packet)
+                if found is None:
+                    break
                 item, at = found
                 frames += 1
                 if isinstance(item, Frame):
@@ -39,6 +57,43 @@ class Model(Lines):
         if frames > 1:
             self.meet("several frames in one read")
         peer.partial = b"" if peer.closing else data[at:]
+
+    def pause(self, peer: Peer) -> None:
+        peer.full, peer.paused = False, True
+        self.paused[peer.name] = None
+
+    def taken(self, names: list[int]) -> None:
+        """Their output was taken, in this order: who was full may go on with the next tick."""
+        for name in names:
+            if self.peers[name].full:
+                self.pause(self.peers[name])
+
+    def complete(self, name: int) -> None:
+        """It sends no more: its frames wait for nothing."""
+        peer = self.peers[name]
+        if (peer.full or peer.paused) and not peer.closing:
+            self.meet("frames done at the end of input")
+            self.paused.pop(name, None)
+            peer.full = peer.paused = False
+            self.go_on(peer, high_water=0)
+
+    def tick(self, now: int, wall: int, wait: int, left: dict[int, int] | None = None) -> None:
+        """Frames that waited for it go on first. `left`: as for `receive`, by peer."""
+        self.now, self.wall = now, wall
+        waiting, self.paused = self.paused, {}
+        for name in waiting:
+            peer = self.peers[name]
+            peer.paused = False
+            if not peer.closing:
+                self.meet("frames go on with the next tick")
+                self.go_on(peer, (left or {}).get(name, 0))
+        self.pass_to(now, wall, wait if not self.paused else None)
+        if self.paused and wait:
+            raise Wrong(f"tick() returned {wait}, but frames wait for the next")
+
+    def leave(self, name: int) -> None:
+        self.paused.pop(name, None)
+        super().leave(name)
 
     def begin(self, seen: dict[int, bytes], closing: list[int]) -> None:
         """A phase: what the peers got in it, and who is to be closed now."""

@@ -7,6 +7,7 @@ Steps are plain data, so that a run can be kept, cut down and pasted into a test
     ("leave", PEER)
     ("send", PEER, BYTES, PEER, BYTES …)  reads of connections before any output is taken
     ("go_on", NS, NS)                     by how much the monotonic clock goes on, and the wall clock
+    ("complete", PEER)                    it sends no more
     ("drain",)
 """
 
@@ -28,6 +29,8 @@ SETTINGS: Final[dict[str, Any]] = {
     "seed": 0,
     "max_packet": 1 << 20,
     "max_unsent": 0,
+    "max_queued": 0,
+    "high_water": 0,
     "job_retries": -1,
     "wakeup": 0,
     "order": "priority",
@@ -74,13 +77,29 @@ class Play:
             self.dispatcher.disconnect(self.ids.pop(name))
             self.phase([("leave", name)])
 
+    def complete(self, name: int) -> None:
+        if name in self.ids:
+            self.dispatcher.complete(self.ids[name])
+            self.phase([("complete", name)])
+
     def send(self, *reads: Any) -> None:
         events = []
         for name, data in zip(reads[::2], reads[1::2], strict=True):
             if name in self.ids:
                 self.dispatcher.receive(self.ids[name], data)
-                events.append(("receive", name, data))
+                events.append(("receive", name, data, 0))
+        left = self.left_to_the_next_tick()
+        for number in range(len(events) if left else 0)[::-1]:  # what came later was left altogether
+            _, name, data, _ = events[number]
+            events[number] = ("receive", name, data, max(left.get(name, 0), 0))
+            left[name] = left.get(name, 0) - len(data)
         self.phase(events)
+
+    def left_to_the_next_tick(self) -> dict[int, int]:
+        """Where the dispatcher stopped in what it was sent is its own business; bytes by peer."""
+        if not self.dispatcher.pending:
+            return {}
+        return {self.names[peer["peer"]]: peer["partial"] for peer in self.dispatcher.peers()}
 
     def drain(self) -> None:
         self.dispatcher.drain()
@@ -90,7 +109,7 @@ class Play:
         self.now += monotonic
         self.wall = max(self.wall + wall, 0)
         wait = self.dispatcher.tick(self.now, self.wall)
-        self.phase([("tick", self.now, self.wall, wait)])
+        self.phase([("tick", self.now, self.wall, wait, self.left_to_the_next_tick())])
 
     def phase(self, events: list[Step]) -> None:
         """Takes all output, has the model do the same, then ends whom the dispatcher wants to be closed."""
@@ -99,6 +118,9 @@ class Play:
         for event in events:
             getattr(self.model, event[0])(*event[1:])
         self.model.end(self.closing)
+        self.model.taken(list(seen))
+        if self.dispatcher.pending != bool(self.model.paused):
+            raise Wrong(f"frames wait for the next tick: {self.dispatcher.pending}, not {list(self.model.paused)}")
         while self.closing:
             self.leave(self.closing.pop(0))
 

@@ -85,6 +85,8 @@ class Peer:
     waits: list[Job] = field(default_factory=list)  # an entry for each request
     closing: bool = False
     cut_off: bool = False  # it was sent more than it may leave unread
+    full: bool = False  # its frames wait until it takes its output
+    paused: bool = False  # its frames wait for the next tick
     unsent: int = 0
     seen: bytes = b""
     at: int = 0

@@ -21,6 +21,7 @@ from .records import Function, Job, Open, Peer, Wrong
 NS: Final = 10**9
 FEW_FUNCTIONS: Final = 32
 FORMS_KEPT: Final = 32
+MOST_OF_A_JOB: Final = 200  # bytes of its record
 LONGEST_TIMEOUT: Final = 4 * 10**12
 NOOP: Final = response(Command.NOOP)
 NO_JOB: Final = response(Command.NO_JOB)
@@ -39,11 +40,14 @@ class Rules:
         self.exceptions: bool = settings["exceptions"]
         self.max_packet: int = settings["max_packet"]
         self.max_unsent: int = settings["max_unsent"]
+        self.max_queued: int = settings["max_queued"]
+        self.high_water: int = settings["high_water"]
         self.now = self.wall = 0
         self.number: int = settings["first_handle"]
         self.draining = False
         self.turn = 0  # counts up; gives places in line
         self.peers: dict[int, Peer] = {}
+        self.paused: dict[int, None] = {}  # peers whose frames wait for the next tick
         self.functions: dict[bytes, Function] = {}
         self.jobs: dict[bytes, Job] = {}  # by handle; what is wanted or runs
         self.gone: dict[bytes, Job] = {}  # ghosts, by handle
@@ -128,7 +132,7 @@ class Rules:
         job = function.uniques.get(key) if key else None
         if job is not None:
             self.join(peer, job, background)
-        elif self.is_full(peer, function, priority, len(data)):
+        elif self.is_full(peer, function, priority, len(unique) + len(data)):
             self.meet("queue full")
             self.error(peer, b"QUEUE_ERROR", b"Job queue is full")
             return
@@ -151,14 +155,22 @@ class Rules:
         self.say(peer, response(Command.JOB_CREATED, job.handle))
 
     def is_full(self, peer: Peer, function: Function, priority: int, size: int) -> bool:
-        """Ghosts may still count; then the answer shows."""
+        """Ghosts may still count, and a job's own size is not known; then the answer shows."""
         limit = function.limits[priority]
-        if not limit or limit > function.live + len(function.ghosts):
-            return False
-        if limit <= function.live:
+        if limit and limit <= function.live or self.max_queued and self.max_queued < self.bytes_of_jobs(0) + size:
             return True
-        self.meet("queue full, or not: ghosts")
+        if limit and limit <= function.live + len(function.ghosts):
+            self.meet("queue full, or not: ghosts")
+        elif self.max_queued and self.max_queued < self.bytes_of_jobs(MOST_OF_A_JOB) + MOST_OF_A_JOB + size:
+            self.meet("more bytes than may be queued, or not")
+        else:
+            return False
         return self.look(peer).gets(response(Command.ERROR, b"QUEUE_ERROR", b"Job queue is full"))
+
+    def bytes_of_jobs(self, each: int) -> int:
+        """Of uniques, reducers and workloads, and `each` for a job beside them; with ghosts if that is not 0."""
+        jobs = [*self.jobs.values(), *self.gone.values()] if each else self.jobs.values()
+        return sum(each + len(job.unique) + len(job.reducer) + len(job.data) for job in jobs)
 
     def join(self, peer: Peer, job: Job, background: bool) -> None:
         self.counts["coalesced"] += 1
@@ -531,9 +543,8 @@ class Rules:
 
     # ---- time -----------------------------------------------------------------------------------------------------
 
-    def tick(self, now: int, wall: int, wait: int) -> None:
-        """Time-outs first, then what has come due, each in its order. `wait`: what the dispatcher said."""
-        self.now, self.wall = now, wall
+    def pass_to(self, now: int, wall: int, wait: int | None) -> None:
+        """Time-outs first, then what has come due, each in its order. `wait`: what the dispatcher says is left."""
         while late := [job for job in self.timed if job.deadline <= now]:
             first = min(job.deadline for job in late)
             self.at_one_moment([job for job in late if job.deadline == first])
@@ -541,7 +552,7 @@ class Rules:
             first = min(job.due for job in due)
             self.at_one_moment([job for job in due if job.due == first])
         waits = [job.deadline - now for job in self.timed] + [job.due - wall for job in self.delayed]
-        if wait != min(waits, default=-1):
+        if wait is not None and wait != min(waits, default=-1):
             raise Wrong(f"tick() returned {wait} instead of {min(waits, default=-1)}")
 
     def at_one_moment(self, jobs: list[Job]) -> None:
