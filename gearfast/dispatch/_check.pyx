@@ -7,6 +7,8 @@ both directions, and the numbers have to add up, so that nothing can be in two p
 is wrong raises AssertionError and is named in it.
 """
 
+import sys
+
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
@@ -29,7 +31,7 @@ from gearfast.dispatch._check_tables cimport (
     wrong_job,
     wrong_peer,
 )
-from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._dispatcher cimport Dispatcher, watch_with
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._index cimport hash_bytes, index_head
 from gearfast.dispatch._job cimport (
@@ -94,6 +96,25 @@ def check(Dispatcher dispatcher not None):
     Between two calls of a dispatcher nothing may ever be wrong. Costs time in proportion to all that it holds.
     """
     check_core(&dispatcher.core)
+
+
+cdef extern from "<assert.h>":
+    void c_assert "assert"(bint all_records_agree) nogil
+
+
+cdef void assert_core(Core* core) noexcept nogil:
+    """What a debug build calls after each call of a dispatcher: the process ends where something is wrong."""
+    cdef bint all_records_agree = False
+    with gil:
+        try:
+            check_core(core)
+            all_records_agree = True
+        except AssertionError as wrong:
+            print(f"gearfast: {wrong}", file=sys.stderr, flush=True)
+    c_assert(all_records_agree)
+
+
+watch_with(assert_core)     # without effect but in a debug build
 
 
 cdef int check_core(Core* core) except -1:

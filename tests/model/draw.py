@@ -130,7 +130,7 @@ class Draw:
             (2, self.echo),
             (6, self.administer),
             (4, self.other_line),
-            (3, self.any_command),
+            (6, self.any_command),
             (1, lambda _: request(Command.RESET_ABILITIES)),
             (1, lambda _: malformed(self.rng, self.settings["max_packet"])),
         ]
@@ -179,7 +179,7 @@ class Draw:
         if self.random() < 0.6:
             self.tails[name] = self.introduction()
         chance = self.random()
-        return ("connect", name, True if chance < 0.03 else False if chance > 0.98 else None)
+        return ("connect", name, True if chance < 0.1 else False if chance > 0.98 else None)
 
     def introduction(self) -> bytes:
         """What a worker says first."""
@@ -225,6 +225,8 @@ class Draw:
         table = self.tables[self.mode]
         if self.random() < 0.8:
             return self.packet(peer, table)
+        if self.random() < 0.02:  # so much to look through that the dispatcher has to make a pause
+            return self.one_of(LISTS) * min(25_000 // (len(self.model.functions) + len(self.model.jobs) + 1), 150)
         if self.random() < 0.2:  # the same again and again
             action = self.one_of(table)
             return b"".join([action(peer) for _ in range(int(self.random() * self.crowd.batch))])
@@ -278,7 +280,9 @@ class Draw:
             return next(iter(self.model.gone))
         if chance < 0.95:
             return self.model.prefix + b"%d" % max(self.model.number - int(self.random() * 40), 0)
-        return self.one_of((b"", b"H:m:", b"H:m:01", b"H:m:1x", b"H:other:1", b"x" * 64, b"H:m:99999999999999999999"))
+        return self.one_of(
+            (b"", b"H:m:", b"H:m:01", b"H:m:1x", b"H:other:1", b"x" * 64, b"x" * 64, b"H:m:99999999999999999999")
+        )
 
     # ---- clients --------------------------------------------------------------------------------------------------
 
@@ -314,7 +318,16 @@ class Draw:
         return request(Command.ECHO_REQ, self.data())
 
     def option(self, _: Peer) -> bytes:
-        options = (b"all_yours", b"all_yours", b"exceptions", b"exceptions", b"All_Yours\0", b"EXCEPTIONS\0x", b"", b"no")
+        options = (
+            b"all_yours",
+            b"all_yours",
+            b"exceptions",
+            b"exceptions",
+            b"All_Yours\0",
+            b"EXCEPTIONS\0x",
+            b"",
+            b"no",
+        )
         return request(Command.OPTION_REQ, self.one_of(options) if self.random() < 0.98 else b"o" * 70)
 
     # ---- workers --------------------------------------------------------------------------------------------------
@@ -355,7 +368,7 @@ class Draw:
         if chance < 0.5:
             return request(Command.WORK_COMPLETE, handle, self.data())
         if chance < 0.6:
-            return request(Command.WORK_FAIL, handle if self.random() < 0.9 else handle + b"\0")
+            return request(Command.WORK_FAIL, handle + self.one_of((b"",) * 9 + (b"\0",)))
         if chance < 0.7:
             return request(Command.WORK_EXCEPTION, handle, self.data())
         if chance < 0.8:

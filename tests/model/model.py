@@ -38,7 +38,7 @@ class Model(Lines):
                     self.meet("frames wait until output is taken")
                     peer.full = True
                     break
-                if 0 < at and 0 < len(data) - at <= left:
+                if at > 0 and 0 < len(data) - at <= left:
                     self.meet("frames wait for the next tick")
                     self.pause(peer)
                     break

@@ -187,7 +187,9 @@ class Play:
             raise Wrong(f"{len(functions)} functions instead of {len(self.model.functions)}")
         for found, function in zip(functions, self.model.functions.values(), strict=True):
             queued = self.model.counts_of(function, b"prioritystatus")[:3]
-            most = [a + b for a, b in zip(queued, self.model.counts_of(function, b"prioritystatus", True), strict=False)]
+            most = [
+                a + b for a, b in zip(queued, self.model.counts_of(function, b"prioritystatus", True), strict=False)
+            ]
             if not all(a <= b <= c for a, b, c in zip(queued, found["queued"], most, strict=True)):
                 raise Wrong(f"functions() says {found['queued']} of {function.name!r}, not {queued} to {most}")
             row = (found["total"] - sum(found["queued"]), found["running"], found["workers"], found["limits"])

@@ -157,7 +157,7 @@ class Rules:
     def is_full(self, peer: Peer, function: Function, priority: int, size: int) -> bool:
         """Ghosts may still count, and a job's own size is not known; then the answer shows."""
         limit = function.limits[priority]
-        if limit and limit <= function.live or self.max_queued and self.max_queued < self.bytes_of_jobs(0) + size:
+        if (limit and limit <= function.live) or (self.max_queued and self.max_queued < self.bytes_of_jobs(0) + size):
             return True
         if limit and limit <= function.live + len(function.ghosts):
             self.meet("queue full, or not: ghosts")
