@@ -503,4 +503,4 @@ cdef int copy_text(char* at, size_t room, str text) except -1:
 
 
 if CHECKED:
-    import gearfast.dispatch._check     # which sets the watch
+    import gearfast.dispatch._check     # no-cython-lint: it sets the watch

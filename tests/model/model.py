@@ -8,6 +8,14 @@ from .lines import Lines
 from .records import Peer, Wrong
 
 
+def unfinished(data: bytes, at: int, max_packet: int) -> bool:
+    """Whether what is at `at` may still become a frame."""
+    try:
+        return read(data, at, max_packet) is None
+    except Fault:
+        return False
+
+
 class Model(Lines):
     """Does what the dispatcher has done; raises Wrong where that was not right."""
 
@@ -36,6 +44,7 @@ class Model(Lines):
             while not peer.closing:
                 if high_water and peer.unsent > high_water and at < len(data):
                     self.meet("frames wait until output is taken")
+                    peer.may_wait = False
                     peer.full = True
                     break
                 if at > 0 and 0 < len(data) - at <= left:
@@ -47,6 +56,7 @@ class Model(Lines):
                     break
                 item, at = found
                 frames += 1
+                peer.may_wait = False
                 if isinstance(item, Frame):
                     self.do_packet(peer, item)
                 else:
@@ -58,9 +68,16 @@ class Model(Lines):
             self.meet("several frames in one read")
         peer.partial = b"" if peer.closing else data[at:]
 
-    def pause(self, peer: Peer) -> None:
-        peer.full, peer.paused = False, True
-        self.paused[peer.name] = None
+    def pause(self, peer: Peer, perhaps: bool = False) -> None:
+        """Its frames wait for the next tick. `perhaps`: it has no whole one, so whether it waits cannot be seen."""
+        if not perhaps:
+            self.meet("frames wait for the next tick")
+        if not peer.may_wait:
+            self.paused.pop(peer.name, None)
+            self.paused[peer.name] = None
+        peer.full = False
+        peer.may_wait = perhaps
+        peer.paused = not perhaps
 
     def taken(self, names: list[int]) -> None:
         """Their output was taken, in this order: who was full may go on with the next tick."""
@@ -74,21 +91,23 @@ class Model(Lines):
         if (peer.full or peer.paused) and not peer.closing:
             self.meet("frames done at the end of input")
             self.paused.pop(name, None)
-            peer.full = peer.paused = False
+            peer.full = peer.paused = peer.may_wait = False
             self.go_on(peer, high_water=0)
 
-    def tick(self, now: int, wall: int, wait: int, left: dict[int, int] | None = None) -> None:
-        """Frames that waited for it go on first. `left`: as for `receive`, by peer."""
+    def tick(self, now: int, wall: int, wait: int, pending: bool = False, left: dict[int, int] | None = None) -> None:
+        """Frames that waited for it go on first. `left`: as for `receive`, by peer; `pending`: some wait again."""
         self.now, self.wall = now, wall
         waiting, self.paused = self.paused, {}
         for name in waiting:
             peer = self.peers[name]
-            peer.paused = False
-            if not peer.closing:
+            if peer.paused and not peer.closing:
                 self.meet("frames go on with the next tick")
+            goes_on = (peer.paused or peer.may_wait) and not peer.closing
+            peer.paused = peer.may_wait = False
+            if goes_on:
                 self.go_on(peer, (left or {}).get(name, 0))
-        self.pass_to(now, wall, wait if not self.paused else None)
-        if self.paused and wait:
+        self.pass_to(now, wall, None if pending else wait)
+        if pending and wait:
             raise Wrong(f"tick() returned {wait}, but frames wait for the next")
 
     def leave(self, name: int) -> None:

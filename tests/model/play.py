@@ -109,7 +109,8 @@ class Play:
         self.now += monotonic
         self.wall = max(self.wall + wall, 0)
         wait = self.dispatcher.tick(self.now, self.wall)
-        self.phase([("tick", self.now, self.wall, wait, self.left_to_the_next_tick())])
+        pending = self.dispatcher.pending
+        self.phase([("tick", self.now, self.wall, wait, pending, self.left_to_the_next_tick())])
 
     def phase(self, events: list[Step]) -> None:
         """Takes all output, has the model do the same, then ends whom the dispatcher wants to be closed."""
@@ -119,8 +120,9 @@ class Play:
             getattr(self.model, event[0])(*event[1:])
         self.model.end(self.closing)
         self.model.taken(list(seen))
-        if self.dispatcher.pending != bool(self.model.paused):
-            raise Wrong(f"frames wait for the next tick: {self.dispatcher.pending}, not {list(self.model.paused)}")
+        waiting = [name for name in self.model.paused if self.model.peers[name].paused]
+        if waiting and not self.dispatcher.pending:
+            raise Wrong(f"frames of peers {waiting} wait, but not for the next tick")
         while self.closing:
             self.leave(self.closing.pop(0))
 

@@ -87,6 +87,7 @@ class Peer:
     cut_off: bool = False  # it was sent more than it may leave unread
     full: bool = False  # its frames wait until it takes its output
     paused: bool = False  # its frames wait for the next tick
+    may_wait: bool = False  # perhaps it would, if it had a whole frame
     unsent: int = 0
     seen: bytes = b""
     at: int = 0
