@@ -47,9 +47,8 @@ class Model(Lines):
                     peer.may_wait = False
                     peer.full = True
                     break
-                if at > 0 and 0 < len(data) - at <= left:
-                    self.meet("frames wait for the next tick")
-                    self.pause(peer)
+                if 0 < len(data) - at <= left and (at or peer.may_wait):
+                    self.pause(peer, unfinished(data, at, self.max_packet))
                     break
                 found = read(data, at, self.max_packet)
                 if found is None:

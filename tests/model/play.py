@@ -52,6 +52,7 @@ class Play:
         self.model = Model(self.settings)
         self.ids: dict[int, int] = {}
         self.names: dict[int, int] = {}
+        self.pieces = 5_000  # so many bytes are taken at once
         self.closing: list[int] = []  # to be ended as soon as the model is as far
         self.shutdown = ""
         self.now, self.wall = START
@@ -132,7 +133,9 @@ class Play:
             name = self.names.get(peer)
             if name is None or name in seen:
                 raise Wrong(f"take_dirty() names peer {name}, which has left or was named before")
-            seen[name] = self.dispatcher.take_output(peer)
+            seen[name] = self.dispatcher.take_output(peer, self.pieces)
+            while len(seen[name]) % self.pieces == 0 and (more := self.dispatcher.take_output(peer, self.pieces)):
+                seen[name] += more
             if self.dispatcher.closing(peer) and name not in self.closing:
                 self.closing.append(name)
         return seen

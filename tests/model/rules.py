@@ -127,6 +127,7 @@ class Rules:
             self.meet("unique too large")
             self.error(peer, b"ARGUMENT_TOO_LARGE", b"Unique value too large")
             return
+        is_new = name not in self.functions
         function = self.function(name)
         key = self.key(unique, data)
         job = function.uniques.get(key) if key else None
@@ -134,6 +135,8 @@ class Rules:
             self.join(peer, job, background)
         elif self.is_full(peer, function, priority, len(unique) + len(data)):
             self.meet("queue full")
+            if is_new:
+                del self.functions[name]
             self.error(peer, b"QUEUE_ERROR", b"Job queue is full")
             return
         else:
