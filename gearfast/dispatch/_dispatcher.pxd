@@ -6,6 +6,9 @@ from libc.stdint cimport int64_t
 
 from gearfast.dispatch._records cimport Core, Peer
 
+ctypedef void (*Watch)(Core* core) noexcept nogil
+
+cdef void watch_with(Watch watch) noexcept
 cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
 cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil
 cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil

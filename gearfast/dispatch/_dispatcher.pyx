@@ -70,6 +70,30 @@ cdef enum:
 
 cdef int64_t NS = 1000000000
 
+cdef extern from *:
+    """
+    #ifdef GEARFAST_DEBUG
+    #define GEARFAST_CHECKED 1
+    #else
+    #define GEARFAST_CHECKED 0
+    #endif
+    """
+    const bint CHECKED "GEARFAST_CHECKED"
+
+cdef Watch watch_core = NULL    # of a debug build: looks at all records after each call
+
+
+cdef void watch_with(Watch watch) noexcept:
+    global watch_core
+    watch_core = watch
+
+
+cdef inline int checked(Core* core, int outcome) noexcept nogil:
+    """`outcome`; in a debug build only if every record is as it has to be."""
+    if CHECKED and watch_core != NULL:
+        watch_core(core)
+    return outcome
+
 
 cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     if peer.partial.end == peer.partial.begin:
@@ -81,6 +105,10 @@ cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size
 
 cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
+    return checked(core, take(core, peer, data, size))
+
+
+cdef int take(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     if peer.flags & PEER_CLOSING:
         return -1
     core.stats.received += size
@@ -130,7 +158,7 @@ cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
     """`size` bytes, or none, were received into feed_space; as `feed`."""
     peer.large.end += size
     core.stats.received += size
-    return run_large(core, peer)
+    return checked(core, run_large(core, peer))
 
 
 cdef int begin_large(Core* core, Peer* peer) noexcept nogil:
@@ -351,14 +379,18 @@ cdef void part(Core* core, Peer* peer) noexcept nogil:
     """The connection is gone."""
     leave(core, peer)
     peer_gone(core, peer)
+    checked(core, 0)
 
 
 cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil:
     """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
+    cdef bint more
     core.now = monotonic
     core.wall = wall
     resume(core)
-    return 0 if run_timers(core) else time_left(core)
+    more = run_timers(core)
+    checked(core, 0)
+    return 0 if more else time_left(core)
 
 
 cdef bint is_idle(Core* core) noexcept nogil:
@@ -497,6 +529,7 @@ cdef class Dispatcher:
             self.core.effort = 0
             run_partial(&self.core, found)
         self.core.high_water = high_water
+        checked(&self.core, 0)
 
     def disconnect(self, peer):
         """The connection is gone: its jobs are queued again, what it waited for is forgotten."""
@@ -629,3 +662,7 @@ cdef int copy_text(char* at, size_t room, str text) except -1:
     cdef bytes data = text.encode("ascii", "replace")[:room - 1]
     memcpy(at, <const char*>data, len(data) + 1)
     return 0
+
+
+if CHECKED:
+    import gearfast.dispatch._check     # no-cython-lint: it sets the watch
