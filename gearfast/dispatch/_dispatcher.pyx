@@ -123,6 +123,16 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
     return -1
 
 
+cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept nogil:
+    """Move up to `room` bytes of a peer's output to `to`; how many they were. For a driver that changes what it sends.
+    """
+    cdef size_t size = min(room, peer.out.end - peer.out.begin)
+    if size:
+        memcpy(to, peer.out.data + peer.out.begin, size)
+        buffer_drop(&core.pool, &peer.out, size)
+    return size
+
+
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
     cdef char line[190]
     cdef const char* why = "wrong magic"

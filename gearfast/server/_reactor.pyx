@@ -30,10 +30,8 @@ from gearfast.server._linux cimport (
     epoll_event,
     epoll_wait,
 )
-from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, Sockets, make_mark
-
-cdef enum:
-    EVENTS = 512                # taken from the kernel at a time
+from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, make_mark
+from gearfast.server._tls cimport EVENTS, GREETING, SecureSockets
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten times a second
@@ -59,8 +57,9 @@ class KeyMap(Mapping):
         return self._keys[as_fd(fileobj)]
 
 
-cdef class Reactor(Sockets):
-    """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
+cdef class Reactor(SecureSockets):
+    """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in
+    `Sockets`.
 
     `on_stream_output(peer)` is called for peers that a stream drives when they have output or are to be closed,
     `on_work()` when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is None.
@@ -243,6 +242,7 @@ cdef class Reactor(Sockets):
             limit = min(limit, SECOND)
         if self.accept_again:
             limit = min(limit, max(self.accept_again - self.core.now, <int64_t>0))
+        limit = max(self.greeting_left(limit), <int64_t>0)
         return limit
 
     cdef void turn(self, int64_t limit) noexcept nogil:
@@ -260,6 +260,8 @@ cdef class Reactor(Sockets):
             if count < 0:
                 return      # a signal: Python's handlers want to run
             self.handle_events(count)
+            if self.secure_wanted():
+                self.turn_secure()
             self.flush_dirty()
             self.housekeeping()
             left = limit - (self.core.now - begun)
@@ -283,10 +285,10 @@ cdef class Reactor(Sockets):
                 self.ready[self.ready_count].fd = <int><uint32_t>mark
                 self.ready[self.ready_count].events = self.events[i].events
                 self.ready_count += 1
+            elif mark & GREETING:
+                self.wake_secure(mark, self.events[i].events)
             else:
                 self.drain(<int><uint32_t>mark)
-
-    # Accepting
 
 
 cdef int as_fd(fileobj) except -1:
