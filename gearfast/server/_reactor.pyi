@@ -39,6 +39,7 @@ class Reactor(selectors.BaseSelector):
         *,
         context: Callable[[], ssl.SSLContext | None],
         handshake_limit: float,
+        most_handshakes: int = ...,
         admin: bool | None = ...,
     ) -> None: ...
     def remove_listener(self, sock: socket.socket) -> None: ...

@@ -58,8 +58,7 @@ class KeyMap(Mapping):
 
 
 cdef class Reactor(SecureSockets):
-    """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in
-    `Sockets`.
+    """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
 
     `on_stream_output(peer)` is called for peers that a stream drives when they have output or are to be closed,
     `on_work()` when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is None.
@@ -190,6 +189,9 @@ cdef class Reactor(SecureSockets):
         cdef list found = []
         cdef size_t i
         cdef uint32_t events
+        if self.interruption is not None:
+            error, self.interruption = self.interruption, None
+            raise error
         for i in range(<size_t>self.ready_count):
             key = self.keys.get(self.ready[i].fd)
             if key is None:
@@ -227,7 +229,7 @@ cdef class Reactor(SecureSockets):
 
     cdef bint python_wanted(self) noexcept nogil:
         return (
-            self.ready_count or self.stream_count or self.notices_wait()
+            self.ready_count or self.stream_count or self.interruption is not None or self.notices_wait()
             or self.watch_idle and is_idle(self.core)
         )
 

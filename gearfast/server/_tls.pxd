@@ -69,6 +69,10 @@ cdef class SecureSockets(Sockets):
     cdef dict starting              # Sessions by the number of their greeting
     cdef dict contexts              # what gives an SSLContext, by the slot of its listener
     cdef int64_t handshake_limit    # ns, 0 none
+    cdef int most_handshakes        # under way at once
+    cdef object window              # `plain` as ssl writes to it
+    cdef object most                # SEALED
+    cdef object interruption        # what a signal's handler raised while TLS was at work
     cdef char* plain
     cdef char* sealed
     cdef Greeting* greetings
@@ -103,6 +107,8 @@ cdef class SecureSockets(Sockets):
     cdef void receive_secure(self, Peer* peer) noexcept
     cdef bint open_records(self, Peer* peer, Session session, size_t at, size_t size) except -1
     cdef void finish(self, Peer* peer) noexcept
+    cdef void keep_interruption(self, object error) noexcept
     cdef void fail(self, uint64_t id, object why) noexcept
+    cdef bint send_held(self, Peer* peer) noexcept
     cdef bint send_sealed(self, Peer* peer, bint ending) except -1
     cdef size_t seal(self, Session session, Peer* peer, bint ending) except? 0

@@ -13,6 +13,7 @@ taken long: it has to give way.
 """
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN, EINTR, errno as c_errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
@@ -21,7 +22,7 @@ from libc.string cimport memcpy, strlen
 
 import ssl
 
-from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join
+from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join, output_size
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty
 from gearfast.dispatch._records cimport PEER_CLOSING, Peer
@@ -55,11 +56,11 @@ cdef enum:
     RECORD = 16384              # most plain bytes of a record
     MOST = 5 + RECORD + 2048    # most bytes of a record, however it is sealed
     CHUNK = 131072              # bytes of the buffer that all peers receive into
+    SMALL = 1024                # bytes
     PLAIN = 65536               # plain bytes that are handed to the dispatcher at a time
     SEALED = 4 * MOST           # bytes sent at a time
     SENDS = 16                  # of those, for one connection a tick
     STEPS = 16                  # of handshakes a tick: one takes the better part of a millisecond
-    HANDSHAKES = 1024           # under way at once
 
 cdef int ONE = 1
 cdef int64_t SECOND = 1000000000
@@ -78,6 +79,13 @@ cdef inline size_t record_size(const uint8_t* data, size_t size) noexcept nogil:
     if whole > MOST:
         return size
     return whole if whole <= size else 0
+
+
+cdef inline object wrapped(const char* data, size_t size):
+    """Bytes as an argument for ssl: of few of them a copy costs less than a view."""
+    if size <= SMALL:
+        return PyBytes_FromStringAndSize(data, size)
+    return PyMemoryView_FromMemory(<char*>data, size, PyBUF_READ)
 
 
 cdef class Session:
@@ -153,15 +161,18 @@ cdef class SecureSockets(Sockets):
         free(self.plain)
         free(self.sealed)
 
-    def add_secure_listener(self, sock, *, context, double handshake_limit, admin=None):
+    def add_secure_listener(self, sock, *, context, double handshake_limit, int most_handshakes=1024, admin=None):
         """As `add_listener`, for TLS. `context()` gives the SSLContext of a new connection; `handshake_limit`: seconds
-        from accepting it to the end of its handshake, 0 for no limit."""
+        from accepting it to the end of its handshake, 0 for no limit; `most_handshakes`: under way at once."""
         cdef int slot
         if self.plain == NULL:
             self.plain = <char*>malloc(PLAIN)
             self.sealed = <char*>malloc(SEALED)
         if self.plain == NULL or self.sealed == NULL:
             raise MemoryError
+        self.most = SEALED
+        self.window = PyMemoryView_FromMemory(self.plain, PLAIN, PyBUF_WRITE)
+        self.most_handshakes = max(most_handshakes, 1)
         self.handshake_limit = <int64_t>(handshake_limit * 1e9)
         self.add_listener(sock, admin=admin)
         for slot in range(self.listener_count):
@@ -230,7 +241,7 @@ cdef class SecureSockets(Sockets):
                         self.greet(<int><uint32_t>self.woken[i].mark & ~GREETING, events)
                     continue
                 peer = peer_by_id(self.core, self.woken[i].mark)
-                if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_secure(peer):
+                if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
                     continue
                 if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
                     self.receive_secure(peer)
@@ -259,7 +270,7 @@ cdef class SecureSockets(Sockets):
             for i in range(self.touched_count):
                 peer = peer_by_id(self.core, self.touched[i])
                 if peer != NULL:
-                    self.send_secure(peer)
+                    self.send_held(peer)
             self.touched_count = 0
 
     # Connections
@@ -287,7 +298,7 @@ cdef class SecureSockets(Sockets):
             if size == 0 or not peer.flags & PEER_CLOSING and not self.open_records(peer, session, 0, size):
                 # It may have closed only its sending side: answers that are ready still go out.
                 self.finish(peer)
-        except Exception as error:
+        except BaseException as error:
             self.fail(id, error)
 
     cdef bint open_records(self, Peer* peer, Session session, size_t at, size_t size) except -1:
@@ -296,7 +307,8 @@ cdef class SecureSockets(Sockets):
         False: the other side has said its end.
         """
         cdef size_t got = 0
-        cdef size_t room, whole
+        cdef size_t room = 0
+        cdef size_t whole
         cdef ssize_t opened = 1
         cdef char* large
         cdef bint hurry = False
@@ -304,13 +316,18 @@ cdef class SecureSockets(Sockets):
             whole = record_size(<const uint8_t*>self.shared + at, size - at)
             if whole == 0:
                 break
-            session.fill(PyMemoryView_FromMemory(self.shared + at, whole, PyBUF_READ))
+            session.fill(wrapped(self.shared + at, whole))
             at += whole
-            room = PLAIN - got
-            large = feed_space(self.core, peer, &room) if got == 0 else NULL
+            large = NULL
+            view = self.window
+            if got:
+                view = PyMemoryView_FromMemory(self.plain + got, PLAIN - got, PyBUF_WRITE)
+            else:
+                large = feed_space(self.core, peer, &room)
+                if large != NULL:
+                    view = PyMemoryView_FromMemory(large, room, PyBUF_WRITE)
             try:
-                opened = session.open(
-                    room, PyMemoryView_FromMemory(self.plain + got if large == NULL else large, room, PyBUF_WRITE))
+                opened = session.open(RECORD, view)
             except ssl.SSLWantReadError:
                 peer_mark_dirty(self.core, peer)    # no record of data; it may want an answer
                 continue
@@ -338,11 +355,12 @@ cdef class SecureSockets(Sockets):
         try:
             if self.send_sealed(peer, True):
                 self.drop(peer)
-        except Exception as error:
+        except BaseException as error:
             self.fail(id, error)
 
     cdef void fail(self, uint64_t id, object why) noexcept:
         """TLS of a connection has failed: the other side gets its alert, if there is one."""
+        self.keep_interruption(why)
         cdef Peer* peer = peer_by_id(self.core, id)
         cdef Session session
         cdef int fd
@@ -358,13 +376,21 @@ cdef class SecureSockets(Sockets):
             self.blocked -= 1
         self.linger(peer)
 
+    cdef void keep_interruption(self, object error) noexcept:
+        """A signal's handler may raise while `ssl` runs; where `select` hands over, it is raised again."""
+        if not isinstance(error, Exception):
+            self.interruption = error
+
     cdef bint send_secure(self, Peer* peer) noexcept nogil:
-        cdef uint64_t id = peer.id
         with gil:
-            try:
-                return self.send_sealed(peer, False)
-            except Exception as error:
-                self.fail(id, error)
+            return self.send_held(peer)
+
+    cdef bint send_held(self, Peer* peer) noexcept:
+        cdef uint64_t id = peer.id
+        try:
+            return self.send_sealed(peer, False)
+        except BaseException as error:
+            self.fail(id, error)
         return False
 
     cdef bint send_sealed(self, Peer* peer, bint ending) except -1:
@@ -392,9 +418,9 @@ cdef class SecureSockets(Sockets):
                 sent = 0
             total += sent
             session.keep_rest(data, sent, size)
-            if session.rest != NULL or peer.out.end == peer.out.begin and not session.more:
+            if session.rest != NULL or output_size(peer) == 0 and not session.more:
                 break
-        size = peer.out.end - peer.out.begin + session.rest_size - session.rest_at
+        size = output_size(peer) + session.rest_size - session.rest_at
         return self.settle_output(peer, size, total)
 
     cdef size_t seal(self, Session session, Peer* peer, bint ending) except? 0:
@@ -406,10 +432,10 @@ cdef class SecureSockets(Sockets):
             size = draw_output(self.core, peer, self.plain, RECORD)
             at = 0
             while at < size:
-                at += session.seal(PyMemoryView_FromMemory(self.plain + at, size - at, PyBUF_READ))
-            if ending and peer.out.end == peer.out.begin:
+                at += session.seal(wrapped(self.plain + at, size - at))
+            if ending and output_size(peer) == 0:
                 session.say_end()
-            data = session.fetch(SEALED - got)
+            data = session.fetch(SEALED - got if got else self.most)
             memcpy(self.sealed + got, <const char*>data, len(data))
             got += len(data)
             session.more = got == SEALED
@@ -487,7 +513,7 @@ cdef class SecureSockets(Sockets):
     cdef void resume(self) noexcept nogil:
         """Let the next of those that wait begin, if there is room."""
         cdef int slot = self.chains[<int>WAITING].first
-        if slot >= 0 and self.chains[<int>STARTED].count < HANDSHAKES:
+        if slot >= 0 and self.chains[<int>STARTED].count < self.most_handshakes:
             self.take_from(WAITING, slot)
             self.watch_greeting(slot, EPOLLIN)
 
@@ -570,15 +596,16 @@ cdef class SecureSockets(Sockets):
         try:
             if self.greetings[slot].chain == STARTED or self.begin(slot):
                 self.step(slot)
-        except Exception as error:
+        except BaseException as error:
             # It need not be of TLS: whatever it is, it is of this connection alone.
+            self.keep_interruption(error)
             if self.greetings[slot].fd >= 0:
                 self.refuse(slot, error)
 
     cdef bint begin(self, int slot) except -1:
         """Start the handshake, if there are not too many of them."""
         cdef Greeting* greeting = &self.greetings[slot]
-        if self.chains[<int>STARTED].count >= HANDSHAKES:
+        if self.chains[<int>STARTED].count >= self.most_handshakes:
             self.watch_greeting(slot, 0)
             self.add_to(WAITING, slot)
             return False
@@ -603,7 +630,7 @@ cdef class SecureSockets(Sockets):
             whole = record_size(<const uint8_t*>self.shared + at, size - at)
             if whole == 0:
                 break
-            session.fill(PyMemoryView_FromMemory(self.shared + at, whole, PyBUF_READ))
+            session.fill(wrapped(self.shared + at, whole))
             at += whole
             try:
                 session.inner.do_handshake()
@@ -634,7 +661,7 @@ cdef class SecureSockets(Sockets):
                 data, size = sealed, len(sealed)
             sent = send(fd, data, size, MSG_NOSIGNAL)
             if sent < 0 and c_errno != EAGAIN and c_errno != EINTR:
-                raise OSError(c_errno, "the connection is closed")
+                raise ConnectionError("the connection is closed")
             session.keep_rest(data, max(sent, <ssize_t>0), size)
             if session.rest != NULL:
                 break
@@ -670,7 +697,7 @@ cdef class SecureSockets(Sockets):
         try:
             if not self.open_records(peer, session, at, size):
                 self.finish(peer)
-        except Exception as error:
+        except BaseException as error:
             self.fail(id, error)
         return 0
 
