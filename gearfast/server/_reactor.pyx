@@ -17,6 +17,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from gearfast.dispatch._dispatcher cimport advance, is_idle, time_left
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Peer
+from gearfast.server._greetings cimport GREETING
 from gearfast.server._linux cimport (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -31,7 +32,7 @@ from gearfast.server._linux cimport (
     epoll_wait,
 )
 from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, make_mark
-from gearfast.server._tls cimport EVENTS, GREETING, SecureSockets
+from gearfast.server._tls cimport EVENTS, SecureSockets
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten times a second

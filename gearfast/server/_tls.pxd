@@ -2,41 +2,13 @@
 # cython: language_level=3
 """Connections with TLS in the epoll of the others."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._records cimport Peer
-from gearfast.server._linux cimport ADDRESS, sockaddr_storage
-from gearfast.server._sockets cimport Sockets
+from gearfast.server._greetings cimport Greetings
 
 cdef enum:
     EVENTS = 512                # taken from the kernel at a time
-    GREETING = 1 << 30          # in the number of a mark with KIND_CLOSED: it is no connection yet
-
-cdef enum Chain:                # lists of greetings, the oldest first
-    AGE = 0                     # all
-    STARTED = 1                 # handshakes under way
-    WAITING = 2                 # have said something while too many of those are
-    CHAINS = 3
-
-cdef struct Link:
-    int before                  # -1: none
-    int behind
-
-cdef struct Ends:
-    int first
-    int last
-    int count
-
-cdef struct Greeting:           # a connection until its handshake is done
-    int fd                      # -1: free
-    int listener
-    int port                    # of the other side, -1 if it has none
-    uint8_t chain               # STARTED, WAITING, or AGE: neither
-    uint8_t blocked             # the socket takes no more for now
-    int64_t accepted
-    int64_t begun
-    Link links[2]               # in AGE; in the other chain, or of the free ones
-    char address[ADDRESS]
 
 cdef struct Woken:
     uint64_t mark
@@ -64,21 +36,14 @@ cdef class Session:
     cdef int say_end(self) except -1
 
 
-cdef class SecureSockets(Sockets):
+cdef class SecureSockets(Greetings):
     cdef list sessions              # by the slot of their peer
-    cdef dict starting              # Sessions by the number of their greeting
     cdef dict contexts              # what gives an SSLContext, by the slot of its listener
-    cdef int64_t handshake_limit    # ns, 0 none
-    cdef int most_handshakes        # under way at once
     cdef object window              # `plain` as ssl writes to it
     cdef object most                # SEALED
     cdef object interruption        # what a signal's handler raised while TLS was at work
     cdef char* plain
     cdef char* sealed
-    cdef Greeting* greetings
-    cdef int greeting_room
-    cdef int greeting_free          # the first, -1: none
-    cdef Ends chains[CHAINS]
     cdef Woken woken[EVENTS]
     cdef int woken_count
     cdef uint64_t* touched          # peers to be sealed for
@@ -87,19 +52,10 @@ cdef class SecureSockets(Sockets):
 
     cdef bint secure_wanted(self) noexcept nogil
     cdef void turn_secure(self) noexcept nogil
-    cdef int64_t greeting_left(self, int64_t limit) noexcept nogil
-    cdef void add_to(self, Chain chain, int slot) noexcept nogil
-    cdef void take_from(self, Chain chain, int slot) noexcept nogil
-    cdef int new_greeting(self) noexcept nogil
-    cdef void free_greeting(self, int slot) noexcept nogil
-    cdef void end_greetings(self, int listener) noexcept
-    cdef void watch_greeting(self, int slot, uint32_t mask) noexcept nogil
     cdef void expire(self) noexcept
     cdef void greet(self, int slot, uint32_t events) noexcept
     cdef bint begin(self, int slot) except -1
     cdef int step(self, int slot) except -1
-    cdef str label(self, int slot)
-    cdef void resume(self) noexcept nogil
     cdef void send_greeting(self, int slot, Session session) except *
     cdef int welcome(self, int slot, Session session, size_t at, size_t size) except -1
     cdef void refuse(self, int slot, object why) noexcept

@@ -311,4 +311,5 @@ class Service:
         """Bytes that the reactor has still to send."""
         if self.reactor is None:
             return 0
-        return sum(peer["unsent"] for peer in self.dispatcher.peers()) + self.reactor.sealed_bytes
+        unsent: int = sum(peer["unsent"] for peer in self.dispatcher.peers())
+        return unsent + self.reactor.sealed_bytes
