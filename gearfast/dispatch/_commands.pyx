@@ -68,13 +68,20 @@ from gearfast.dispatch._life cimport (
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._peer cimport write_packet
 from gearfast.dispatch._records cimport (
+    ARGUMENT_TOO_LARGE,
     HIGH,
+    INVALID_ARGUMENT,
+    INVALID_COMMAND,
+    INVALID_MAGIC,
     JOB_CANCELLED,
+    JOB_NOT_FOUND,
     JOB_RUNNING,
     LOW,
     NORMAL,
     PEER_ALL_YOURS,
     PEER_EXCEPTIONS,
+    QUEUE_ERROR,
+    UNKNOWN_OPTION,
     Core,
     Function,
     Job,
@@ -90,6 +97,12 @@ cdef enum:
     NAME_LIMIT = 127            # of a client id
     TEXT_LIMIT = 63             # of a handle or an option
 
+cdef const char* CODES[7]
+CODES[:] = [
+    "INVALID_MAGIC", "INVALID_COMMAND", "INVALID_ARGUMENT", "ARGUMENT_TOO_LARGE", "QUEUE_ERROR", "JOB_NOT_FOUND",
+    "UNKNOWN_OPTION",
+]
+
 cdef Handler HANDLERS[43]
 cdef uint8_t PRIORITY_OF[43]
 cdef uint8_t BACKGROUND[43]
@@ -99,20 +112,21 @@ cdef int64_t NS = 1000000000
 
 cdef void handle_packet(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     """Do what a whole packet asks for."""
-    core.stats.packets += 1
+    core.stats.commands[frame.command] += 1
     if frame.is_response:
-        refuse(core, peer, "INVALID_MAGIC", "Request magic expected")
+        refuse(core, peer, INVALID_MAGIC, "Request magic expected")
     else:
         HANDLERS[frame.command](core, peer, frame)
 
 
-cdef void refuse(Core* core, Peer* peer, const char* code, const char* text) noexcept nogil:
+cdef void refuse(Core* core, Peer* peer, int why, const char* text) noexcept nogil:
     """ERROR: code, text. The connection stays usable."""
+    cdef const char* code = CODES[why]
     cdef size_t code_size = strlen(code)
     cdef size_t text_size = strlen(text)
     cdef char line[128]
     cdef char* at = write_packet(core, peer, CMD_ERROR, code_size + 1 + text_size)
-    core.stats.errors += 1
+    core.stats.errors[why] += 1
     if at == NULL:
         return
     memcpy(at, code, code_size + 1)
@@ -121,7 +135,7 @@ cdef void refuse(Core* core, Peer* peer, const char* code, const char* text) noe
 
 
 cdef void unexpected(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    refuse(core, peer, "INVALID_COMMAND", "Command not expected")
+    refuse(core, peer, INVALID_COMMAND, "Command not expected")
 
 
 cdef enum Parsed:
@@ -181,11 +195,11 @@ cdef inline Field until_nul(Field text) noexcept nogil:
 
 cdef void answer(Core* core, Peer* peer, int outcome) noexcept nogil:
     if outcome == UNIQUE_TOO_LARGE:
-        refuse(core, peer, "ARGUMENT_TOO_LARGE", "Unique value too large")
+        refuse(core, peer, ARGUMENT_TOO_LARGE, "Unique value too large")
     elif outcome == QUEUE_FULL:
-        refuse(core, peer, "QUEUE_ERROR", "Job queue is full")
+        refuse(core, peer, QUEUE_ERROR, "Job queue is full")
     elif outcome == NO_MEMORY:
-        refuse(core, peer, "QUEUE_ERROR", "QUEUE_ERROR")
+        refuse(core, peer, QUEUE_ERROR, "QUEUE_ERROR")
 
 
 cdef inline void begin(Submission* wanted, Frame* frame) noexcept nogil:
@@ -225,7 +239,7 @@ cdef void cmd_submit_job_epoch(Core* core, Peer* peer, Frame* frame) noexcept no
     cdef int64_t seconds
     begin(&wanted, frame)
     if parse_number(&frame.args[2], &seconds) == TOO_LARGE:
-        refuse(core, peer, "INVALID_ARGUMENT", "Time is beyond 64 bits")
+        refuse(core, peer, INVALID_ARGUMENT, "Time is beyond 64 bits")
         return
     submit_at(core, peer, &wanted, seconds)
 
@@ -243,7 +257,7 @@ cdef void cmd_submit_job_sched(Core* core, Peer* peer, Frame* frame) noexcept no
     begin(&wanted, frame)
     seconds = next_match(core, frame)
     if seconds < 0:
-        refuse(core, peer, "INVALID_ARGUMENT",
+        refuse(core, peer, INVALID_ARGUMENT,
                "Schedule wants minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-6, or * for any")
     else:
         submit_at(core, peer, &wanted, seconds)
@@ -283,7 +297,7 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
     cdef char* at
     size = snprintf(
         text, sizeof(text), "%c%c%c%c%u%c%u", <int>(c'1' if known else c'0'), 0,
-        <int>(c'1' if known and job.state == JOB_RUNNING else c'0'), 0,
+        <int>(c'1' if known and job.flags & JOB_RUNNING else c'0'), 0,
         <uint32_t>(job.numerator if known else 0), 0, <uint32_t>(job.denominator if known else 0),
     )
     if command == CMD_STATUS_RES_UNIQUE:
@@ -314,7 +328,7 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     elif is_word(option, "all_yours"):
         peer.flags |= PEER_ALL_YOURS
     else:
-        refuse(core, peer, "UNKNOWN_OPTION", "Server does not recognize given option")
+        refuse(core, peer, UNKNOWN_OPTION, "Server does not recognize given option")
         return
     at = write_packet(core, peer, CMD_OPTION_RES, frame.args[0].size)
     if at != NULL:
@@ -332,7 +346,7 @@ cdef void cmd_can_do(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_can_do_timeout(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef int64_t ms
     if parse_number(&frame.args[1], &ms) == TOO_LARGE:
-        refuse(core, peer, "INVALID_ARGUMENT", "Time-out is beyond 64 bits")
+        refuse(core, peer, INVALID_ARGUMENT, "Time-out is beyond 64 bits")
         return
     if ms <= 0:
         ms = 0
@@ -390,6 +404,7 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
+    core.effort += job.waiting
     while waiter != NULL:
         at = write_packet(core, waiter.peer, frame.command, size)
         if at != NULL:
@@ -401,7 +416,7 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
 cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job does not exist on server")
+        refuse(core, peer, JOB_NOT_FOUND, "Job does not exist on server")
     else:
         relay(core, job, frame)
 
@@ -410,7 +425,7 @@ cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_status(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     job.numerator = parse_u32(&frame.args[1])
     job.denominator = parse_u32(&frame.args[2])
@@ -421,9 +436,10 @@ cdef void cmd_work_status(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     core.stats.completed += 1
+    job.function.tally.completed += 1
     relay(core, job, frame)
     finish(core, job)
 
@@ -433,14 +449,15 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Field handle = until_nul(frame.args[0])
     cdef Job* job
     if handle.size > TEXT_LIMIT:
-        refuse(core, peer, "ARGUMENT_TOO_LARGE",
+        refuse(core, peer, ARGUMENT_TOO_LARGE,
                "Error occurred due to GEARMAND_JOB_HANDLE_SIZE being too small from snprintf")
         return
     job = own_job(core, peer, handle)
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     core.stats.failed += 1
+    job.function.tally.failed += 1
     fail_waiters(core, job)
     finish(core, job)
 
@@ -449,9 +466,10 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "An exception was received for a job that does not exist")
+        refuse(core, peer, JOB_NOT_FOUND, "An exception was received for a job that does not exist")
         return
     core.stats.exceptions += 1
+    job.function.tally.exceptions += 1
     relay_exception(core, job, frame)
     finish(core, job)
 

@@ -18,22 +18,36 @@ from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
 from gearfast.dispatch._admin cimport handle_line
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, buffer_space, pool_free
 from gearfast.dispatch._commands cimport handle_packet
+from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
 from gearfast.dispatch._life cimport drop_function, leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_gone, peer_mark_dirty, peer_new, peer_next_dirty
+from gearfast.dispatch._peer cimport (
+    peer_by_id,
+    peer_gone,
+    peer_hold_back,
+    peer_mark_dirty,
+    peer_new,
+    peer_next_dirty,
+    peer_relieve,
+    peer_unpend,
+    peer_unsent,
+)
 from gearfast.dispatch._records cimport (
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
     ORDER_PRIORITY,
     PEER_ADMIN,
     PEER_CLOSING,
+    PEER_FULL,
+    PEER_PENDING,
     PEER_READ_ONLY,
     Core,
     Peer,
 )
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_stats
+from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
 from gearfast.dispatch.schedule import next_match as utc_match
@@ -42,6 +56,7 @@ from gearfast.dispatch.schedule import parse_fields
 MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
 cdef enum:
+    MOST_EFFORT = 20000         # records walked by commands in a tick, about a millisecond
     GROWTH = 65536              # least room that a large unfinished frame is given
     PREFIX_LIMIT = 42           # with a colon and 20 digits a handle stays under 64 bytes
 
@@ -52,6 +67,7 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
     if peer.flags & PEER_CLOSING:
         return -1
+    core.stats.received += size
     if peer.partial.end == peer.partial.begin:
         return run(core, peer, data, size)
     if buffer_append(&core.pool, &peer.partial, data, size) < 0:
@@ -76,41 +92,71 @@ cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
 cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
     """`size` bytes were received into feed_space; as `feed`."""
     peer.partial.end += size
+    core.stats.received += size
     return run_partial(core, peer)
 
 
 cdef int run_partial(Core* core, Peer* peer) noexcept nogil:
     cdef size_t held = peer.partial.end - peer.partial.begin
-    if held < peer.wanted:
+    if held < peer.wanted or peer.flags & (PEER_PENDING | PEER_FULL):
         return 0
     return run(core, peer, peer.partial.data + peer.partial.begin, held)
 
 
 cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Do every whole frame in `data`, which may be the peer's own buffer, and keep the rest."""
+    """Do every whole frame in `data`, which may be the peer's own buffer, and keep the rest.
+
+    Whole frames are kept too, one being done at least, while the peer does not take its output or when commands of
+    this tick have walked through very much.
+    """
     cdef Frame frame
     cdef size_t at = 0
     cdef int what
     while True:
+        if peer_unsent(peer) > core.high_water and core.high_water and at < size \
+                or core.effort > MOST_EFFORT and 0 < at < size:
+            peer_hold_back(core, peer)
+            return keep(core, peer, data, size, at, 0)
         what = decode(data + at, size - at, core.max_packet, &frame)
         if what == PACKET:
             handle_packet(core, peer, &frame)
         elif what != LINE:
             break
-        elif not handle_line(core, peer, frame.args[0]):
-            return give_up(core, peer)
+        else:
+            core.stats.lines += 1
+            if not handle_line(core, peer, frame.args[0]):
+                return give_up(core, peer)
         at += frame.size
         if peer.flags & PEER_CLOSING:
             return give_up(core, peer)
     if what == FAULTY:
         note_fault(core, peer, frame.fault)
         return give_up(core, peer)
-    peer.wanted = frame.size
+    return keep(core, peer, data, size, at, frame.size)
+
+
+cdef int keep(Core* core, Peer* peer, const char* data, size_t size, size_t done, size_t wanted) noexcept nogil:
+    """Keep what is not done; the next try is worth while with `wanted` bytes."""
+    peer.wanted = wanted
     if peer.partial.data != NULL:
-        buffer_drop(&core.pool, &peer.partial, at)
-    elif at < size and buffer_append(&core.pool, &peer.partial, data + at, size - at) < 0:
+        buffer_drop(&core.pool, &peer.partial, done)
+    elif done < size and buffer_append(&core.pool, &peer.partial, data + done, size - done) < 0:
         return give_up(core, peer)
     return 0
+
+
+cdef void resume(Core* core) noexcept nogil:
+    """Go on with the frames that were left to this tick."""
+    cdef Peer* last = core.pending_tail
+    cdef Peer* peer
+    core.effort = 0
+    while last != NULL:
+        peer = core.pending
+        peer_unpend(core, peer)
+        if not peer.flags & PEER_CLOSING:
+            run_partial(core, peer)
+        if peer == last:
+            return
 
 
 cdef int give_up(Core* core, Peer* peer) noexcept nogil:
@@ -136,6 +182,7 @@ cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept 
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
     cdef char line[190]
     cdef const char* why = "wrong magic"
+    core.stats.faults += 1
     if fault == 2:
         why = "unknown command"
     elif fault == 3:
@@ -171,6 +218,7 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
     core.now = monotonic
     core.wall = wall
+    resume(core)
     return 0 if run_timers(core) else time_left(core)
 
 
@@ -181,10 +229,12 @@ cdef bint is_idle(Core* core) noexcept nogil:
 cdef int64_t time_left(Core* core) noexcept nogil:
     """ns from the time that was set last until something is due, -1 if nothing ever is."""
     cdef int64_t wait = INT64_MAX
+    if core.pending != NULL:
+        return 0
     if core.timeouts.count:
-        wait = core.timeouts.timers[0].when - core.now
+        wait = core.timeouts.entries[0].key - core.now
     if core.schedule.count:
-        wait = min(wait, core.schedule.timers[0].when - core.wall)
+        wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:
         return -1
     return max(wait, <int64_t>0)
@@ -195,7 +245,9 @@ cdef class Dispatcher:
 
     `handle_prefix`: up to 42 bytes, put before `:N` in handles. `first_handle`: N of the first job, to be chosen so
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
-    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit.
+    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `high_water`:
+    bytes of unsent output above which what a peer asks for waits until it takes some; 0 no limit. `max_queued`: bytes
+    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -215,8 +267,8 @@ cdef class Dispatcher:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
-                 max_unsent=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
-                 version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
+                 max_unsent=0, high_water=0, max_queued=0, int job_retries=-1, int wakeup=0, str order="priority",
+                 bint exceptions=False, version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
             raise ValueError(f"handle_prefix must be at most {PREFIX_LIMIT} bytes without NUL and space")
@@ -238,6 +290,8 @@ cdef class Dispatcher:
         self.core.seed1 = (seed >> 64) & 0xFFFFFFFFFFFFFFFF
         self.core.max_packet = max_packet
         self.core.max_unsent = max_unsent
+        self.core.high_water = high_water
+        self.core.max_queued = max_queued
         self.core.retries_limit = job_retries
         self.core.wakeup = wakeup
         self.core.order = orders[order]
@@ -260,13 +314,14 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
-        free(self.core.timeouts.timers)
-        free(self.core.schedule.timers)
-        handles_free(&self.core.handles)
+        heap_free(&self.core.timeouts)
+        heap_free(&self.core.schedule)
+        handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
         pool_free(&self.core.pool)
+        slabs_free(&self.core.slabs)
 
     cdef Peer* find(self, peer) except NULL:
         cdef Peer* found = peer_by_id(&self.core, peer)
@@ -292,6 +347,17 @@ cdef class Dispatcher:
         finally:
             PyBuffer_Release(&view)
 
+    def complete(self, peer):
+        """Do all frames of a peer that wait for the next tick or for room in its output: it sends no more."""
+        cdef Peer* found = self.find(peer)
+        cdef size_t high_water = self.core.high_water
+        self.core.high_water = 0
+        while found.flags & (PEER_PENDING | PEER_FULL) and not found.flags & PEER_CLOSING:
+            peer_unpend(&self.core, found)
+            self.core.effort = 0
+            run_partial(&self.core, found)
+        self.core.high_water = high_water
+
     def disconnect(self, peer):
         """The connection is gone: its jobs are queued again, what it waited for is forgotten."""
         part(&self.core, self.find(peer))
@@ -311,6 +377,7 @@ cdef class Dispatcher:
         cdef Peer* found = self.find(peer)
         cdef bytes data = PyBytes_FromStringAndSize(found.out.data + found.out.begin, found.out.end - found.out.begin)
         buffer_release(&self.core.pool, &found.out)
+        peer_relieve(&self.core, found)
         return data
 
     def closing(self, peer):
@@ -320,6 +387,11 @@ cdef class Dispatcher:
     def tick(self, monotonic_ns, wall_ns):
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
         return advance(&self.core, monotonic_ns, wall_ns)
+
+    @property
+    def pending(self):
+        """Some peer has frames that wait for the next `tick`."""
+        return self.core.pending != NULL
 
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
@@ -363,6 +435,25 @@ cdef class Dispatcher:
     def stats(self):
         """Counters since the start, by name."""
         return read_stats(&self.core)
+
+    def metrics(self):
+        """All counters at this moment, as a dict of plain numbers:
+
+        `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
+        `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
+        `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
+        `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+
+        `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
+        `exceptions`, `dropped`; `requeued` (with a lost worker), `timeouts`; `queued` by priority, `running`,
+        `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms, `waiting` (from the
+        queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`, their sum in
+        `seconds`.
+        A dropped function takes its counters with it.
+
+        `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
+        """
+        return read_metrics(&self.core)
 
     def take_notices(self):
         """What a log should tell, as (level, text); a shutdown asked for is ("SHUTDOWN", "now" or "graceful")."""

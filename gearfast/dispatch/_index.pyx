@@ -14,6 +14,7 @@ from gearfast.dispatch._records cimport Index, Node
 
 cdef enum:
     SMALLEST = 64
+    FULL = 2                    # nodes a bucket, on average, that are the most: buckets are memory too
     BUCKETS_A_STEP = 4
 
 
@@ -116,7 +117,7 @@ cdef void index_insert(Index* index, Node* node, uint64_t hash) noexcept nogil:
     cdef Node** head
     if index.old != NULL:
         step(index)
-    elif index.count > index.mask:
+    elif index.count > FULL * (index.mask + 1):
         resize(index, 2 * (index.mask + 1))
     head = index_head(index, hash)
     node.hash = hash
@@ -129,7 +130,7 @@ cdef void index_remove(Index* index, Node* node) noexcept nogil:
     cdef Node** at
     if index.old != NULL:
         step(index)
-    elif index.mask >= SMALLEST and index.count < (index.mask >> 3):
+    elif index.mask >= SMALLEST and index.count < (index.mask >> 2):
         resize(index, (index.mask + 1) >> 1)
     at = index_head(index, node.hash)
     while at[0] != node:

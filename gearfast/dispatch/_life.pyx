@@ -9,6 +9,7 @@ Two promises hold between any two calls:
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport (
@@ -24,37 +25,48 @@ from gearfast._codec cimport (
     CMD_WORK_FAIL,
     Field,
 )
-from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move, ability_remove, ability_rotate
+from gearfast.dispatch._ability cimport (
+    ability_add,
+    ability_find,
+    ability_level,
+    ability_move,
+    ability_remove,
+    ability_rotate,
+)
 from gearfast.dispatch._function cimport function_drop, function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
+    job_by_data,
     job_free,
+    job_in_uniques,
     job_new,
     job_node,
+    job_priority,
     job_reducer,
     job_unique,
     job_workload,
     node_job,
     write_handle,
 )
-from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
+from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
 from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
+    JOB_HAS_REDUCER,
     JOB_IGNORED,
-    JOB_IN_UNIQUES,
-    JOB_QUEUED,
     JOB_RUNNING,
-    JOB_SAME_DATA,
+    JOB_STATE,
     ORDER_FUNCTION,
     ORDER_PRIORITY,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
+    PEER_CLIENT,
     PEER_NOTICED,
+    PEER_WORKER,
     PRIORITIES,
     Ability,
     Core,
@@ -62,8 +74,10 @@ from gearfast.dispatch._records cimport (
     Job,
     Node,
     Peer,
+    Tally,
     Waiter,
 )
+from gearfast.dispatch._tally cimport tally_of, tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
 
 cdef enum:
@@ -81,25 +95,30 @@ cdef float LONGEST_TIMEOUT = 4e12   # ms, 126 years: beyond it there is none
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     """Queue a job or join the one with the same unique, and answer JOB_CREATED; any other Outcome wants an ERROR."""
     cdef Function* function
+    cdef Tally* tally
     cdef Job* job
     cdef uint64_t hash = 0
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
     function = function_get(core, wanted.function.data, wanted.function.size)
-    if function == NULL:
+    tally = tally_of(function) if function != NULL else NULL
+    if tally == NULL:
         return NO_MEMORY
+    peer.flags |= PEER_CLIENT
     job = find_same(core, function, wanted, &hash)
     if job != NULL:
         return join(core, peer, job, wanted.background)
-    if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority]:
+    if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
+            or core.max_queued and no_room(core, wanted):
+        tally.refused += 1
         return QUEUE_FULL
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
     if job == NULL:
         return NO_MEMORY
-    job.priority = <unsigned char>wanted.priority
+    job.flags |= wanted.priority << 4
     if wanted.background:
         job.flags |= JOB_BACKGROUND
-    elif waiter_add(peer, job) < 0:
+    elif waiter_add(core, peer, job) < 0:
         job_free(core, job)
         return NO_MEMORY
     if wanted.due and timer_set(&core.schedule, job, wanted.due) < 0:
@@ -107,15 +126,13 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         return NO_MEMORY
     job.function = function
     function.total += 1
-    function.queued[job.priority] += 1
+    function.queued[job_priority(job)] += 1
     if hash:
-        job.flags |= JOB_IN_UNIQUES
-        if is_dash(job_unique(job), job.unique_size):
-            job.flags |= JOB_SAME_DATA
         index_insert(&core.uniques, job_node(job), hash)
+    tally.submitted += 1
     core.stats.submitted += 1
     if wanted.due:
-        job.state = JOB_DELAYED
+        job.flags |= JOB_DELAYED
         queue_push(&function.delayed, job)
         core.delayed_count += 1
     else:
@@ -124,12 +141,28 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     return SUBMITTED
 
 
+cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
+    """Whether this job would take all jobs above the ceiling. A log is told once, until a tenth is free again."""
+    cdef char line[190]
+    if core.queued_bytes + sizeof(Job) + wanted.unique.size + wanted.workload.size <= core.max_queued:
+        if core.over_ceiling and core.queued_bytes < core.max_queued - core.max_queued // 10:
+            core.over_ceiling = False
+        return False
+    if not core.over_ceiling:
+        core.over_ceiling = True
+        note(core, LEVEL_WARNING, line, <size_t>snprintf(
+            line, sizeof(line), "queued jobs take %zu bytes of at most %zu: further ones are refused",
+            core.queued_bytes, core.max_queued))
+    return True
+
+
 cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
     """Attach a request to a job that is there already."""
     if background:
         job.flags |= JOB_BACKGROUND
-    elif waiter_add(peer, job) < 0:
+    elif waiter_add(core, peer, job) < 0:
         return NO_MEMORY
+    job.function.tally.coalesced += 1
     core.stats.coalesced += 1
     answer_created(core, peer, job.number)
     return SUBMITTED
@@ -164,7 +197,7 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
     node = index_head(&core.uniques, hash[0])[0]
     while node != NULL:
         job = node_job(node)
-        if node.hash == hash[0] and job.function == function and (job.flags & JOB_SAME_DATA != 0) == by_data:
+        if node.hash == hash[0] and job.function == function and job_by_data(job) == by_data:
             if by_data:
                 if job.size == key.size and memcmp(job_workload(job), key.data, key.size) == 0:
                     return job
@@ -182,6 +215,7 @@ cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept no
     if size == 0 or is_dash(unique, size):
         return NULL
     while function != NULL:
+        core.effort += 1
         job = job_of_function(core, function, unique, size) if function.total else NULL
         if job != NULL and (newest == NULL or job.number > newest.number):
             newest = job
@@ -195,7 +229,7 @@ cdef Job* job_of_function(Core* core, Function* function, const char* unique, si
     cdef Job* job
     while node != NULL:
         job = node_job(node)
-        if node.hash == hash and job.function == function and not job.flags & JOB_SAME_DATA \
+        if node.hash == hash and job.function == function and not job_by_data(job) \
                 and job.unique_size == size and memcmp(job_unique(job), unique, size) == 0:
             return job
         node = node.next
@@ -221,9 +255,9 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
 
 cdef void enqueue(Core* core, Job* job) noexcept nogil:
     """To the end of its queue; workers that wait for it are served or woken."""
-    job.state = JOB_QUEUED
-    queue_push(&job.function.queues[job.priority], job)
-    rise(core, job.function, level_of_priority(core, job.priority))
+    job.since = core.now
+    queue_push(&job.function.queues[job_priority(job)], job)
+    rise(core, job.function, level_of_priority(core, job_priority(job)))
 
 
 cdef void rise(Core* core, Function* function, int level) noexcept nogil:
@@ -237,15 +271,15 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     if core.wakeup:
         level = max(level, level_of(core, function))    # those that slept on were not brought up before
     for below in range(1, level):
-        while function.able[below].head != NULL:
-            ability_move(function.able[below].head, level)
-    while function.able[HELD].head != NULL:
-        ability = function.able[HELD].head
+        while function.able[below] != NULL:
+            ability_move(function.able[below], level)
+    while function.able[HELD] != NULL:
+        ability = function.able[HELD]
         if not ability.peer.held:
             ability_move(ability, level)
         elif not serve_held(core, ability) or level_of(core, function) == 0:
             return
-    ability = function.able[0].head
+    ability = function.able[0]
     while ability != NULL:
         after = ability.able_next
         if ability.peer.held:
@@ -302,7 +336,7 @@ cdef bint serve_held(Core* core, Ability* ability) noexcept nogil:
         return False
     job = pop(core, function)
     kind = release_grab(peer)
-    ability_move(ability, ability.level if peer.held else level_of(core, function))
+    ability_move(ability, ability_level(ability) if peer.held else level_of(core, function))
     assign(core, ability, job, kind)
     if core.order != ORDER_FUNCTION:
         ability_rotate(ability)
@@ -317,8 +351,8 @@ cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
     cdef int level
     cdef int really
     for level in range(PRIORITIES, 0, -1):
-        while peer.ready[level] != NULL:
-            ability = peer.ready[level]
+        while peer.ready[level].count:
+            ability = <Ability*>peer.ready[level].entries[0].item
             really = level_of(core, ability.function)
             if really == level:
                 return ability
@@ -334,7 +368,7 @@ cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
         return NULL
     while each != NULL:
         level = level_of(core, each.function)
-        if level > each.level:
+        if level > ability_level(each):
             ability_move(each, level)
         each = each.peer_next
     return next_ability(core, peer)
@@ -373,7 +407,7 @@ cdef void sleep_or_wake(Core* core, Peer* peer) noexcept nogil:
         release_grab(peer)
         write_packet(core, peer, CMD_NO_JOB, 0)
     while ability != NULL:
-        if ability.level == HELD:
+        if ability_level(ability) == HELD:
             ability_move(ability, 0)
         ability = ability.peer_next
     if find_work(core, peer) != NULL:
@@ -387,14 +421,16 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     """A queued job becomes this worker's."""
     cdef Peer* peer = ability.peer
     cdef Function* function = job.function
-    job.state = JOB_RUNNING
+    tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
+    job.flags |= JOB_RUNNING
+    job.since = core.now
     job.worker = peer
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:
         peer.jobs.prev = job
     peer.jobs = job
-    function.queued[job.priority] -= 1
+    function.queued[job_priority(job)] -= 1
     function.running += 1
     core.running_count += 1
     if 0 < ability.timeout < LONGEST_TIMEOUT:
@@ -410,9 +446,9 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
     cdef size_t body = size + 1 + function.size + 1 + job.size
     cdef int command = CMD_JOB_ASSIGN
     cdef char* at
-    if kind == CMD_GRAB_JOB_ALL and job.has_reducer:
+    if kind == CMD_GRAB_JOB_ALL and job.flags & JOB_HAS_REDUCER:
         command = CMD_JOB_ASSIGN_ALL
-        body += job.reducer_size + 1 + job.unique_size + 1
+        body += job_reducer(job).size + 1 + job.unique_size + 1
     elif kind != CMD_GRAB_JOB:
         command = CMD_JOB_ASSIGN_UNIQ
         body += job.unique_size + 1
@@ -424,7 +460,7 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
     if command != CMD_JOB_ASSIGN:
         at = put_field(at, job_unique(job), job.unique_size)
     if command == CMD_JOB_ASSIGN_ALL:
-        at = put_field(at, job_reducer(job), job.reducer_size)
+        at = put_field(at, job_reducer(job).data, job_reducer(job).size)
     memcpy(at, job_workload(job), job.size)
 
 
@@ -443,6 +479,7 @@ cdef void register(Core* core, Peer* peer, const char* name, size_t size, float 
     cdef int level
     if function == NULL:
         return
+    peer.flags |= PEER_WORKER
     ability = ability_find(core, peer, function)
     if ability != NULL:
         ability.timeout = timeout
@@ -506,9 +543,10 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
     if job.next != NULL:
         job.next.prev = job.prev
     job.worker = NULL
+    job.flags &= ~<int>JOB_RUNNING
     job.function.running -= 1
     core.running_count -= 1
-    if job.timer != NULL:
+    if job.timer:
         timer_clear(&core.timeouts, job)
 
 
@@ -519,9 +557,9 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
         drop(core, job)
         return
     leave_worker(core, job)
-    job.state = JOB_QUEUED
-    job.function.queued[job.priority] += 1
-    queue_push(&job.function.queues[job.priority], job)
+    job.since = core.now
+    job.function.queued[job_priority(job)] += 1
+    queue_push(&job.function.queues[job_priority(job)], job)
     if job.retries < 65535:
         job.retries += 1
     if limit >= 0 and job.retries >= (limit if limit else 1):
@@ -531,39 +569,36 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     job.numerator = 0
     job.denominator = 0
     core.stats.requeued += 1
-    rise(core, job.function, level_of_priority(core, job.priority))
-
-
-cdef void leave_uniques(Core* core, Job* job) noexcept nogil:
-    if job.flags & JOB_IN_UNIQUES:
-        job.flags &= ~<int>JOB_IN_UNIQUES
-        index_remove(&core.uniques, job_node(job))
+    job.function.tally.requeued += 1
+    rise(core, job.function, level_of_priority(core, job_priority(job)))
 
 
 cdef void drop(Core* core, Job* job) noexcept nogil:
     """Forget a job, wherever it is. Its waiters must have been answered."""
     cdef Function* function = job.function
-    if job.state == JOB_RUNNING:
+    if job.flags & JOB_RUNNING:
         leave_worker(core, job)
     else:
-        if job.state == JOB_QUEUED:
-            queue_remove(&function.queues[job.priority], job)
+        if not job.flags & JOB_DELAYED:
+            queue_remove(&function.queues[job_priority(job)], job)
             if job.flags & JOB_IGNORED:
                 core.ignored_count -= 1
         else:
             queue_remove(&function.delayed, job)
             timer_clear(&core.schedule, job)
             core.delayed_count -= 1
-        function.queued[job.priority] -= 1
+        function.queued[job_priority(job)] -= 1
     function.total -= 1
-    leave_uniques(core, job)
+    if job_in_uniques(job):
+        index_remove(&core.uniques, job_node(job))
     while job.waiters != NULL:
-        waiter_remove(job.waiters)
+        waiter_remove(core, job.waiters)
     job_free(core, job)
 
 
 cdef void finish(Core* core, Job* job) noexcept nogil:
     """A running job has ended and its waiters were told."""
+    tally_time(job.function.tally.running, &job.function.tally.running_ns, core.now - job.since)
     drop(core, job)
 
 
@@ -584,10 +619,10 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     """`cancel job`: its clients get WORK_FAIL; a queued job stays until it is met, a running one until it ends."""
     fail_waiters(core, job)
     while job.waiters != NULL:
-        waiter_remove(job.waiters)
+        waiter_remove(core, job.waiters)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     ignore(core, job)
-    if job.state == JOB_DELAYED:
+    if job.flags & JOB_DELAYED:
         drop(core, job)
 
 
@@ -595,9 +630,10 @@ cdef void ignore(Core* core, Job* job) noexcept nogil:
     """Nobody wants this job any more: it coalesces with nothing, and is dropped when it is met."""
     if job.flags & JOB_IGNORED:
         return
+    if job_in_uniques(job):
+        index_remove(&core.uniques, job_node(job))
     job.flags |= JOB_IGNORED
-    leave_uniques(core, job)
-    if job.state == JOB_QUEUED:
+    if not job.flags & JOB_STATE:
         core.ignored_count += 1
 
 
@@ -614,6 +650,7 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil:
 
 cdef void drop_failed(Core* core, Job* job) noexcept nogil:
     core.stats.dropped += 1
+    job.function.tally.dropped += 1
     fail_waiters(core, job)
     drop(core, job)
 
@@ -625,7 +662,7 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
     # As a client first: a job that it both waited for and has is then nobody's, and wakes nobody.
     while peer.waiters != NULL:
         job = peer.waiters.job
-        waiter_remove(peer.waiters)
+        waiter_remove(core, peer.waiters)
         if job.waiters == NULL and not job.flags & JOB_BACKGROUND:
             ignore(core, job)
     unregister_all(core, peer)
@@ -642,6 +679,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
         if job == NULL:
             break
         note_job(core, LEVEL_WARNING, "Worker timeout reached on job, requeueing: ", job)
+        job.function.tally.timeouts += 1
         requeue(core, job)
         left -= 1
     while left:
@@ -651,8 +689,9 @@ cdef bint run_timers(Core* core) noexcept nogil:
         timer_clear(&core.schedule, job)
         queue_remove(&job.function.delayed, job)
         core.delayed_count -= 1
-        job.state = JOB_QUEUED
-        queue_insert(&job.function.queues[job.priority], job)
-        rise(core, job.function, level_of_priority(core, job.priority))
+        job.flags &= ~<int>JOB_DELAYED
+        job.since = core.now
+        queue_insert(&job.function.queues[job_priority(job)], job)
+        rise(core, job.function, level_of_priority(core, job_priority(job)))
         left -= 1
     return left == 0

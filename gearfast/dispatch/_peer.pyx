@@ -15,14 +15,17 @@ from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_DIRTY,
+    PEER_FULL,
     PEER_GONE,
     PEER_OVERFLOW,
+    PEER_PENDING,
     Core,
     Job,
     Peer,
     PeerSlot,
     Waiter,
 )
+from gearfast.dispatch._slab cimport slab_give, slab_take
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -86,6 +89,7 @@ cdef void peer_gone(Core* core, Peer* peer) noexcept nogil:
     core.slots[slot].next_free = core.free_slot
     core.free_slot = slot
     core.peer_count -= 1
+    peer_unpend(core, peer)
     if peer.flags & PEER_DIRTY:
         peer.flags |= PEER_GONE
     else:
@@ -120,6 +124,42 @@ cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
     return NULL
 
 
+cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil:
+    """Its further frames wait: until it takes its output if there is too much of that, else for the next tick."""
+    if core.high_water and peer_unsent(peer) > core.high_water:
+        peer.flags |= PEER_FULL
+    else:
+        peer_pend(core, peer)
+
+
+cdef void peer_pend(Core* core, Peer* peer) noexcept nogil:
+    """Its frames go on with the next tick."""
+    peer.flags = (peer.flags | PEER_PENDING) & ~<uint32_t>PEER_FULL
+    peer.pending_next = NULL
+    peer.pending_prev = core.pending_tail
+    if core.pending_tail != NULL:
+        core.pending_tail.pending_next = peer
+    else:
+        core.pending = peer
+    core.pending_tail = peer
+
+
+cdef void peer_unpend(Core* core, Peer* peer) noexcept nogil:
+    """Its frames wait for nothing any more; no harm if they did not."""
+    peer.flags &= ~<uint32_t>PEER_FULL
+    if not peer.flags & PEER_PENDING:
+        return
+    peer.flags &= ~<uint32_t>PEER_PENDING
+    if peer.pending_prev != NULL:
+        peer.pending_prev.pending_next = peer.pending_next
+    else:
+        core.pending = peer.pending_next
+    if peer.pending_next != NULL:
+        peer.pending_next.pending_prev = peer.pending_prev
+    else:
+        core.pending_tail = peer.pending_prev
+
+
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
     """No memory for its output: a peer that misses an answer is of no use, so it is closed."""
     peer.flags |= PEER_CLOSING
@@ -135,11 +175,12 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
     cdef char line[190]
     if peer.flags & PEER_OVERFLOW:
         return True
-    if not core.max_unsent or peer.out.end == peer.out.begin or peer.out.end - peer.out.begin + more <= core.max_unsent:
+    if not core.max_unsent or not peer_unsent(peer) or peer_unsent(peer) + more <= core.max_unsent:
         return False
     note(core, LEVEL_WARNING, line, <size_t>snprintf(
         line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
-        peer.address, peer.out.end - peer.out.begin))
+        peer.address, peer_unsent(peer)))
+    core.stats.overflows += 1
     buffer_release(&core.pool, &peer.out)
     peer.flags |= PEER_OVERFLOW | PEER_CLOSING
     peer.held = 0       # it gets no job any more
@@ -154,13 +195,14 @@ cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noex
     if size and buffer_append(&core.pool, &peer.out, data, size) < 0:
         peer_fail(core, peer)
         return -1
+    core.stats.answered += size
     peer_mark_dirty(core, peer)
     return 0
 
 
-cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
+cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     """One more request of `peer` that waits for `job`; 0, or -1 without memory."""
-    cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter))
+    cdef Waiter* waiter = <Waiter*>slab_take(&core.slabs, sizeof(Waiter))
     if waiter == NULL:
         return -1
     job.waiting += 1
@@ -179,7 +221,7 @@ cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
     return 0
 
 
-cdef void waiter_remove(Waiter* waiter) noexcept nogil:
+cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
     waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
@@ -193,4 +235,4 @@ cdef void waiter_remove(Waiter* waiter) noexcept nogil:
         waiter.peer.waiters = waiter.peer_next
     if waiter.peer_next != NULL:
         waiter.peer_next.peer_prev = waiter.peer_prev
-    free(waiter)
+    slab_give(&core.slabs, waiter, sizeof(Waiter))

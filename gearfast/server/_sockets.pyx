@@ -17,8 +17,8 @@ from libc.string cimport memset
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, Peer
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CLOEXEC,
@@ -81,6 +81,7 @@ cdef class Sockets:
         self.core = &dispatcher.core
         self.sockets = {}
         self.high_water = high_water
+        self.core.high_water = high_water
         self.max_unsent = max_unsent
         self.stall_time = <int64_t>(stall_time * 1e9)
         self.max_connections = max_connections
@@ -180,7 +181,7 @@ cdef class Sockets:
             return
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:
@@ -243,6 +244,7 @@ cdef class Sockets:
                     return False
                 sent = 0
             buffer_drop(&self.core.pool, &peer.out, sent)
+            peer_relieve(self.core, peer)
             size -= sent
         return self.settle_output(peer, size, sent)
 

@@ -98,6 +98,7 @@ class Service:
             seed=int.from_bytes(os.urandom(16), "little"),
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
+            high_water=config.high_water,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,

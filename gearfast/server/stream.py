@@ -106,7 +106,8 @@ class StreamDriver:
         if self._on_turn is not None:
             self._on_turn()
         if not self.is_closed:
-            self._arm(wait)
+            # What a connection asked for may have waited for the room that it has only now.
+            self._arm(0 if self.dispatcher.pending else wait)
 
     def _arm(self, wait_ns: int) -> None:
         due = self.loop.time() + (MAX_WAIT if wait_ns < 0 else min(wait_ns / 1e9, MAX_WAIT))
@@ -172,6 +173,7 @@ class StreamPeer(asyncio.BufferedProtocol):
         self._admin = admin
         self._transport: asyncio.Transport | None = None
         self._ending = False
+        self._full = False
         self._end: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._written = 0
@@ -208,7 +210,9 @@ class StreamPeer(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         # The peer may have closed only its half: it still gets the answers to what it sent. But its jobs are others'
         # now; whether it takes those answers may show late or never.
-        self.write_output()
+        if self.peer >= 0:
+            self._driver.dispatcher.complete(self.peer)
+        self.write_output(force=True)
         self._part()
         self.finish(self._driver.config.stall_limit or NEVER)
         return False
@@ -228,10 +232,14 @@ class StreamPeer(asyncio.BufferedProtocol):
             self._driver.part(peer)
 
     def pause_writing(self) -> None:
+        self._full = True
         self._pause()
         self._watch(-1)
 
     def resume_writing(self) -> None:
+        self._full = False
+        self._driver.touch()
+        self.write_output()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
@@ -258,12 +266,17 @@ class StreamPeer(asyncio.BufferedProtocol):
         logger.warning("closing connection %s: %s (%d bytes unsent)", self.label, why, unsent)
         self.abort()
 
-    def write_output(self) -> None:
-        """Takes the dispatcher's output for this connection to the transport; ends it when that is due."""
+    def write_output(self, *, force: bool = False) -> None:
+        """Takes the dispatcher's output for this connection to the transport; ends it when that is due.
+
+        What the transport has too much of already stays with the dispatcher, unless `force`.
+        """
         transport = self._transport
         if transport is None or self.peer < 0:
             return
         dispatcher = self._driver.dispatcher
+        if self._full and not force and not dispatcher.closing(self.peer):
+            return
         output = dispatcher.take_output(self.peer)
         if output:
             self._written += len(output)
