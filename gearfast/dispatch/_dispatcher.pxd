@@ -17,11 +17,6 @@ cdef int64_t time_left(Core* core) noexcept nogil
 cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
 
 
-cdef inline size_t output_size(Peer* peer) noexcept nogil:
-    """Bytes of a peer's output that were not sent."""
-    return peer.out.end - peer.out.begin
-
-
 cdef class Dispatcher:
     cdef Core core
     cdef object next_match

@@ -176,6 +176,7 @@ cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept 
     if size:
         memcpy(to, peer.out.data + peer.out.begin, size)
         buffer_drop(&core.pool, &peer.out, size)
+        peer_relieve(core, peer)
     return size
 
 

@@ -62,6 +62,7 @@ cdef class SecureSockets(Greetings):
     cdef ssize_t gather(self, Session session, int fd) noexcept
     cdef void receive_secure(self, Peer* peer) noexcept
     cdef bint open_records(self, Peer* peer, Session session, size_t at, size_t size) except -1
+    cdef ssize_t open_one(self, Peer* peer, Session session, object view) except -2
     cdef void finish(self, Peer* peer) noexcept
     cdef void keep_interruption(self, object error) noexcept
     cdef void fail(self, uint64_t id, object why) noexcept

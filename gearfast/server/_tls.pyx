@@ -22,9 +22,9 @@ from libc.string cimport memcpy, strlen
 
 import ssl
 
-from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join, output_size
-from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty
-from gearfast.dispatch._records cimport PEER_CLOSING, Peer
+from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join
+from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty, peer_unsent
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_PENDING, Peer
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Greeting, Greetings
 from gearfast.server._linux cimport (
     EPOLL_CTL_DEL,
@@ -226,7 +226,7 @@ cdef class SecureSockets(Greetings):
                 peer = peer_by_id(self.core, self.woken[i].mark)
                 if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
                     continue
-                if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
                     self.receive_secure(peer)
             self.woken_count = 0
             self.expire()
@@ -301,22 +301,21 @@ cdef class SecureSockets(Greetings):
                 break
             session.fill(wrapped(self.shared + at, whole))
             at += whole
-            large = NULL
+            large = feed_space(self.core, peer, &room) if got == 0 else NULL
+            if large != NULL and room < RECORD:
+                feed_commit(self.core, peer, 0)     # what is left of a record would stay in `ssl`
+                large = NULL
             view = self.window
-            if got:
-                view = PyMemoryView_FromMemory(self.plain + got, PLAIN - got, PyBUF_WRITE)
-            else:
-                large = feed_space(self.core, peer, &room)
-                if large != NULL:
-                    view = PyMemoryView_FromMemory(large, room, PyBUF_WRITE)
-            try:
-                opened = session.open(RECORD, view)
-            except ssl.SSLWantReadError:
-                peer_mark_dirty(self.core, peer)    # no record of data; it may want an answer
-                continue
             if large != NULL:
+                view = PyMemoryView_FromMemory(large, room, PyBUF_WRITE)
+            elif got:
+                view = PyMemoryView_FromMemory(self.plain + got, PLAIN - got, PyBUF_WRITE)
+            opened = self.open_one(peer, session, view)
+            if large != NULL:
+                feed_commit(self.core, peer, max(opened, <ssize_t>0))
                 hurry = True
-                feed_commit(self.core, peer, opened)
+                continue
+            if opened <= 0:
                 continue
             got += opened
             if PLAIN - got < RECORD:
@@ -331,6 +330,14 @@ cdef class SecureSockets(Greetings):
         if size > at or session.tail_size:
             session.keep_tail(self.shared + at, size - at)
         return opened != 0
+
+    cdef ssize_t open_one(self, Peer* peer, Session session, object view) except -2:
+        """Open one record; bytes that were in it, 0 if it is the end, -1 if it has no data."""
+        try:
+            return session.open(RECORD, view)
+        except ssl.SSLWantReadError:
+            peer_mark_dirty(self.core, peer)        # it may want an answer
+            return -1
 
     cdef void finish(self, Peer* peer) noexcept:
         """Send what can be sent at once and the end of TLS, and close."""
@@ -401,9 +408,9 @@ cdef class SecureSockets(Greetings):
                 sent = 0
             total += sent
             session.keep_rest(data, sent, size)
-            if session.rest != NULL or output_size(peer) == 0 and not session.more:
+            if session.rest != NULL or peer_unsent(peer) == 0 and not session.more:
                 break
-        size = output_size(peer) + session.rest_size - session.rest_at
+        size = peer_unsent(peer) + session.rest_size - session.rest_at
         return self.settle_output(peer, size, total)
 
     cdef size_t seal(self, Session session, Peer* peer, bint ending) except? 0:
@@ -416,7 +423,7 @@ cdef class SecureSockets(Greetings):
             at = 0
             while at < size:
                 at += session.seal(wrapped(self.plain + at, size - at))
-            if ending and output_size(peer) == 0:
+            if ending and peer_unsent(peer) == 0:
                 session.say_end()
             data = session.fetch(SEALED - got if got else self.most)
             memcpy(self.sealed + got, <const char*>data, len(data))
