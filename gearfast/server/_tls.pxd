@@ -9,6 +9,12 @@ from gearfast.server._greetings cimport Greetings
 
 cdef enum:
     EVENTS = 512                # taken from the kernel at a time
+    GATHERED = 64               # peers that are received from before what has come is opened
+
+cdef struct Gathered:           # what has come from a peer, in `shared`
+    uint64_t id
+    size_t at
+    size_t end
 
 cdef struct Woken:
     uint64_t mark
@@ -46,6 +52,9 @@ cdef class SecureSockets(Greetings):
     cdef char* sealed
     cdef Woken woken[EVENTS]
     cdef int woken_count
+    cdef Gathered gathered[GATHERED]
+    cdef int gathered_count
+    cdef size_t gathered_end
     cdef uint64_t* touched          # peers to be sealed for
     cdef size_t touched_count
     cdef size_t touched_room
@@ -53,14 +62,16 @@ cdef class SecureSockets(Greetings):
     cdef bint secure_wanted(self) noexcept nogil
     cdef void turn_secure(self) noexcept nogil
     cdef void expire(self) noexcept
-    cdef void greet(self, int slot, uint32_t events) noexcept
+    cdef void greet(self, int slot) noexcept
     cdef bint begin(self, int slot) except -1
     cdef int step(self, int slot) except -1
     cdef void send_greeting(self, int slot, Session session) except *
     cdef int welcome(self, int slot, Session session, size_t at, size_t size) except -1
     cdef void refuse(self, int slot, object why) noexcept
-    cdef ssize_t gather(self, Session session, int fd) noexcept
-    cdef void receive_secure(self, Peer* peer) noexcept
+    cdef void receive_woken(self) noexcept
+    cdef void open_gathered(self) noexcept
+    cdef ssize_t gather(self, Session session, int fd, size_t at) noexcept
+    cdef void receive_secure(self, Peer* peer, size_t at, size_t end) noexcept
     cdef bint open_records(self, Peer* peer, Session session, size_t at, size_t size) except -1
     cdef ssize_t open_one(self, Peer* peer, Session session, object view) except -2
     cdef void finish(self, Peer* peer) noexcept

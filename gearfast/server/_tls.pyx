@@ -44,7 +44,7 @@ from gearfast.server._linux cimport (
     setsockopt,
 )
 from gearfast.server._sockets cimport KIND_PEER, OWNED, SECURE
-from gearfast.server._tls cimport Session
+from gearfast.server._tls cimport GATHERED, Session
 
 from gearfast.server.log import logger
 
@@ -215,25 +215,54 @@ cdef class SecureSockets(Greetings):
         """All that is ready, with the GIL taken once; sending to those that are touched is part of it."""
         cdef int i
         cdef int steps = 0
-        cdef Peer* peer
-        cdef uint32_t events
         with gil:
+            self.receive_woken()
             for i in range(self.woken_count):
-                events = self.woken[i].events
-                if self.woken[i].mark >> 62 != KIND_PEER:
-                    # The others stay ready: the kernel tells of them again, and of these behind them.
-                    if steps < STEPS:
-                        steps += 1
-                        self.greet(<int><uint32_t>self.woken[i].mark & ~GREETING, events)
-                    continue
-                peer = peer_by_id(self.core, self.woken[i].mark)
-                if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
-                    continue
-                if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
-                    self.receive_secure(peer)
+                # Those beyond the bound stay ready: the kernel tells of them again, and of these behind them.
+                if self.woken[i].mark >> 62 != KIND_PEER and steps < STEPS:
+                    steps += 1
+                    self.greet(<int><uint32_t>self.woken[i].mark & ~GREETING)
             self.woken_count = 0
             self.expire()
             self.flush_dirty()
+
+    cdef void receive_woken(self) noexcept:
+        """First receive from those that are ready, then open what has come: the work of the kernel and that of OpenSSL
+        each are long ways through code, which a cache holds better one after the other."""
+        cdef int i
+        cdef Peer* peer
+        cdef uint32_t events
+        cdef ssize_t end
+        for i in range(self.woken_count):
+            events = self.woken[i].events
+            if self.woken[i].mark >> 62 != KIND_PEER:
+                continue
+            peer = peer_by_id(self.core, self.woken[i].mark)
+            if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
+                continue
+            if not events & (EPOLLIN | EPOLLERR | EPOLLHUP) or peer.flags & PEER_PENDING:
+                continue
+            if CHUNK - self.gathered_end < 2 * MOST or self.gathered_count == GATHERED:
+                self.open_gathered()
+            end = self.gather(<Session>self.sessions[<uint32_t>peer.id], peer.fd, self.gathered_end)
+            if end < 0:
+                continue
+            self.gathered[self.gathered_count].id = peer.id
+            self.gathered[self.gathered_count].at = self.gathered_end
+            self.gathered[self.gathered_count].end = end
+            self.gathered_count += 1
+            self.gathered_end = max(<size_t>end, self.gathered_end)
+        self.open_gathered()
+
+    cdef void open_gathered(self) noexcept:
+        cdef int i
+        cdef Peer* peer
+        for i in range(self.gathered_count):
+            peer = peer_by_id(self.core, self.gathered[i].id)
+            if peer != NULL:
+                self.receive_secure(peer, self.gathered[i].at, self.gathered[i].end)
+        self.gathered_count = 0
+        self.gathered_end = 0
 
     cdef void touch_secure(self, Peer* peer) noexcept nogil:
         cdef uint64_t* touched
@@ -261,27 +290,27 @@ cdef class SecureSockets(Greetings):
 
     # Connections
 
-    cdef ssize_t gather(self, Session session, int fd) noexcept:
-        """One recv, behind the begin of a record that was kept; bytes in `shared` then, 0 at the end, -1 nothing new.
+    cdef ssize_t gather(self, Session session, int fd, size_t at) noexcept:
+        """One recv into `shared` at `at`, behind the begin of a record that was kept.
+
+        Where it ends; 0 if the connection does, -1 if nothing is new.
         """
         cdef size_t held = session.tail_size
         cdef ssize_t size
         self.receives += 1
         if held:
-            memcpy(self.shared, session.tail, held)
-        size = recv(fd, self.shared + held, CHUNK - held, 0)
+            memcpy(self.shared + at, session.tail, held)
+        size = recv(fd, self.shared + at + held, CHUNK - at - held, 0)
         if size > 0:
-            return held + size
+            return at + held + size
         return -1 if size < 0 and (c_errno == EAGAIN or c_errno == EINTR) else 0
 
-    cdef void receive_secure(self, Peer* peer) noexcept:
+    cdef void receive_secure(self, Peer* peer, size_t at, size_t end) noexcept:
+        """What has come from a peer lies in `shared` from `at` to `end`, which is 0 if it has ended."""
         cdef uint64_t id = peer.id
         cdef Session session = <Session>self.sessions[<uint32_t>id]
-        cdef ssize_t size = self.gather(session, peer.fd)
-        if size < 0:
-            return
         try:
-            if size == 0 or not peer.flags & PEER_CLOSING and not self.open_records(peer, session, 0, size):
+            if end == 0 or not peer.flags & PEER_CLOSING and not self.open_records(peer, session, at, end):
                 # It may have closed only its sending side: answers that are ready still go out.
                 self.finish(peer)
         except BaseException as error:
@@ -452,7 +481,7 @@ cdef class SecureSockets(Greetings):
             else:
                 self.refuse(self.chains[<int>STARTED].first, "others wait, and it has taken the longest")
 
-    cdef void greet(self, int slot, uint32_t events) noexcept:
+    cdef void greet(self, int slot) noexcept:
         """Something has come from a connection whose handshake is not done."""
         if self.greetings[slot].fd < 0:
             return
@@ -484,7 +513,7 @@ cdef class SecureSockets(Greetings):
     cdef int step(self, int slot) except -1:
         """Take what has come, record by record; what is behind the last of the handshake is data already."""
         cdef Session session = <Session>self.starting[slot]
-        cdef ssize_t size = self.gather(session, self.greetings[slot].fd)
+        cdef ssize_t size = self.gather(session, self.greetings[slot].fd, 0)
         cdef size_t at = 0
         cdef size_t whole
         if size < 0:
