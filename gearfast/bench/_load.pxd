@@ -118,4 +118,4 @@ cdef class Load:
     cdef void _receive(self, Conn* c) noexcept nogil
     cdef void _packet(self, Conn* c, uint32_t command, const char* body, size_t size) noexcept nogil
     cdef void _error(self, const char* body, size_t size) noexcept nogil
-    cdef void _turn(self, int timeout=*) noexcept nogil
+    cdef int _turn(self, int timeout=*) noexcept nogil

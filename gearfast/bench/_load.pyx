@@ -217,13 +217,23 @@ cdef class Load:
         text[size] = 0
         self._fail(text)
 
-    cdef void _turn(self, int timeout=STALL) noexcept nogil:
-        """Waits for ready sockets, reads each of them once and sends once on it. -1: however long it takes."""
+    def step(self):
+        """Reads what has come and sends what it calls for, without waiting. Raises RuntimeError as a run does."""
+        with nogil:
+            while self._turn(0) > 0 and not self.problem[0]:
+                pass
+        self._check()
+
+    cdef int _turn(self, int timeout=STALL) noexcept nogil:
+        """Waits for ready sockets, reads each of them once and sends once on it; returns how many there were.
+
+        timeout: -1: however long it takes, 0: not at all.
+        """
         cdef int i, n
         cdef Conn* c
         n = epoll_wait(self.poller, self.events, TURN, timeout)
         self.now = now_ns()
-        if n == 0:
+        if n == 0 and timeout:
             self._fail(b"no event for 30 s: a reply is missing")
         for i in range(n):
             if self.events[i].data.u64 == CONTROL:
@@ -236,3 +246,4 @@ cdef class Load:
             if self.events[i].events & ~<uint32_t>EPOLLOUT:
                 self._receive(c)
             self._flush(c)
+        return n
