@@ -346,6 +346,26 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
     return -1
 
 
+cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept nogil:
+    """Move up to `room` bytes of a peer's output to `to`; how many they were. For a driver that changes what it sends.
+    """
+    cdef Field pieces[PIECES]
+    cdef size_t done = 0
+    cdef size_t count, i, size, some
+    room = min(room, peer_unsent(peer))
+    while done < room:
+        count = output_pieces(peer, pieces, PIECES)
+        size = 0
+        for i in range(count):
+            some = min(pieces[i].size, room - done - size)
+            memcpy(to + done + size, pieces[i].data, some)
+            size += some
+        output_drop(core, peer, size)
+        done += size
+    peer_relieve(core, peer)
+    return done
+
+
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
     cdef char line[190]
     cdef const char* why = "wrong magic"
@@ -548,22 +568,9 @@ cdef class Dispatcher:
     def take_output(self, peer, most=None):
         """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
-        cdef Field pieces[PIECES]
-        cdef size_t left = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, left)
-        cdef char* at = PyBytes_AS_STRING(data)
-        cdef size_t count, i, size, some
-        while left:
-            count = output_pieces(found, pieces, PIECES)
-            size = 0
-            for i in range(count):
-                some = min(pieces[i].size, left - size)
-                memcpy(at + size, pieces[i].data, some)
-                size += some
-            at += size
-            left -= size
-            output_drop(&self.core, found, size)
-        peer_relieve(&self.core, found)
+        cdef size_t size = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+        draw_output(&self.core, found, PyBytes_AS_STRING(data), size)
         return data
 
     def closing(self, peer):

@@ -17,7 +17,7 @@ from libc.string cimport memset
 from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
-from gearfast.dispatch._life cimport leave
+from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
@@ -60,7 +60,7 @@ from gearfast.server._linux cimport (
 )
 from gearfast.server._guard cimport BURST_DESCRIPTORS, BURST_FULL, OWNED, SILENT
 from gearfast.server._liveness cimport live_mark
-from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, Listener, make_mark
+from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, SECURE, Listener, make_mark
 
 cdef enum:
     SHARED = 131072             # bytes of the buffer that all peers receive into
@@ -146,6 +146,7 @@ cdef class Sockets:
             self.listener_count += 1
         self.listeners[slot].fd = fd
         self.listeners[slot].paused = False
+        self.listeners[slot].secure = False
         self.listeners[slot].admin = -1 if admin is None else bool(admin)
         try:
             self.control(EPOLL_CTL_ADD, fd, EPOLLIN, make_mark(KIND_LISTENER, slot))
@@ -204,6 +205,9 @@ cdef class Sockets:
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
         if peer.interest & SILENT and events & EPOLLIN:
             peer.interest &= ~<uint32_t>SILENT
+        if peer.interest & SECURE:
+            self.wake_secure(peer.id, events)
+            return
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
         if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
@@ -239,7 +243,7 @@ cdef class Sockets:
             # It may have closed only its sending side: answers that are ready still go out, but its jobs are others'.
             if at != NULL:
                 feed_commit(self.core, peer, 0)
-            leave(self.core, peer)
+            leave_jobs(self.core, peer)
             peer.flags |= PEER_CLOSING
             self.send_output(peer)
         elif size < 0 and c_errno == ETIMEDOUT:
@@ -255,22 +259,28 @@ cdef class Sockets:
         while True:
             peer = peer_next_dirty(self.core)
             if peer == NULL:
-                return
+                break
             if not peer.interest & OWNED:
                 self.add_stream(peer.id)
             elif peer.flags & PEER_OVERFLOW:
                 self.drop(peer)
             elif not peer.interest & EPOLLOUT:
-                self.send_output(peer)
+                if peer.interest & SECURE:
+                    self.touch_secure(peer)
+                else:
+                    self.send_output(peer)
             elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
             elif peer_unsent(peer) > self.high_water:
                 self.watch(peer, EPOLLOUT)
+        self.seal_touched()
 
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""
         cdef size_t size = peer_unsent(peer)
         cdef ssize_t sent = 0
+        if peer.interest & SECURE:
+            return self.send_secure(peer)
         if size:
             self.sends += 1
             if peer.parts == NULL:
@@ -288,6 +298,11 @@ cdef class Sockets:
                 output_drop(self.core, peer, sent)
             peer_relieve(self.core, peer)
             size -= sent
+        return self.settle_output(peer, size, sent)
+
+    cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil:
+        """After `sent` bytes have left and `size` have not: what that means for a peer. False if it is gone by that."""
+        if sent:
             live_mark(&self.live, peer.id)
         if size == 0:
             if peer.interest & EPOLLOUT:
@@ -311,12 +326,13 @@ cdef class Sockets:
 
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil:
         cdef epoll_event event
-        if peer.interest == OWNED | mask:
+        mask |= peer.interest & (OWNED | SECURE)
+        if peer.interest == mask:
             return
-        event.events = mask
+        event.events = mask & ~<uint32_t>(OWNED | SECURE)
         event.data.u64 = peer.id
         epoll_ctl(self.epoll, EPOLL_CTL_MOD, peer.fd, &event)
-        peer.interest = OWNED | mask
+        peer.interest = mask
 
     cdef void add_stream(self, uint64_t id) noexcept nogil:
         cdef uint64_t* streams
@@ -344,19 +360,28 @@ cdef class Sockets:
         if peer.interest & EPOLLOUT:
             self.blocked -= 1
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-        part(self.core, peer)
+        self.leave(peer)
         close(fd)
+
+    cdef void leave(self, Peer* peer) noexcept nogil:
+        if peer.interest & SECURE:
+            self.forget_secure(peer)
+        part(self.core, peer)
 
     cdef void linger(self, Peer* peer) noexcept nogil:
         """Close a connection whose input is not all read; at once, the kernel would drop what is on its way to it."""
         cdef int fd = peer.fd
+        self.leave(peer)
+        self.linger_on(fd)
+
+    cdef void linger_on(self, int fd) noexcept nogil:
         cdef int slot = self.linger_next
         cdef epoll_event event
         if self.lingers[slot].fd >= 0:
-            self.drop(peer)
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
+            close(fd)
             return
         self.linger_next = (slot + 1) % LINGERS
-        part(self.core, peer)
         shutdown(fd, SHUT_WR)
         event.events = EPOLLIN
         event.data.u64 = make_mark(KIND_CLOSED, slot)
@@ -408,7 +433,7 @@ cdef class Sockets:
                 continue
             if self.core.now - peer.stalled < self.stall_time:
                 continue
-            if peer_unsent(peer) > self.high_water or peer.flags & PEER_CLOSING:
+            if not peer.interest & EPOLLIN or peer.flags & PEER_CLOSING:
                 self.cut(peer, "it takes no output")
 
     cdef void close_all(self, bint tell_epoll) noexcept:
@@ -425,7 +450,7 @@ cdef class Sockets:
             fd = peer.fd
             if tell_epoll:
                 epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-            part(self.core, peer)
+            self.leave(peer)
             close(fd)
         for i in range(LINGERS):
             if self.lingers[i].fd >= 0:
@@ -451,7 +476,9 @@ cdef class Sockets:
             size = sizeof(address)
             address.ss_family = 0
             fd = accept4(self.listeners[slot].fd, <sockaddr*>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd >= 0:
+            if fd >= 0 and self.listeners[slot].secure:
+                self.adopt_secure(fd, &address, slot)
+            elif fd >= 0:
                 self.adopt(fd, &address, self.listeners[slot].admin)
             elif c_errno == EMFILE or c_errno == ENFILE:
                 self.out_of_descriptors(slot)
@@ -508,3 +535,23 @@ cdef class Sockets:
             event.events = EPOLLIN
             event.data.u64 = make_mark(KIND_LISTENER, slot)
             epoll_ctl(self.epoll, EPOLL_CTL_DEL if paused else EPOLL_CTL_ADD, self.listeners[slot].fd, &event)
+
+    # Connections with TLS are not served by this class
+
+    cdef void adopt_secure(self, int fd, const sockaddr_storage* address, int slot) noexcept nogil:
+        close(fd)
+
+    cdef void wake_secure(self, uint64_t mark, uint32_t events) noexcept nogil:
+        pass
+
+    cdef void touch_secure(self, Peer* peer) noexcept nogil:
+        pass
+
+    cdef void seal_touched(self) noexcept nogil:
+        pass
+
+    cdef bint send_secure(self, Peer* peer) noexcept nogil:
+        return True
+
+    cdef void forget_secure(self, Peer* peer) noexcept nogil:
+        pass
