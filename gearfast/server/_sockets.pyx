@@ -210,7 +210,7 @@ cdef class Sockets:
             return
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & PEER_PENDING:
+        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & (PEER_PENDING | PEER_FULL):
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:

@@ -24,7 +24,7 @@ import ssl
 
 from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty, peer_unsent
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_PENDING, Peer
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_PENDING, Peer
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Greeting, Greetings
 from gearfast.server._linux cimport (
     EPOLL_CTL_DEL,
@@ -242,7 +242,7 @@ cdef class SecureSockets(Greetings):
             peer = peer_by_id(self.core, self.woken[i].mark)
             if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
                 continue
-            if not events & (EPOLLIN | EPOLLERR | EPOLLHUP) or peer.flags & PEER_PENDING:
+            if not events & (EPOLLIN | EPOLLERR | EPOLLHUP) or peer.flags & (PEER_PENDING | PEER_FULL):
                 continue
             if CHUNK - self.gathered_end < 2 * MOST or self.gathered_count == GATHERED:
                 self.open_gathered()
