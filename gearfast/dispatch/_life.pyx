@@ -41,7 +41,6 @@ from gearfast.dispatch._job cimport (
     job_free,
     job_in_uniques,
     job_is_large,
-    job_large,
     job_new,
     job_node,
     job_priority,
@@ -52,7 +51,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
-from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet, write_reference
+from gearfast.dispatch._peer cimport waiter_add, waiter_remove, write_packet, write_workload
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
@@ -74,7 +73,6 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
-    Large,
     Node,
     Peer,
     Tally,
@@ -456,7 +454,7 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         command = CMD_JOB_ASSIGN_UNIQ
         head += job.unique_size + 1
     if job_is_large(job):
-        at = write_large(core, peer, job, command, head)
+        at = write_workload(core, peer, command, head, job)
     else:
         at = write_packet(core, peer, command, head + job.size)
     if at == NULL:
@@ -469,12 +467,6 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         at = put_field(at, job_reducer(job).data, job_reducer(job).size)
     if not job_is_large(job):
         memcpy(at, job_workload(job), job.size)
-
-
-cdef char* write_large(Core* core, Peer* peer, Job* job, int command, size_t head) noexcept nogil:
-    """Room for the head of a JOB_ASSIGN whose workload stays where it is, or NULL if the peer has failed."""
-    cdef Large large = job_large(job)
-    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
 
 
 cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:
