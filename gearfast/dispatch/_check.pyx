@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Every promise of `_records.pxd` and `_life.pyx`, checked on the live records. For tests and fuzzers.
+"""Every promise of `_records.pxd` and `_grab.pyx`, checked on the live records. For tests and fuzzers.
 
 A check walks everything once: what is reached over one list has to be known to the tables too, links have to agree in
 both directions, and the numbers have to add up, so that nothing can be in two places or in none. The first thing that
@@ -213,7 +213,7 @@ cdef Py_ssize_t check_queue(Core* core, Function* function, Queue* queue, int st
 
 
 cdef int runnable_level(Core* core, Function* function) noexcept:
-    """As `level_of` in _life.pyx, without dropping anything."""
+    """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
     for priority in range(PRIORITIES):
@@ -230,7 +230,7 @@ cdef inline bint sleeps(Peer* peer) noexcept:
 
 
 cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
-    """A function's lists of registrations, with the two promises of _life.pyx; returns how many there are."""
+    """A function's lists of registrations, with the two promises of _grab.pyx; returns how many there are."""
     cdef size_t count = 0
     cdef size_t sleeping = 0
     cdef int level

@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What each packet does: one function a command, found in `HANDLERS` by its number; its wire form is its comment.
 
-A function parses its arguments, calls the rules (`_life.pyx`) and answers.
+A function parses its arguments, calls the rules (`_submit`, `_grab`, `_end`, `_life`) and answers.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int64_t, uint8_t, uint32_t
@@ -51,21 +51,10 @@ from gearfast._codec cimport (
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
-from gearfast.dispatch._life cimport (
-    NO_MEMORY,
-    QUEUE_FULL,
-    UNIQUE_TOO_LARGE,
-    Submission,
-    fail_waiters,
-    finish,
-    grab,
-    job_by_unique,
-    register,
-    sleep_or_wake,
-    submit,
-    unregister,
-    unregister_all,
-)
+from gearfast.dispatch._end cimport fail_waiters, finish
+from gearfast.dispatch._grab cimport grab, sleep_or_wake
+from gearfast.dispatch._life cimport register, unregister, unregister_all
+from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, UNIQUE_TOO_LARGE, Submission, job_by_unique, submit
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._peer cimport Body, body_drop, body_hold, write_body, write_packet
 from gearfast.dispatch._records cimport (

@@ -22,7 +22,8 @@ from gearfast.dispatch._commands cimport handle_packet
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
-from gearfast.dispatch._life cimport drop_function, leave, run_timers
+from gearfast.dispatch._end cimport drop_function
+from gearfast.dispatch._life cimport leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport (

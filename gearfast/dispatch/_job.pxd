@@ -31,6 +31,17 @@ cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil
 
 
+cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
+    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
+    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer \
+        + (sizeof(Large) if workload >= LARGE else workload)
+
+
+cdef inline size_t job_cost(size_t unique, size_t reducer, size_t workload) noexcept nogil:
+    """Bytes of a job's record and of a workload beside it."""
+    return cell_size(unique, reducer, workload) + (workload if workload >= LARGE else 0)
+
+
 cdef inline Node* job_node(Job* job) noexcept nogil:
     """Its link in Core.uniques; only a job with a unique has one."""
     return <Node*>(job + 1)

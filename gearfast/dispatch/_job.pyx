@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_hold
+from gearfast.dispatch._blob cimport blob_drop, blob_hold
 from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
 from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Large, Node
 from gearfast.dispatch._slab cimport slab_give, slab_take
@@ -21,13 +21,6 @@ cdef enum:
     PAGE_MASK = 63
 
 cdef char PAIRS[200]            # "00" to "99"
-
-
-cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
-    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
-    if workload >= LARGE:
-        workload = sizeof(Large)
-    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer + workload
 
 
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
@@ -98,8 +91,7 @@ cdef void job_free(Core* core, Job* job) noexcept nogil:
 
 cdef size_t job_bytes(Job* job) noexcept nogil:
     """What a job takes, its records in tables and lists aside."""
-    cdef size_t cell = cell_size(job.unique_size, job_reducer_size(job), job.size)
-    return cell + job.size if job_is_large(job) else cell
+    return job_cost(job.unique_size, job_reducer_size(job), job.size)
 
 
 cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:
