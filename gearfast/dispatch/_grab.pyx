@@ -27,14 +27,13 @@ from gearfast.dispatch._function cimport queue_push, queue_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_is_large,
-    job_large,
     job_priority,
     job_reducer,
     job_unique,
     job_workload,
     write_handle,
 )
-from gearfast.dispatch._peer cimport write_packet, write_reference
+from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_HAS_REDUCER,
@@ -49,7 +48,6 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
-    Large,
     Peer,
 )
 from gearfast.dispatch._tally cimport tally_time
@@ -275,7 +273,7 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         command = CMD_JOB_ASSIGN_UNIQ
         head += job.unique_size + 1
     if job_is_large(job):
-        at = write_large(core, peer, job, command, head)
+        at = write_workload(core, peer, command, head, job)
     else:
         at = write_packet(core, peer, command, head + job.size)
     if at == NULL:
@@ -288,12 +286,6 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         at = put_field(at, job_reducer(job).data, job_reducer(job).size)
     if not job_is_large(job):
         memcpy(at, job_workload(job), job.size)
-
-
-cdef char* write_large(Core* core, Peer* peer, Job* job, int command, size_t head) noexcept nogil:
-    """Room for the head of a JOB_ASSIGN whose workload stays where it is, or NULL if the peer has failed."""
-    cdef Large large = job_large(job)
-    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
 
 
 cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:

@@ -28,6 +28,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil
 cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head, Blob* blob, const char* data,
                            size_t size) noexcept nogil
+cdef char* write_workload(Core* core, Peer* peer, uint32_t command, size_t head, Job* job) noexcept nogil
 cdef void body_drop(Core* core, Body* body) noexcept nogil
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
 

@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 from gearfast._codec cimport put_header
 from gearfast.dispatch._blob cimport blob_drop
 from gearfast.dispatch._buffer cimport buffer_append, buffer_release, buffer_space
+from gearfast.dispatch._job cimport job_large
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._records cimport (
@@ -25,6 +26,7 @@ from gearfast.dispatch._records cimport (
     Blob,
     Core,
     Job,
+    Large,
     Peer,
     PeerSlot,
     Waiter,
@@ -213,6 +215,12 @@ cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head
     output_refer(peer, blob, data, size)
     peer_mark_dirty(core, peer)
     return at + 12
+
+
+cdef char* write_workload(Core* core, Peer* peer, uint32_t command, size_t head, Job* job) noexcept nogil:
+    """The same with the workload of a large job."""
+    cdef Large large = job_large(job)
+    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
 
 
 cdef void body_drop(Core* core, Body* body) noexcept nogil:

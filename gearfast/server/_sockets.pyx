@@ -219,24 +219,28 @@ cdef class Sockets:
         cdef ssize_t size
         cdef size_t total = 0
         cdef char* at
+        cdef bint slow
         while True:
+            slow = peer.large != NULL
             at = feed_space(self.core, peer, &room) if peer.expected else NULL
             self.receives += 1
             if at == NULL:
+                room = SHARED
                 size = recv(peer.fd, self.shared, SHARED, 0)
                 if size <= 0:
                     break
                 feed(self.core, peer, self.shared, size)
-                return
-            size = recv(peer.fd, at, room, 0)
-            if size <= 0:
-                break
-            feed_commit(self.core, peer, size)
-            if peer.whole:
+                total = SHARED
+            else:
+                size = recv(peer.fd, at, room, 0)
+                if size <= 0:
+                    break
+                feed_commit(self.core, peer, size)
+                total += size
+            if peer.whole or slow:
                 # A sender with a small socket buffer (libgearman's is 32 KiB) waits for each acknowledgement, which
                 # the kernel would delay by 40 ms. On a Unix socket the call does nothing.
                 setsockopt(peer.fd, IPPROTO_TCP, TCP_QUICKACK, &ONE, sizeof(ONE))
-            total += size
             if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
                 return
         if size == 0 and peer_unsent(peer) and not peer.flags & PEER_CLOSING:
