@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The stream driver: asyncio protocols that feed the dispatcher.
 
-It serves TLS connections, and all connections where the reactor is not used. Bytes that arrive in one turn of the
-loop are dispatched at once; the answers of all of them leave together at the start of the next turn, one write a
-connection. A connection whose output piles up is no longer read from, and beyond a limit it is cut.
+It serves all connections, TLS or not, where the reactor is not used. Bytes that arrive in one turn of the loop are
+dispatched at once; the answers of all of them leave together at the start of the next turn, one write a connection. A
+connection whose output piles up is no longer read from, and beyond a limit it is cut.
 """
 
 from __future__ import annotations
