@@ -58,7 +58,7 @@ CROWDS: Final = (
     Crowd(functions=4, uniques=8, peers=10, batch=8, large=0.001),
     Crowd(functions=3, uniques=2, peers=5, batch=3, large=0.05),
     Crowd(functions=12, uniques=200, peers=40, batch=60, large=0.001),
-    Crowd(functions=3, uniques=4, peers=8, batch=6, large=0.002),
+    Crowd(functions=5, uniques=3000, peers=12, batch=400, large=0.0),
     Crowd(functions=300, uniques=50, peers=30, batch=40, large=0.0),
     Crowd(functions=30, uniques=10, peers=250, batch=6, large=0.0),
 )

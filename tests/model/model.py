@@ -28,6 +28,7 @@ class Model(Lines):
         peer = self.peers[name]
         if peer.closing:
             return
+        self.counts["received"] += len(data)
         if peer.partial:
             self.meet("a frame in several reads")
         peer.partial += data
@@ -59,9 +60,11 @@ class Model(Lines):
                 if isinstance(item, Frame):
                     self.do_packet(peer, item)
                 else:
+                    self.counts["lines"] += 1
                     self.do_line(peer, item)
         except Fault as fault:
             self.met[f"closed: {fault}"] += 1
+            self.counts["faults"] += 1
             self.close(peer)
         if frames > 1:
             self.meet("several frames in one read")

@@ -70,7 +70,7 @@ class Packets(Rules):
             self.commands[background] = self.submission(priority, background=True)
 
     def do_packet(self, peer: Peer, frame: Frame) -> None:
-        self.counts["packets"] += 1
+        self.packets[Command(frame.command).name] += 1
         if frame.magic == MAGIC_RESPONSE:
             self.meet("a response sent to the server")
             self.error(peer, b"INVALID_MAGIC", b"Request magic expected")
@@ -235,7 +235,7 @@ class Packets(Rules):
         if job is not None:
             if len(frame.args[1]) > 1 << 15:
                 self.meet("a large result")
-            self.counts["completed"] += 1
+            self.count(job.function, "completed")
             self.tell(job, response(frame.command, *frame.args))
             self.finish(job)
 
@@ -247,7 +247,7 @@ class Packets(Rules):
             return
         job = self.own_job(peer, handle)
         if job is not None:
-            self.counts["failed"] += 1
+            self.count(job.function, "failed")
             self.tell(job, response(Command.WORK_FAIL, handle))
             self.finish(job)
 
@@ -255,7 +255,7 @@ class Packets(Rules):
         job = self.own_job(peer, frame.args[0], b"An exception was received for a job that does not exist")
         if job is None:
             return
-        self.counts["exceptions"] += 1
+        self.count(job.function, "exceptions")
         for client in job.waiting:
             if self.exceptions or client.exceptions:
                 self.say(client, response(Command.WORK_EXCEPTION, *frame.args))

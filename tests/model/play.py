@@ -20,7 +20,7 @@ from gearfast.dispatch._check import check
 
 from .model import Model
 from .packets import calendar
-from .records import Wrong
+from .records import Function, Wrong
 
 Step = tuple[Any, ...]
 SETTINGS: Final[dict[str, Any]] = {
@@ -155,6 +155,7 @@ class Play:
         self.audit_functions()
         self.audit_peers()
         self.audit_counts()
+        self.audit_metrics()
 
     def audit_jobs(self) -> None:
         jobs = {job["number"]: job for job in self.dispatcher.jobs()}
@@ -216,9 +217,12 @@ class Play:
     def audit_counts(self) -> None:
         model, dispatcher = self.model, self.dispatcher
         stats = dispatcher.stats()
-        for name, count in model.counts.items():
-            if not count <= stats[name] <= count + (model.spare_drops if name == "dropped" else 0):
-                raise Wrong(f"stats() says {stats[name]} {name} instead of {count}")
+        if (stats["packets"], stats["errors"]) != (model.packets.total(), model.errors.total()):
+            raise Wrong(f"stats() says {stats}, not {model.packets.total()} packets and {model.errors.total()} errors")
+        for name in ("submitted", "coalesced", "completed", "failed", "exceptions", "dropped", "requeued", "connected"):
+            spare = model.spare_drops if name == "dropped" else 0
+            if not model.counts[name] <= stats[name] <= model.counts[name] + spare:
+                raise Wrong(f"stats() says {stats[name]} {name} instead of {model.counts[name]}")
         queued = sum(function.ready for function in model.functions.values())
         running = sum(function.running for function in model.functions.values())
         counts = (dispatcher.idle, dispatcher.running_count, dispatcher.peer_count, len(dispatcher.functions()))
@@ -236,6 +240,45 @@ class Play:
                 workers = [peer for peer in function.able if peer.woken or not peer.asleep]
                 if not workers:
                     raise Wrong(f"all workers of {function.name!r} sleep beside a job")
+
+    def audit_metrics(self) -> None:
+        model, metrics = self.model, self.dispatcher.metrics()
+        server = metrics["server"]
+        roles = {"client": 0, "worker": 0, "both": 0, "silent": 0}
+        for peer in model.peers.values():
+            worker, client = peer.is_worker, peer.is_client
+            roles["both" if worker and client else "worker" if worker else "client" if client else "silent"] += 1
+        expected = {
+            "connections": roles,
+            "received_bytes": model.counts["received"],
+            "commands": dict(model.packets),
+            "text_commands": model.counts["lines"],
+            "errors": {name: model.errors[name] for name in server["errors"]},
+            "bad_bytes": model.counts["faults"],
+            "overflows": model.counts["overflows"],
+        }
+        if not model.counts["overflows"]:  # of what was cut off it is not known how much it was
+            expected["answered_bytes"] = model.counts["answered"]
+        wrong = {name: (server[name], value) for name, value in expected.items() if server[name] != value}
+        if wrong:
+            raise Wrong(f"metrics() of the server: {wrong} (found, expected)")
+        if len(metrics["functions"]) < len(model.functions):
+            return  # names that are no UTF-8 may look the same
+        for function, found in zip(model.functions.values(), metrics["functions"].values(), strict=True):
+            self.audit_function_metrics(function, found)
+
+    @staticmethod
+    def audit_function_metrics(function: Function, found: dict[str, Any]) -> None:
+        counts = function.counts
+        names = ("submitted", "coalesced", "refused", "completed", "failed", "exceptions", "dropped", "requeued")
+        expected = {name: counts[name] for name in (*names, "timeouts")}
+        wrong = {name: (found[name], value) for name, value in expected.items() if found[name] != value}
+        for name, number, time in (("waiting", "given out", "waiting ns"), ("processing", "finished", "processing ns")):
+            of = (sum(found[name]["counts"]), found[name]["seconds"])
+            if of != (counts[number], counts[time] / 1e9):
+                wrong[name] = (of, (counts[number], counts[time] / 1e9))
+        if wrong:
+            raise Wrong(f"metrics() of {function.name!r}: {wrong} (found, expected)")
 
 
 def replay(settings: dict[str, Any], steps: list[Step], every: int = 1) -> None:

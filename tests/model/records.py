@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 
@@ -30,6 +31,7 @@ class Job:
     waiting: list[Peer] = field(default_factory=list)  # an entry for each request
     worker: Peer | None = None
     deadline: int = 0
+    since: int = 0  # in its queue, or at its worker
     retries: int = 0
     cancelled: bool = False
     displaced: bool = False  # it did not come into its queue by the order of submission
@@ -53,6 +55,7 @@ class Function:
     able: dict[Peer, None] = field(default_factory=dict)
     limits: list[int] = field(default_factory=lambda: [0, 0, 0])
     uniques: dict[tuple[bool, bytes], Job] = field(default_factory=dict)  # (by its data, key)
+    counts: Counter[str] = field(default_factory=Counter)  # as Dispatcher.metrics() names them; and times in ns
 
     @property
     def ready(self) -> bool:
@@ -88,6 +91,8 @@ class Peer:
     full: bool = False  # its frames wait until it takes its output
     paused: bool = False  # its frames wait for the next tick
     may_wait: bool = False  # perhaps it would, if it had a whole frame
+    is_client: bool = False  # it has submitted
+    is_worker: bool = False  # it has registered
     unsent: int = 0
     seen: bytes = b""
     at: int = 0

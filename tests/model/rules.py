@@ -9,6 +9,7 @@ else has to be as it says. What a job goes through is counted in `met`.
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -56,11 +57,16 @@ class Rules:
         self.floating: set[Job] = set()  # queued jobs whose place in their queue is left open
         self.wakes: list[tuple[int, int]] = []  # of this phase: how many slept and how many were woken
         self.spare_drops = 0  # ghosts that may have been dropped with their function
-        self.counts = dict.fromkeys(("submitted", "coalesced", "completed", "failed", "exceptions", "dropped"), 0)
-        self.counts.update(dict.fromkeys(("requeued", "connected", "errors", "packets"), 0))
+        self.counts: Counter[str] = Counter()  # since the start
+        self.errors: Counter[str] = Counter()
+        self.packets: Counter[str] = Counter()
 
     def meet(self, what: str) -> None:
         self.met[what] += 1
+
+    def count(self, function: Function, what: str) -> None:
+        function.counts[what] += 1
+        self.counts[what] += 1
 
     # ---- what is said ---------------------------------------------------------------------------------------------
 
@@ -69,6 +75,7 @@ class Rules:
         if peer.cut_off or (self.max_unsent and self.cuts_off(peer, data, whole)):
             return
         peer.unsent += len(data)
+        self.counts["answered"] += len(data)
         if peer.hidden:
             return
         if not peer.seen.startswith(data, peer.at):
@@ -89,12 +96,13 @@ class Rules:
         if peer.unsent + len(data) - header <= self.max_unsent:
             return False
         self.meet("a peer is cut off, it does not read")
+        self.counts["overflows"] += 1
         peer.cut_off = peer.closing = True
         peer.held.clear()
         return True
 
     def error(self, peer: Peer, code: bytes, text: bytes) -> None:
-        self.counts["errors"] += 1
+        self.errors[code.decode()] += 1
         self.say(peer, response(Command.ERROR, code, text))
 
     # ---- submission -----------------------------------------------------------------------------------------------
@@ -127,6 +135,7 @@ class Rules:
             self.meet("unique too large")
             self.error(peer, b"ARGUMENT_TOO_LARGE", b"Unique value too large")
             return
+        peer.is_client = True
         is_new = name not in self.functions
         function = self.function(name)
         key = self.key(unique, data)
@@ -135,6 +144,7 @@ class Rules:
             self.join(peer, job, background)
         elif self.is_full(peer, function, priority, len(unique) + len(data)):
             self.meet("queue full")
+            function.counts["refused"] += 1
             if is_new:
                 del self.functions[name]
             self.error(peer, b"QUEUE_ERROR", b"Job queue is full")
@@ -143,7 +153,7 @@ class Rules:
             handle = self.prefix + b"%d" % self.number
             job = Job(self.number, handle, function, unique, reducer, data, priority, background, due)
             self.number += 1
-            self.counts["submitted"] += 1
+            self.count(function, "submitted")
             self.jobs[handle] = job
             if key:
                 function.uniques[key] = job
@@ -176,7 +186,7 @@ class Rules:
         return sum(each + len(job.unique) + len(job.reducer) + len(job.data) for job in jobs)
 
     def join(self, peer: Peer, job: Job, background: bool) -> None:
-        self.counts["coalesced"] += 1
+        self.count(job.function, "coalesced")
         if job.worker is not None:
             self.meet("joined a running job")
         elif job in self.delayed:
@@ -199,6 +209,7 @@ class Rules:
 
     def enqueue(self, job: Job) -> None:
         """At the end of its queue."""
+        job.since = self.now
         job.function.queues[job.priority].append(job)
         self.offer(job)
 
@@ -303,6 +314,9 @@ class Rules:
         function = job.function
         queue.remove(job)
         self.floating.discard(job)
+        function.counts["given out"] += 1
+        function.counts["waiting ns"] += self.now - job.since
+        job.since = self.now
         job.worker = peer
         peer.running[job] = None
         function.running += 1
@@ -384,6 +398,7 @@ class Rules:
     # ---- registration ---------------------------------------------------------------------------------------------
 
     def register(self, peer: Peer, name: bytes, time_out: int) -> None:
+        peer.is_worker = True
         function = self.function(name)
         if function in peer.able:
             self.meet("registered again")
@@ -451,7 +466,7 @@ class Rules:
             self.fail(job)
             return
         self.meet("requeued")
-        self.counts["requeued"] += 1
+        self.count(job.function, "requeued")
         job.numerator = job.denominator = 0
         job.displaced = True
         self.enqueue(job)
@@ -485,7 +500,7 @@ class Rules:
 
     def fail(self, job: Job) -> None:
         """Who waits gets WORK_FAIL."""
-        self.counts["dropped"] += 1
+        self.count(job.function, "dropped")
         self.tell(job, response(Command.WORK_FAIL, job.handle))
         self.release(job)
         self.forget(job)
@@ -497,6 +512,8 @@ class Rules:
         self.gone[job.handle] = job
 
     def finish(self, job: Job) -> None:
+        job.function.counts["finished"] += 1
+        job.function.counts["processing ns"] += self.now - job.since
         self.release(job)
         self.forget(job)
 
@@ -570,6 +587,7 @@ class Rules:
                 self.come_due(job)
                 continue
             self.meet("time-out")
+            job.function.counts["timeouts"] += 1
             self.requeue(job)
             if several and job in job.function.queues[job.priority]:
                 self.floating.add(job)
@@ -599,6 +617,7 @@ class Rules:
     def come_due(self, job: Job) -> None:
         """In its queue by when it was submitted; among jobs that came back from lost workers, anywhere."""
         self.meet("its time has come")
+        job.since = self.now
         del self.delayed[job], job.function.delayed[job]
         queue = job.function.queues[job.priority]
         if any(other.displaced for other in [*queue, *job.function.ghosts]):
