@@ -15,23 +15,15 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset, strlen
 
-from gearfast._codec cimport PACKET, Frame, decode, put_header
-from gearfast.dispatch._buffer cimport buffer_drop, buffer_release
+from gearfast._codec cimport PACKET, Field, Frame, decode, put_header
 from gearfast.dispatch._check cimport check_core, runnable_level
 from gearfast.dispatch._dispatcher cimport Dispatcher, advance, feed, feed_commit, feed_space, part
 from gearfast.dispatch._dispatcher cimport join as join_core
 from gearfast.dispatch._job cimport job_priority
+from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
 from gearfast.dispatch._records cimport (
-    ORDER_PRIORITY,
-    PEER_ASLEEP,
-    PEER_CLOSING,
-    PEER_NOTICED,
-    PRIORITIES,
-    Ability,
-    Core,
-    Job,
-    Peer,
+    ORDER_PRIORITY, PEER_ASLEEP, PEER_CLOSING, PEER_NOTICED, PRIORITIES, Ability, Core, Job, Peer,
 )
 
 cdef enum:
@@ -41,9 +33,11 @@ cdef enum:
     CHECK_EVERY = 6
     MANY = 127                  # most of one operation's repetitions; above the size of a small table
     LIMIT = 1 << 20             # bytes of a packet
+    PIECES = 5                  # of output that are taken at a time
     CYCLE = 23                  # letters of a large body before they repeat
     LARGE = 20000               # bytes of an argument that must be part of such a body
 
+ctypedef const char* Text
 ctypedef int (*Operation)(Program program, int who) except -1
 
 cdef Operation OPERATIONS[32]
@@ -54,6 +48,10 @@ cdef int[6] WORKS = [28, 29, 12, 13, 14, 25]
 cdef int[4] SIZES = [0, 1, 5, 600]
 cdef int[4] RETRIES = [-1, 0, 1, 3]
 cdef int[4] WAKEUPS = [0, 0, 1, 2]
+cdef Text[8] ADMIN = [
+    "create function f%d", "drop function f%d", "maxqueue f%d %d", "show jobs", "show unique jobs", "workers",
+    "prioritystatus", "status",
+]
 cdef size_t[4] CEILINGS = [0, 0, 3000, 300000]
 cdef list ORDERS = ["priority", "function", "function-rotate", "priority"]
 cdef char[600] FILLER
@@ -208,17 +206,36 @@ cdef class Program:
 cdef int verify_output(Program program, int who) except -1:
     """Take a peer's output; if it sent packets only, it is whole packets of a server."""
     cdef Peer* peer = program.peer(who)
-    cdef const char* data = peer.out.data
-    cdef size_t at = peer.out.begin
+    cdef size_t size = peer_unsent(peer)
+    cdef char* data = <char*>malloc(size if size else 1)
+    cdef size_t at = 0
     cdef Frame frame
-    while program.clean[who] and at < peer.out.end:
-        if decode(data + at, peer.out.end - at, 2 * LIMIT, &frame) != PACKET or not frame.is_response:
-            raise AssertionError(f"peer {who} gets no packet at byte {at - peer.out.begin} of its output")
+    take(program.core, peer, data)
+    while program.clean[who] and at < size:
+        if decode(data + at, size - at, 2 * LIMIT, &frame) != PACKET or not frame.is_response:
+            raise AssertionError(f"peer {who} gets no packet at byte {at} of its output")
         if frame.count and not is_whole(&frame):
             raise AssertionError(f"peer {who} gets a large body that is not what was sent")
         at += frame.size
-    buffer_release(&program.core.pool, &peer.out)
-    peer_relieve(program.core, peer)
+    free(data)
+    return 0
+
+
+cdef int take(Core* core, Peer* peer, char* data) except -1:
+    """All output of a peer, joined."""
+    cdef Field[PIECES] pieces
+    cdef size_t before
+    cdef size_t i
+    while peer_unsent(peer):
+        before = 0
+        for i in range(output_pieces(peer, pieces, PIECES)):
+            memcpy(data + before, pieces[i].data, pieces[i].size)
+            before += pieces[i].size
+        if before == 0:
+            raise AssertionError("there is output, but no piece of it")
+        output_drop(core, peer, before)
+        data += before
+    peer_relieve(core, peer)
     return 0
 
 
@@ -294,16 +311,16 @@ cdef int op_output(Program program, int who) except -1:
     return verify_output(program, who)
 
 
-# count: the dirty peers are taken off their list, and so many bytes of this one's output are sent
+# count (128: of thousands): the dirty peers are taken off their list, and so many bytes of this one's output are sent
 cdef int op_drain(Program program, int who) except -1:
     cdef Peer* peer = program.peer(who)
     cdef size_t size = program.byte()
-    size = min(size, peer.out.end - peer.out.begin)
+    size = min(1000 * (size & 127) if size & 128 else size, peer_unsent(peer))
     while peer_next_dirty(program.core) != NULL:
         pass
     if size:
         program.clean[who] = False
-        buffer_drop(&program.core.pool, &peer.out, size)
+        output_drop(program.core, peer, size)
         peer_relieve(program.core, peer)
     return 0
 
@@ -332,9 +349,9 @@ cdef int best_level(Program program, Peer* peer) noexcept:
     """The level of the most urgent job that a worker could be given, 0 if there is none or it is not listened to."""
     cdef Ability* ability = peer.abilities
     cdef int best = 0
-    if program.core.draining or peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin:
-        return 0
-    if program.gather or program.core.high_water and peer_unsent(peer) > program.core.high_water:
+    if program.core.draining or peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin \
+            or peer.large != NULL or peer.whole or program.gather \
+            or program.core.high_water and peer_unsent(peer) > program.core.high_water:
         return 0
     while ability != NULL:
         best = max(best, runnable_level(program.core, ability.function))
@@ -482,22 +499,7 @@ cdef int op_cancel(Program program, int who) except -1:
 cdef int op_admin(Program program, int who) except -1:
     cdef int verb = program.byte() % 8
     cdef int names = program.byte()
-    cdef const char* form = "status"
-    if verb == 0:
-        form = "create function f%d"
-    elif verb == 1:
-        form = "drop function f%d"
-    elif verb == 2:
-        form = "maxqueue f%d %d"
-    elif verb == 3:
-        form = "show jobs"
-    elif verb == 4:
-        form = "show unique jobs"
-    elif verb == 5:
-        form = "workers"
-    elif verb == 6:
-        form = "prioritystatus"
-    return say(program, who, snprintf(program.packet, 64, form, names & 7, names >> 3))
+    return say(program, who, snprintf(program.packet, 64, ADMIN[verb], names & 7, names >> 3))
 
 
 # count, bytes
@@ -663,20 +665,12 @@ cdef int op_crowd_leave(Program program, int who) except -1:
     return 0
 
 
-cdef void fill_table() noexcept:
-    cdef int i
-    cdef Operation[32] table = [
-        op_connect, op_raw, op_line, op_tick, op_output, op_submit, op_grab, op_pre_sleep,
-        op_can_do, op_cant_do, op_can_do_timeout, op_reset, op_work_own, op_work_recent, op_status, op_status_unique,
-        op_option, op_cancel, op_admin, op_client_id, op_cut, op_large, op_check, op_packet,
-        op_many_can_do, op_many_submit, op_many_functions, op_many_grab, op_many_complete, op_crowd, op_crowd_leave,
-        op_drain,
-    ]
-    for i in range(32):
-        OPERATIONS[i] = table[i]
-
-
-fill_table()
+OPERATIONS[:] = [
+    op_connect, op_raw, op_line, op_tick, op_output, op_submit, op_grab, op_pre_sleep, op_can_do, op_cant_do,
+    op_can_do_timeout, op_reset, op_work_own, op_work_recent, op_status, op_status_unique, op_option, op_cancel,
+    op_admin, op_client_id, op_cut, op_large, op_check, op_packet, op_many_can_do, op_many_submit, op_many_functions,
+    op_many_grab, op_many_complete, op_crowd, op_crowd_leave, op_drain,
+]
 
 
 cdef public int fuzz_dispatcher(unsigned char* data, size_t size) except -1:
