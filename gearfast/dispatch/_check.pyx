@@ -142,6 +142,7 @@ cdef int check_core(Core* core) except -1:
     equal(by_function.delayed, core.schedule.count, "delayed jobs in their lists", "timers of the schedule")
     equal(by_peer.running, core.running_count, "jobs in workers' lists", "running_count")
     equal(by_function.abilities, by_peer.abilities, "abilities of functions", "abilities of workers")
+    equal(by_peer.waiters, core.waiter_count, "requests that wait for jobs", "in waiter_count")
     equal(by_peer.abilities, core.abilities.count, "abilities of workers", "abilities in the index")
     return 0
 

@@ -332,7 +332,8 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 
 # CAN_DO: function
 cdef void cmd_can_do(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    register(core, peer, frame.args[0].data, frame.args[0].size, 0)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, 0) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CAN_DO_TIMEOUT: function, milliseconds
@@ -345,7 +346,8 @@ cdef void cmd_can_do_timeout(Core* core, Peer* peer, Frame* frame) noexcept nogi
         ms = 0
     elif ms < 1000:
         ms = 1000
-    register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CANT_DO: function

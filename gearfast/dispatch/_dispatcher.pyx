@@ -438,7 +438,8 @@ cdef class Dispatcher:
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
     `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `high_water`:
     bytes of unsent output above which what a peer asks for waits until it takes some; 0 no limit. `max_queued`: bytes
-    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit.
+    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit. What waits for jobs, and names of
+    functions with their registrations, may take a quarter of that each (1 MiB at least): then the same.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -635,7 +636,7 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+        `running`, `delayed`, `waiting_requests`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,

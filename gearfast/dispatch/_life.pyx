@@ -31,29 +31,35 @@ cdef enum:
 
 # Registration
 
-cdef void register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil:
-    """CAN_DO and CAN_DO_TIMEOUT (`timeout` in ms, 0 none). Registering again only renews the time-out."""
+cdef int register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil:
+    """CAN_DO and CAN_DO_TIMEOUT (`timeout` in ms, 0 none). Registering again only renews the time-out.
+
+    0, or -1 if there is no memory for it, or functions take too much of it already.
+    """
     cdef Function* function = function_get(core, name, size)
     cdef Ability* ability
     cdef int level
     if function == NULL:
-        return
+        return -1
     peer.flags |= PEER_WORKER
     ability = ability_find(core, peer, function)
     if ability != NULL:
         ability.timeout = timeout
-        return
+        return 0
     level = level_of(core, function)
     if peer.held:
         ability = ability_add(core, peer, function, timeout, HELD if peer.ability_count < FEW_FUNCTIONS else 0)
     else:
         ability = ability_add(core, peer, function, timeout, level)
-    if ability == NULL or level == 0:
-        return
+    if ability == NULL:
+        return -1
+    if level == 0:
+        return 0
     while peer.held and serve_held(core, ability):
         pass
     if peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP and not core.draining:
         wake(core, peer)
+    return 0
 
 
 cdef void withdraw(Core* core, Ability* ability) noexcept nogil:

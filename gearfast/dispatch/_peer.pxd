@@ -41,6 +41,15 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
     return core.slots[slot].peer
 
 
+cdef inline size_t side_limit(Core* core) noexcept nogil:
+    """Bytes that requests which wait for jobs may take under a ceiling for jobs, and the same again for names."""
+    return max(core.max_queued // 4, <size_t>1 << 20)
+
+
+cdef inline bint too_many_waiters(Core* core) noexcept nogil:
+    return core.max_queued and core.waiter_count * sizeof(Waiter) > side_limit(core)
+
+
 cdef inline size_t peer_unsent(Peer* peer) noexcept nogil:
     """Bytes of output that its driver has not taken yet."""
     return peer.out.end - peer.out.begin + peer.referenced

@@ -245,6 +245,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     cdef Waiter* waiter = <Waiter*>slab_take(&core.slabs, sizeof(Waiter))
     if waiter == NULL:
         return -1
+    core.waiter_count += 1
     job.waiting += 1
     waiter.peer = peer
     waiter.job = job
@@ -262,6 +263,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
 
 
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
+    core.waiter_count -= 1
     waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next

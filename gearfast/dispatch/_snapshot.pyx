@@ -211,6 +211,7 @@ cdef dict server_metrics(Core* core):
         "jobs": core.job_count,
         "running": core.running_count,
         "delayed": core.delayed_count,
+        "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
     }
