@@ -5,6 +5,7 @@ Every gearfast/**/*.pyx is one extension. The environment variable GEARFAST_BUIL
 
     (unset)    optimised
     debug      -O0 -g, C asserts, the macro GEARFAST_DEBUG
+    profile    as optimised, with the debugging information that valgrind and perf want
     sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, with C asserts
     coverage   line tracing in the extensions, for coverage.py's Cython plugin
 
@@ -22,7 +23,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LINUX_ONLY = ("gearfast/server/_", "gearfast/bench/")
-BUILDS = ("", "debug", "sanitize", "coverage")
+BUILDS = ("", "debug", "profile", "sanitize", "coverage")
 BUILD = os.environ.get("GEARFAST_BUILD", "")
 BASE = Path("build", BUILD)
 ONLY = [name for name in os.environ.get("GEARFAST_ONLY", "").split(",") if name]
@@ -37,6 +38,7 @@ def flags() -> dict[str, list]:
     else:
         compile_args = {
             "debug": ["-O0", "-g3"],
+            "profile": ["-O3", "-g"],
             "sanitize": ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS],
         }.get(BUILD, ["-O3", "-g0"])
         link_args = {"sanitize": SANITIZERS}.get(BUILD, [])

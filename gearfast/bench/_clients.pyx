@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Client connections of the load generator, and the histogram of their latencies."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memchr, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, timespec
@@ -280,6 +280,16 @@ cdef class Clients(Load):
         for tried in range(self.count):
             self._flush(&self.conns[tried])
 
+    cdef void _fill(self) noexcept nogil:
+        """Sends as many jobs as the windows and the limit allow."""
+        cdef Conn* c
+        cdef int index
+        for index in range(self.count):
+            c = &self.conns[index]
+            while c.spare_count and self.submitted < self.limit:
+                self._submit(c, self.now)
+            self._flush(c)
+
     cdef void _loop(self) noexcept nogil:
         cdef uint64_t expirations
         while not self.problem[0] and not self.called:
@@ -317,7 +327,6 @@ cdef class Clients(Load):
         """
         cdef int64_t start, before = self.finished
         cdef int index
-        cdef Conn* c
         self._check()
         self.called = self.ticked = False
         memset(self.histogram, 0, sizeof(self.histogram))
@@ -328,11 +337,8 @@ cdef class Clients(Load):
         if self.interval:
             self._start_timer()
         with nogil:
-            for index in range(self.count if self.interval == 0 else 0):
-                c = &self.conns[index]
-                while c.spare_count and self.submitted < self.limit:
-                    self._submit(c, self.now)
-                self._flush(c)
+            if self.interval == 0:
+                self._fill()
             self._loop()
         if self.interval:
             self.interval = 0
@@ -344,3 +350,24 @@ cdef class Clients(Load):
             "wrong": self.wrong,
             "histogram": [self.histogram[index] for index in range(BUCKETS)],
         }
+
+    def begin(self, int64_t limit):
+        """Sends the first of `limit` jobs, as `run` does, and does not wait: `step` goes on as answers come."""
+        self._check()
+        self.now = now_ns()
+        self.deadline = INT64_MAX
+        self.limit = self.submitted + limit
+        self.interval = 0
+        with nogil:
+            self._fill()
+        self._check()
+
+    @property
+    def finished_jobs(self):
+        """Jobs finished since the start."""
+        return self.finished
+
+    @property
+    def wrong_results(self):
+        """Results since the start that were not ours, came twice or had another length."""
+        return self.wrong

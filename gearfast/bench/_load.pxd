@@ -101,6 +101,7 @@ cdef class Load:
     cdef int count
     cdef int poller
     cdef int control
+    cdef list links               # a TlsLink for each connection, or None: they are plain
     cdef bint called              # the control descriptor is readable
     cdef bint ticked              # the pacing timer fired
     cdef int64_t now
@@ -112,7 +113,9 @@ cdef class Load:
     cdef char* _room(self, Conn* c, uint32_t magic, uint32_t command, size_t size) noexcept nogil
     cdef void _request(self, Conn* c, uint32_t command) noexcept nogil
     cdef void _flush(self, Conn* c) noexcept nogil
+    cdef ssize_t _take(self, Conn* c, char* data, size_t room) noexcept nogil
+    cdef ssize_t _give(self, Conn* c, const char* data, size_t size) noexcept nogil
     cdef void _receive(self, Conn* c) noexcept nogil
     cdef void _packet(self, Conn* c, uint32_t command, const char* body, size_t size) noexcept nogil
     cdef void _error(self, const char* body, size_t size) noexcept nogil
-    cdef void _turn(self, int timeout=*) noexcept nogil
+    cdef int _turn(self, int timeout=*) noexcept nogil

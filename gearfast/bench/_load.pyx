@@ -11,14 +11,20 @@ The first twelve bytes of each workload name its connection, its slot in the win
 sends the workload back, so a client knows each result for its own, counts each job once and needs no table.
 """
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EPIPE
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport close
 
+from gearfast.bench._tls_link cimport TlsLink
+
 import socket as _socket
+
+
+cdef extern from "<errno.h>" nogil:
+    int errno
 
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -37,8 +43,8 @@ cdef int64_t now_ns() noexcept nogil:
 cdef class Load:
     """What clients and workers share: connections, one epoll, packets in and out.
 
-    `sockets` are connected stream sockets; the load takes their descriptors over. `control` is a descriptor whose
-    being readable ends a run, or -1.
+    `sockets` are connected stream sockets, or TlsLinks all of them; the load takes their descriptors over. `control` is
+    a descriptor whose being readable ends a run, or -1.
     """
 
     def __cinit__(self, sockets, int control=-1, *args, **settings):
@@ -49,6 +55,8 @@ cdef class Load:
         self.conns = <Conn*>calloc(max(self.count, 1), sizeof(Conn))
         if self.conns == NULL or self.poller < 0:
             raise MemoryError
+        if self.count and isinstance(sockets[0], TlsLink):
+            self.links = list(sockets)
         for index, sock in enumerate(sockets):
             sock.setblocking(False)
             if sock.family != _socket.AF_UNIX:
@@ -125,7 +133,7 @@ cdef class Load:
         cdef ssize_t n
         if c.filled == 0:
             return
-        n = send(c.fd, c.out + c.sent, c.filled - c.sent, MSG_DONTWAIT | MSG_NOSIGNAL)
+        n = self._give(c, c.out + c.sent, c.filled - c.sent)
         if n < 0 and errno != EAGAIN and errno != EINTR:
             self._fail(b"a send failed: the server closed a connection")
             return
@@ -147,7 +155,7 @@ cdef class Load:
         if c.kept_room - c.held < FIRST_ROOM // 2:
             c.kept_room = 2 * c.kept_room + FIRST_ROOM
             c.kept = <char*>realloc(c.kept, c.kept_room)
-        n = recv(c.fd, c.kept + c.held, c.kept_room - c.held, MSG_DONTWAIT)
+        n = self._take(c, c.kept + c.held, c.kept_room - c.held)
         if n <= 0:
             if n == 0 or (errno != EAGAIN and errno != EINTR):
                 self._fail(b"the server closed a connection")
@@ -166,6 +174,36 @@ cdef class Load:
         if at and c.held:
             memmove(c.kept, c.kept + at, c.held)
 
+    cdef ssize_t _take(self, Conn* c, char* data, size_t room) noexcept nogil:
+        """recv, below TLS or not."""
+        global errno
+        cdef ssize_t size = 0
+        if self.links is None:
+            return recv(c.fd, data, room, MSG_DONTWAIT)
+        with gil:
+            try:
+                size = (<TlsLink>self.links[c.number]).receive(c.fd, data, room)
+            except OSError:
+                pass        # as if it had ended
+        if size < 0:
+            errno = EAGAIN      # whoever waited for the GIL may have changed it
+        return size
+
+    cdef ssize_t _give(self, Conn* c, const char* data, size_t size) noexcept nogil:
+        """send, below TLS or not."""
+        global errno
+        cdef ssize_t sent = -1
+        if self.links is None:
+            return send(c.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+        with gil:
+            try:
+                sent = (<TlsLink>self.links[c.number]).send(c.fd, data, size)
+            except OSError:
+                pass
+        if sent < 0:
+            errno = EPIPE
+        return sent
+
     cdef void _packet(self, Conn* c, uint32_t command, const char* body, size_t size) noexcept nogil:
         pass
 
@@ -179,13 +217,23 @@ cdef class Load:
         text[size] = 0
         self._fail(text)
 
-    cdef void _turn(self, int timeout=STALL) noexcept nogil:
-        """Waits for ready sockets, reads each of them once and sends once on it. -1: however long it takes."""
+    def step(self):
+        """Reads what has come and sends what it calls for, without waiting. Raises RuntimeError as a run does."""
+        with nogil:
+            while self._turn(0) > 0 and not self.problem[0]:
+                pass
+        self._check()
+
+    cdef int _turn(self, int timeout=STALL) noexcept nogil:
+        """Waits for ready sockets, reads each of them once and sends once on it; returns how many there were.
+
+        timeout: -1: however long it takes, 0: not at all.
+        """
         cdef int i, n
         cdef Conn* c
         n = epoll_wait(self.poller, self.events, TURN, timeout)
         self.now = now_ns()
-        if n == 0:
+        if n == 0 and timeout:
             self._fail(b"no event for 30 s: a reply is missing")
         for i in range(n):
             if self.events[i].data.u64 == CONTROL:
@@ -198,3 +246,4 @@ cdef class Load:
             if self.events[i].events & ~<uint32_t>EPOLLOUT:
                 self._receive(c)
             self._flush(c)
+        return n

@@ -24,6 +24,8 @@ cdef class Workers(Load):
     cdef size_t answer
     cdef bint credits
     cdef bint paused
+    cdef bint limited             # only so many GRABs are sent as are left
+    cdef int64_t left
     cdef int sleeping
     cdef int fenced
     cdef int64_t finished
@@ -56,12 +58,22 @@ cdef class Workers(Load):
         self.sleeping += 1
 
     cdef void _wake(self, Conn* c) noexcept nogil:
+        if self.limited and self.left == 0:
+            c.woken = True
+            return
         if c.asleep:
             c.asleep = False
             self.sleeping -= 1
-        while c.grabs < self.grabs:
+        while c.grabs < self.grabs and self._may_grab():
             self._request(c, self.grab)
             c.grabs += 1
+
+    cdef bint _may_grab(self) noexcept nogil:
+        if self.limited:
+            if self.left == 0:
+                return False
+            self.left -= 1
+        return True
 
     cdef void _complete(self, Conn* c, uint32_t command, const char* body, size_t size) noexcept nogil:
         """JOB_ASSIGN: handle NUL function NUL [unique NUL [reducer NUL]] workload."""
@@ -86,14 +98,21 @@ cdef class Workers(Load):
         at = self._room(c, 0x00524551, WORK_COMPLETE, handle + length)
         memcpy(at, body, handle)
         memcpy(at + handle, data, length)
-        self._request(c, self.grab)
         self.finished += 1
+        if self._may_grab():
+            self._request(c, self.grab)
+            return
+        c.grabs -= 1
+        if c.grabs == 0:            # it waits as one that was paused
+            c.asleep = c.woken = True
+            self.sleeping += 1
 
     cdef void _packet(self, Conn* c, uint32_t command, const char* body, size_t size) noexcept nogil:
         if command == JOB_ASSIGN or command == JOB_ASSIGN_UNIQ or command == JOB_ASSIGN_ALL:
             self._complete(c, command, body, size)
         elif command == NO_JOB:
             c.grabs -= 1
+            self.left += self.limited
             if c.grabs == 0:
                 self._sleep(c)
         elif command == NOOP:
@@ -163,8 +182,30 @@ cdef class Workers(Load):
         """Leaves the next NOOPs unanswered, so that jobs queue up."""
         self.paused = True
 
+    def take(self, int64_t jobs):
+        """Of paused workers: finishes so many queued jobs and not one more, and pauses again.
+
+        Returns the number of finished jobs in total. Raises RuntimeError as `settle` does.
+        """
+        cdef int64_t target = self.finished + jobs
+        self.called = False
+        self.limited = True
+        self.left = jobs
+        self._restart()
+        with nogil:
+            while not self.problem[0] and not self.called and self.finished < target:
+                self._turn()
+            self.paused = True
+            self._fence()
+        self._check()
+        return self.finished
+
     def resume(self):
-        """Answers what `pause` left unanswered."""
+        """Answers what `pause` or `take` left unanswered."""
+        self.limited = False
+        self._restart()
+
+    cdef _restart(self):
         cdef int index
         self.paused = False
         for index in range(self.count):

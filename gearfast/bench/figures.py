@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Figures that are no row of traffic: decoding in memory, the embedded server's start, client and worker CPU."""
+"""Figures that are no row of traffic: decoding in memory, client and worker CPU, memory, long queues and so on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from gearfast.bench.bars import FIGURES
+from gearfast.bench.load import LoadError
+from gearfast.bench.servers import ServerError
 from gearfast.bench.stats import summarize
-from gearfast.bench.traffic import FIGURE_BARS
 
 __all__ = ["FigureError", "figure_table", "measure_figure"]
+
+
+MEMORY_SAMPLES: Final = 3
+"""Memory repeats: more samples say no more."""
 
 
 class FigureError(RuntimeError):
@@ -44,22 +50,67 @@ def _embedded(name: str, samples: int, pin: str) -> dict[str, list[float]]:
         raise FigureError(str(error)) from None
 
 
+def _functions(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.memory import function_memory
+
+    pairs = [function_memory() for _ in range(min(samples, MEMORY_SAMPLES))]
+    return {"function-bytes": [pair[0] for pair in pairs], "registration-bytes": [pair[1] for pair in pairs]}
+
+
+def _connections(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.memory import connection_memory
+
+    servers = {"": "gearfast", "-floor": "floor", "-gearmand": "gearmand"}
+    return {
+        f"connection-bytes{suffix}": [connection_memory(server) for _ in range(min(samples, MEMORY_SAMPLES))]
+        for suffix, server in servers.items()
+    }
+
+
+def _queue(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.memory import queue_grabs, queue_memory
+
+    which = "-".join(name.split("-")[:2])
+    jobs = {"queue-1m": 1_000_000, "queue-10m": 10_000_000}[which]
+    found: dict[str, list[float]] = {}
+
+    def gather(server: str, prefix: str, samples: int, **settings: Any) -> None:
+        for what, value in queue_grabs(server, jobs, samples=samples, pin=pin, **settings):
+            key = f"{prefix}-{what}" if what else prefix
+            if key in FIGURES:
+                found.setdefault(key, []).append(value)
+
+    gather("gearfast", which, samples)
+    found[f"{which}-unique"] = [queue_memory("gearfast", jobs, uniques=True, pin=pin)]
+    gather("floor", f"{which}-floor", min(samples, MEMORY_SAMPLES), drain=False)
+    if jobs <= 1_000_000:  # of ten million gearmand makes 8 GB
+        gather("gearmand", f"{which}-gearmand", 1, taken=200, drain=False)
+        gather("gearmand-h", f"{which}-gearmand-h", MEMORY_SAMPLES, drain=False)
+    return found
+
+
 _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]]] = {
     "decode-c": _decode,
     "decode-python": _decode,
     "embedded-start": _embedded,
     "client-cpu": _peers,
     "worker-cpu": _peers,
+    **{name: _functions for name in FIGURES if name.startswith(("function-", "registration-"))},
+    **{name: _connections for name in FIGURES if name.startswith("connection-")},
+    **{name: _queue for name in FIGURES if name.startswith("queue-")},
 }
 
 
 def measure_figure(name: str, samples: int = 11, pin: str = "one") -> dict[str, list[float]]:
-    """Samples of the figure `name` (one of `FIGURE_BARS`), and of those that come with it, in their units.
+    """Samples of the figure `name` (one of `FIGURES`), and of those that come with it, in their units.
 
     pin: where processes run, one of `gearfast.bench.harness.PINS`.
     Raises FigureError if it cannot be measured here, KeyError on an unknown name.
     """
-    return _MEASUREMENTS[name](name, samples, pin)
+    try:
+        return _MEASUREMENTS[name](name, samples, pin)
+    except (ServerError, LoadError, OSError) as error:
+        raise FigureError(str(error)) from None
 
 
 def figure_table(figures: Mapping[str, Sequence[float]]) -> str:
@@ -67,7 +118,7 @@ def figure_table(figures: Mapping[str, Sequence[float]]) -> str:
     lines = []
     for name, values in figures.items():
         summary = summarize(values)
-        figure = FIGURE_BARS[name]
+        figure = FIGURES[name]
         interval = f"{summary.median:.3g} [{summary.low:.3g}, {summary.high:.3g}]"
         lines.append(f"{figure.title}: {interval} {figure.unit}")
     return "\n".join(lines)

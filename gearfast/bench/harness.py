@@ -66,14 +66,29 @@ class Results:
         values = self.values(row, server, name)
         return summarize(values) if values and any(values) else None
 
-    def ratio(self, row: str, server: str, other: str, other_row: str | None = None) -> Summary | None:
-        """The paired ratio of CPU per job to that of `other` (in another row), None if there are no pairs."""
-        values = self.values(row, server)
-        reference = self.values(other_row or row, other)
+    def ratio(
+        self, row: str, server: str, other: str, other_row: str | None = None, name: str = "cpu_us"
+    ) -> Summary | None:
+        """The paired ratio of a figure to that of `other` (in another row), None if there are no pairs."""
+        values = self.values(row, server, name)
+        reference = self.values(other_row or row, other, name)
         if not values or len(values) != len(reference):
             return None
         ratios = paired_ratios(values, reference)
         return summarize(ratios) if ratios and any(ratios) else None
+
+    def difference(self, row: str, server: str, other: str, other_row: str, name: str) -> Summary | None:
+        """The paired difference of a figure from that of `other` in another row, None if there are no pairs."""
+        values = self.values(row, server, name)
+        reference = self.values(other_row, other, name)
+        if not values or len(values) != len(reference):
+            return None
+        return summarize(value - was for value, was in zip(values, reference, strict=True))
+
+    def take(self, others: Results) -> None:
+        """Adds the rows of `others`; where both have a row, theirs stands."""
+        self.samples.update(others.samples)
+        self.problems += others.problems
 
     def better(self, row: str, servers: Sequence[str]) -> str | None:
         """Which of `servers` takes the least CPU per job, None if none was measured."""
@@ -139,7 +154,7 @@ class _Cell:
     def __init__(self, row: Row, name: str, pin: str, stack: contextlib.ExitStack) -> None:
         self.row, self.name = row, name
         server_cpus, load_cpus = cpus(pin)
-        self.server = stack.enter_context(Server(name, server_cpus, unix=row.traffic.unix))
+        self.server = stack.enter_context(Server(name, server_cpus, unix=row.traffic.unix, tls=row.traffic.tls))
         self.loader = stack.enter_context(Loader(self.server.address, row.traffic, load_cpus, row.name))
         self.meter = Meter(self.server.cpu)
 
@@ -172,7 +187,7 @@ def _measure_group(
     with contextlib.ExitStack() as stack:
         cells: list[_Cell] = []
         for row in rows:
-            for name in servers:
+            for name in (name for name in servers if name not in row.without):
                 try:
                     cell = _Cell(row, name, pin, stack)
                     cell.sample(min(seconds, 0.1))
@@ -184,8 +199,8 @@ def _measure_group(
         for turn in range(pairs):
             for cell in cells[:: 1 if turn % 2 == 0 else -1]:
                 try:
-                    taken[cell.row.name, cell.name].append(cell.sample(seconds))
-                except (ServerError, LoadError) as error:
+                    taken[cell.row.name, cell.name].append(cell.sample(max(seconds, cell.row.least)))
+                except (ServerError, LoadError, OSError) as error:
                     results.problems.append(f"{cell.row.name} on {cell.name}: {error}")
                     cells.remove(cell)
                     del taken[cell.row.name, cell.name]
@@ -201,11 +216,13 @@ def measure(
     seconds: float = 0.5,
     pin: str = "one",
     progress: Callable[[str], None] = lambda text: None,
+    keep: Callable[[Results], object] = lambda results: None,
 ) -> Results:
     """Measures every row on every server.
 
-    pairs: samples of each, taken in rounds. seconds: how long each sample sends. pin: one of `PINS`. What cannot be
-    measured is named in the result's `problems`. Raises ValueError on settings out of range.
+    pairs: samples of each, taken in rounds. seconds: how long each sample sends. pin: one of `PINS`. keep: called with
+    what is there after each group of rows. What cannot be measured is named in the result's `problems`. Raises
+    ValueError on settings out of range.
     """
     if pairs < 1 or seconds <= 0:
         raise ValueError("pairs must be at least 1 and seconds positive")
@@ -215,4 +232,5 @@ def measure(
         start = time.monotonic()
         _measure_group(results, group, servers, pairs, seconds, pin)
         progress(f"{', '.join(row.name for row in group)}: {time.monotonic() - start:.1f} s")
+        keep(results)
     return results

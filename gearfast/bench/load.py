@@ -2,8 +2,8 @@
 """The two processes that make the traffic, and the parent's handle on them.
 
 `python -m gearfast.bench.load ROLE SETTINGS` is one of them: it connects, says `ready`, and then takes orders, one JSON
-object a line, on its standard input and answers each with one line. Clients know `run`; workers know `settle`, `pause`
-and `resume`, and work while they wait. Both end with their standard input.
+object a line, on its standard input and answers each with one line. Clients know `run`; workers know `settle`, `take`,
+`pause` and `resume`, and work while they wait. Both end with their standard input.
 """
 
 from __future__ import annotations
@@ -57,8 +57,15 @@ def pinned(cpus: set[int] | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def connect(address: str) -> socket.socket:
-    """A connected stream socket; `address` is HOST:PORT or the path of a Unix socket. Raises OSError."""
+def connect(address: str) -> Any:
+    """A connected stream socket; `address` is HOST:PORT or the path of a Unix socket. Raises OSError.
+
+    With `tls:` before HOST:PORT it is a TlsLink, which only `Load` and `close` can use.
+    """
+    if address.startswith("tls:"):
+        from gearfast.bench._tls_link import TlsLink
+
+        return TlsLink(connect(address.removeprefix("tls:")))
     if address.startswith("/"):
         sock = socket.socket(socket.AF_UNIX)
         try:
@@ -179,8 +186,8 @@ class Loader:
         for child in self._children():
             child.close()
 
-    def _settle(self, jobs: int) -> None:
-        """Waits until the workers have finished `jobs` more and sleep."""
+    def settle(self, jobs: int) -> None:
+        """Waits until the workers have finished `jobs` more and sleep. Raises LoadError."""
         if self._workers is not None:
             self._finished += jobs
             self._workers.order(order="settle", target=self._finished)
@@ -192,6 +199,25 @@ class Loader:
         if counted["wrong"]:
             raise LoadError(f"{counted['wrong']} results were wrong, came twice or were not ours")
         return counted
+
+    def fill(self, jobs: int) -> None:
+        """Submits `jobs` background jobs that stay queued: the workers wait. Raises LoadError."""
+        assert self._clients is not None
+        if self._workers is not None:
+            self._workers.order(order="pause")
+        counted = self._clients.order(order="run", seconds=3600.0, limit=jobs, rate=0.0)
+        if counted["jobs"] != jobs:
+            raise LoadError(f"{counted['jobs']} of {jobs} jobs were queued")
+
+    def take(self, jobs: int, meter: Meter) -> int:
+        """Lets the waiting workers finish `jobs` queued jobs, and no more; returns how many. `meter` is read around."""
+        assert self._workers is not None
+        meter.start()
+        finished: int = self._workers.order(order="take", jobs=jobs)["finished"]
+        meter.stop()
+        done = finished - self._finished
+        self._finished = finished
+        return done
 
     def sample(self, seconds: float, meter: Meter) -> Counts:
         """Sends traffic for `seconds` and until all of it is finished. `meter` is read around the part that counts."""
@@ -214,7 +240,7 @@ class Loader:
             start = time.monotonic()
         if phase != "whole" and workers is not None:
             workers.order(order="resume")
-        self._settle(0 if self.traffic.kind == "echo" else jobs)
+        self.settle(0 if self.traffic.kind == "echo" else jobs)
         if phase != "submit":
             meter.stop()
             if phase == "drain" or self.traffic.kind == "background":
@@ -287,6 +313,11 @@ def _be_workers(address: str, traffic: Traffic, prefix: bytes) -> None:
         credits=traffic.credits,
     )
     load.fence()
+    others = (
+        Workers([connect(address)], functions=traffic.others, prefix=b"%s-other" % prefix) if traffic.others else None
+    )
+    if others is not None:
+        others.fence()
     _answer(ready=True)
     load.serve()
     for order in _orders():
@@ -294,11 +325,15 @@ def _be_workers(address: str, traffic: Traffic, prefix: bytes) -> None:
             load.settle(order["target"])
         elif order["order"] == "pause":
             load.pause()
+        elif order["order"] == "take":
+            load.take(order["jobs"])
         else:
             load.resume()
         _answer(finished=load.finished_jobs)
         load.serve()
     load.close()
+    if others is not None:
+        others.close()
 
 
 def main(argv: list[str]) -> int:

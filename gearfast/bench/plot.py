@@ -15,6 +15,11 @@ __all__ = ["PlotUnavailable", "draw"]
 
 COLOURS: Final = {"floor": "#b0b0b0", "gearfast": "#1f6fb4", "gearmand-t1": "#d98c3f", "gearmand": "#b5522b"}
 OTHER: Final = "#6a9a5b"
+SHOWN: Final = (
+    "fg-1x1", "fg-8x8", "fg-32x32", "fg-500x500", "fg-4x4-64", "bg-8x4-64", "payload64k-4x4-4", "grabs16-4x4-64",
+    "grabs64-4x4-64", "submit-only", "functions1-4x4", "functions20000-4x4", "idle10000-8x8", "connect",
+)  # fmt: skip
+"""Rows of the picture of a full run."""
 
 
 class PlotUnavailable(RuntimeError):

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gearfast.bench.bars import BARS, FIGURES, Bar
 from gearfast.bench.harness import Results
 from gearfast.bench.stats import Summary, summarize
-from gearfast.bench.traffic import BARS, FIGURE_BARS, ROWS, Bar
+from gearfast.bench.traffic import ROWS
 
-__all__ = ["Verdict", "check", "machine", "read_json", "table", "verdict_table", "write_json"]
+__all__ = [
+    "Verdict", "aligned", "check", "interval", "machine", "measured", "number", "read_about", "read_json", "table",
+    "verdict_table", "write_json",
+]  # fmt: skip
 
 GEARMAND: Final = ("gearmand", "gearmand-t1")
 """The two settings of gearmand, of which the better one counts."""
@@ -40,17 +44,20 @@ def machine() -> dict[str, str]:
     }
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or the whole number."""
     return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _interval(summary: Summary | None) -> str:
+def interval(summary: Summary | None) -> str:
+    """Median and interval; a dash without."""
     if summary is None:
         return "-"
-    return f"{_number(summary.median)} [{_number(summary.low)}, {_number(summary.high)}]"
+    return f"{number(summary.median)} [{number(summary.low)}, {number(summary.high)}]"
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """The cells in columns: the first to the left, the others to the right."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return [
         "  ".join(
@@ -78,14 +85,14 @@ def table(results: Results) -> str:
             lines.append(
                 [
                     f"  {server}",
-                    _interval(results.summary(row, server)),
-                    _interval(results.ratio(row, server, reference)) if reference else "-",
-                    *("-" if s is None else _number(s.median) for s in medians),
+                    interval(results.summary(row, server)),
+                    interval(results.ratio(row, server, reference)) if reference else "-",
+                    *("-" if s is None else number(s.median) for s in medians),
                 ]
             )
         lines[0][0] = row
         title = ROWS[row].title if row in ROWS else ""
-        blocks.append("\n".join([*([f"{title}:"] if title else []), *_aligned(lines)]))
+        blocks.append("\n".join([*([f"{title}:"] if title else []), *aligned(lines)]))
     notes = [f"not measured: {problem}" for problem in results.problems]
     return "\n\n".join([*blocks, *notes])
 
@@ -100,31 +107,36 @@ class Verdict:
     passed: bool | None
 
 
-def _verdict(results: Results, bar: Bar) -> Verdict:
-    strict = bar.against == "gearmand"  # below its better setting
-    against: str | None = bar.against
-    other_row = None
-    if strict:
-        against = results.better(bar.row, GEARMAND)
-    elif bar.against in ROWS:
-        against, other_row = "gearfast", bar.against
-    ratio = results.ratio(bar.row, "gearfast", against, other_row) if against else None
-    passed = None
-    if ratio is not None:
-        passed = ratio.median < bar.at_most if strict else ratio.median <= bar.at_most
-    limit = f"{'<' if strict else '<='} {bar.at_most:g}"
-    return Verdict(f"{bar.row} x {other_row or against or bar.against}", limit, _interval(ratio), passed)
+def measured(results: Results, bar: Bar) -> tuple[str, Summary | None]:
+    """What a bar compares, in words, and the figure; None: not measured."""
+    figure = "" if bar.figure == "cpu_us" else f" {bar.figure}"
+    if not bar.against:
+        return f"{bar.row}{figure}", results.summary(bar.row, "gearfast", bar.figure)
+    if bar.against in ROWS:
+        against = bar.against if bar.server == "gearfast" else f"{bar.server} {bar.against}"
+        if bar.difference:
+            summary = results.difference(bar.row, "gearfast", bar.server, bar.against, bar.figure)
+            return f"{bar.row}{figure} - {against}", summary
+        return f"{bar.row}{figure} / {against}", results.ratio(bar.row, "gearfast", bar.server, bar.against, bar.figure)
+    server = results.better(bar.row, GEARMAND) if bar.against == "gearmand" else bar.against
+    summary = results.ratio(bar.row, "gearfast", server, name=bar.figure) if server else None
+    return f"{bar.row}{figure} / {server or bar.against}", summary
 
 
 def check(results: Results, figures: Mapping[str, Sequence[float]]) -> list[Verdict]:
-    """Every bar against what was measured. `figures` has the samples of `FIGURE_BARS` by name."""
-    verdicts = [_verdict(results, bar) for bar in BARS]
-    for name, figure in FIGURE_BARS.items():
-        limit = f">= {figure.at_least:g}" if figure.at_least is not None else f"<= {figure.at_most:g}"
+    """Every bar against what was measured. `figures` has the samples of `FIGURES` by name."""
+    verdicts = []
+    for bar in BARS:
+        what, summary = measured(results, bar)
+        passed = None if summary is None else bar.passed(summary.median)
+        verdicts.append(Verdict(what, bar.limit, interval(summary), passed))
+    for name, figure in FIGURES.items():
+        if not figure.limit:
+            continue
         values = figures.get(name)
         summary = summarize(values) if values else None
         passed = None if summary is None else figure.passed(summary.median)
-        verdicts.append(Verdict(f"{name} ({figure.unit})", limit, _interval(summary), passed))
+        verdicts.append(Verdict(f"{name} ({figure.unit})", figure.limit, interval(summary), passed))
     return verdicts
 
 
@@ -132,7 +144,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> str:
     """The bars as text: pass, MISS or not measured."""
     words = {True: "pass", False: "MISS", None: "not measured"}
     lines = [["what", "bar", "measured", ""], *([v.what, v.bar, v.measured, words[v.passed]] for v in verdicts)]
-    return "\n".join(_aligned(lines))
+    return "\n".join(aligned(lines))
 
 
 def write_json(path: str, results: Results, figures: Mapping[str, Sequence[float]], settings: dict[str, Any]) -> None:
@@ -151,3 +163,9 @@ def read_json(path: str) -> tuple[Results, dict[str, list[float]]]:
     """The samples and figures of a file that `write_json` wrote. Raises OSError, ValueError or KeyError."""
     data = json.loads(Path(path).read_text())
     return Results.from_dict(data), data["figures"]
+
+
+def read_about(path: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Machine and settings of such a file. Raises as `read_json` does."""
+    data = json.loads(Path(path).read_text())
+    return data["machine"], data["settings"]

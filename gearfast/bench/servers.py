@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Job servers as processes of their own, and the CPU time that they take (Linux).
 
-A server is named `gearfast`, `floor`, `gearmand` (its default of four threads), `gearmand-t1` (one thread), `HOST:PORT`
-(any other; only its speed can be seen) or `HOST:PORT@PID` (any other on this machine).
+A server is named `gearfast`, `floor`, `gearmand` (its default of four threads), `gearmand-t1` (one thread),
+`gearmand-h` (a hash table of a million buckets), `HOST:PORT` (any other; only its speed can be seen) or
+`HOST:PORT@PID` (any other on this machine).
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from gearfast.bench.load import connect, pinned, raise_file_limit
 
 __all__ = ["FLOOR_SOURCE", "Server", "ServerError", "compile_floor", "cpu_seconds"]
 
-FLOOR_SOURCE = Path(__file__).resolve().parents[2] / "benchmarks" / "floor.c"
-"""Where the floor's source lies in a checkout."""
+FLOOR_SOURCE = Path(__file__).resolve().with_name("floor.c")
 START_SECONDS = 20.0
+GEARMAND_OPTIONS: Final = {
+    "gearmand": (),
+    "gearmand-t1": ("-t", "1"),
+    "gearmand-h": ("--hashtable-buckets", "1000003"),
+}
 
 
 class ServerError(RuntimeError):
@@ -59,7 +67,7 @@ def compile_floor(folder: Path, source: Path = FLOOR_SOURCE) -> Path:
     if compiler is None:
         raise ServerError("the floor needs a C compiler (cc)")
     if not source.exists():
-        raise ServerError(f"the floor's source is only in a checkout of gearfast: {source} is missing")
+        raise ServerError(f"the floor's source is missing: {source}")
     target = folder / "floor"
     done = subprocess.run(
         [*compiler.split(), "-O2", "-o", str(target), str(source)], capture_output=True, text=True, check=False
@@ -67,6 +75,22 @@ def compile_floor(folder: Path, source: Path = FLOOR_SOURCE) -> Path:
     if done.returncode:
         raise ServerError(f"the floor does not compile:\n{done.stderr}")
     return target
+
+
+def make_certificate(folder: Path) -> Path:
+    """A key and a certificate for 127.0.0.1 in one PEM file in `folder`. Raises ServerError without openssl."""
+    path = folder / "certificate.pem"
+    chain = folder / "chain.pem"
+    if shutil.which("openssl") is None:
+        raise ServerError("a server with TLS needs a certificate: openssl is not installed")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(path)]
+    command = ["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=127.0.0.1", "-out", str(chain)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServerError(f"openssl made no certificate:\n{done.stderr}")
+    with path.open("a") as file:
+        file.write(chain.read_text())
+    return path
 
 
 def _free_port() -> int:
@@ -79,12 +103,24 @@ def _free_port() -> int:
 class Server:
     """A running job server; a context manager that stops it.
 
-    name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can.
+    name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can. tls:
+    listen with TLS, with a certificate of its own making (needs openssl).
+    under: a command that the server's own follows, such as `valgrind`; it may exec the server or have it as its child.
     Raises ServerError if it cannot be started.
     """
 
-    def __init__(self, name: str, cpus: set[int] | None = None, *, unix: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        cpus: set[int] | None = None,
+        *,
+        unix: bool = False,
+        tls: bool = False,
+        under: Sequence[str] = (),
+    ) -> None:
         self.name = name
+        self._tls = tls
+        self._under = under
         self.pid: int | None = None
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -111,41 +147,47 @@ class Server:
         if self.name == "floor":
             binary = compile_floor(Path(self._folder.name))
             with pinned(cpus):
-                self._process = subprocess.Popen([binary, self._path or "0"], stdout=subprocess.PIPE)
+                command = [*self._under, str(binary), self._path or "0"]
+                self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
             assert self._process.stdout is not None
             said = self._process.stdout.readline().decode().strip()
             self.address = said if self._path else f"127.0.0.1:{said}"
         else:
             self._listen(cpus)
-        self.pid = self._process.pid if self._process is not None else None
+        assert self._process is not None
+        self.pid = self._process.pid
         self._wait_ready()
+        if self._under:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+            self.pid = int(children[0]) if children else self.pid
 
     def _listen(self, cpus: set[int] | None) -> None:
         """Starts a server that is told its port. Raises ServerError if it is not there or lacks Unix sockets."""
         port = _free_port()
-        self.address = self._path or f"127.0.0.1:{port}"
+        self.address = self._path or f"{'tls:' if self._tls else ''}127.0.0.1:{port}"
         if self.name == "gearfast":
             command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", str(port)]
             if self._path:
                 command += ["--unix", self._path]
-        elif self.name in ("gearmand", "gearmand-t1"):
+            if self._tls:
+                command += ["--tls-cert", str(make_certificate(Path(self._folder.name)))]
+        elif self.name in GEARMAND_OPTIONS:
             binary = shutil.which("gearmand") or shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin")
             if binary is None:
                 raise ServerError("gearmand is not installed (Debian: apt-get install gearman-job-server)")
-            if self._path:
-                raise ServerError("gearmand has no Unix sockets")
-            command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1"]
-            if self.name == "gearmand-t1":
-                command += ["-t", "1"]
+            if self._path or self._tls:
+                raise ServerError("gearmand is measured over TCP, without TLS")
+            command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", *GEARMAND_OPTIONS[self.name]]
         else:
             raise ServerError(f"unknown server {self.name}: gearfast, floor, gearmand, gearmand-t1 or HOST:PORT[@PID]")
         with pinned(cpus), open(os.path.join(self._folder.name, "log"), "wb") as log:
+            command[:0] = self._under
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def _wait_ready(self) -> None:
         """Polls, since not every server says when it listens."""
         assert self._process is not None
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_SECONDS * (10 if self._under else 1)
         while True:
             try:
                 connect(self.address).close()
@@ -173,12 +215,13 @@ class Server:
         """Bytes in RAM; 0 if its process is unknown. Raises ServerError if it is gone."""
         return resident_bytes(self.pid) if self.pid is not None else 0
 
-    def close(self) -> None:
-        """Stops it, by force if it takes longer than five seconds."""
+    def close(self, stop: signal.Signals = signal.SIGTERM) -> None:
+        """Stops it with the signal `stop`, by force if it takes longer than five seconds."""
         if self._process is not None:
-            self._process.terminate()
+            if self._process.poll() is None:
+                os.kill(self.pid or self._process.pid, stop)
             try:
-                self._process.wait(timeout=5)
+                self._process.wait(timeout=5 if not self._under else 60)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The kinds of traffic that are measured, their names, and the bars that gearfast has to pass on them.
+"""The kinds of traffic that are measured, and their names. `bars` says what gearfast has to reach on them.
 
 A row of the benchmark is one `Traffic` under a name. Rows of one `group` are measured interleaved with each other, so
-that they can be compared on the same server. Nothing here does any work.
+that they can be compared. Nothing here does any work.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
-__all__ = ["BARS", "FIGURE_BARS", "FULL", "QUICK", "ROWS", "Bar", "FigureBar", "Row", "Traffic"]
+__all__ = ["QUICK", "ROWS", "Row", "Traffic"]
 
 KINDS: Final = ("foreground", "background", "echo", "connect")
 """What a client sends: the position is the number that the load generator knows."""
@@ -41,6 +41,8 @@ class Traffic:
     """The command that asks for a job: 9 GRAB_JOB, 30 GRAB_JOB_UNIQ, 39 GRAB_JOB_ALL."""
     functions: int = 1
     """Functions that each worker registers. All jobs are for one of them."""
+    others: int = 0
+    """Functions that one further worker connection registers; no job is for them."""
     target: int = 0
     """Which function the jobs are for: 0 the first registered."""
     uniques: bool = False
@@ -59,6 +61,8 @@ class Traffic:
     """Most jobs in one sample."""
     unix: bool = False
     """Over Unix sockets."""
+    tls: bool = False
+    """Over TLS."""
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, ready for JSON."""
@@ -83,115 +87,91 @@ class Row:
     traffic: Traffic
     group: str = ""
     """Rows of the same group are measured interleaved; empty: the row alone."""
+    without: tuple[str, ...] = ()
+    """Servers that cannot do this traffic."""
+    least: float = 0.0
+    """Seconds that a sample needs at least to say anything."""
 
 
 def _square(n: int, window: int = 1, **settings: Any) -> Traffic:
     return Traffic(clients=n, workers=n, window=window, **settings)
 
 
+_GEARMAND = ("gearmand", "gearmand-t1")
 _SUBMIT = Traffic(clients=4, workers=4, window=64, kind="background", phase="submit", grabs=16, limit=100_000)
 _BACKGROUND = Traffic(clients=8, workers=4, window=64, kind="background", limit=20_000)
 _CONNECT = Traffic(clients=4, workers=1, kind="connect", phase="submit", grabs=16, limit=1_500)
-_FUNCTIONS, _FUNCTIONS64 = "functions", "functions-64"
+_PACED = _square(8, 4096, rate=20_000.0)
+
+_BASE: Final = (
+    Row("fg-1x1", "1 client, 1 worker, one in flight", _square(1), "1x1"),
+    Row("fg-8x8", "8 clients, 8 workers, one in flight", _square(8), "8x8"),
+    Row("fg-32x32", "32 clients, 32 workers, one in flight", _square(32)),
+    Row("fg-500x500", "500 clients, 500 workers, one in flight", _square(500)),
+    Row("fg-4x4-64", "4 clients, 4 workers, 64 in flight", _square(4, 64), "4x4-64"),
+    Row("bg-8x4-64", "background: 8 clients, 4 workers, 64 in flight", _BACKGROUND),
+    Row("payload64k-4x4-4", "4x4, 4 in flight, 64 KiB workloads", _square(4, 4, payload=65_536)),
+    Row("grabs16-4x4-64", "4x4, 64 in flight, workers hold 16 grabs", _square(4, 64, grabs=16)),
+    Row("grabs64-4x4-64", "4x4, 64 in flight, workers hold 64 grabs", _square(4, 64, grabs=64)),
+    Row("submit-only", "background submissions only, 4 clients, 64 in flight", _SUBMIT),
+    Row("credits-1x1", "1x1, GRABs as credits", _square(1, credits=True), "1x1", ("floor", *_GEARMAND)),
+    Row("credits-8x8", "8x8, GRABs as credits", _square(8, credits=True), "8x8", ("floor", *_GEARMAND)),
+)
+"""Rows that are measured over Unix sockets too."""
+
+
+def _over_unix(row: Row) -> Row:
+    return Row(
+        f"unix-{row.name.removeprefix('fg-')}",
+        f"{row.title}, over Unix sockets",
+        replace(row.traffic, unix=True),
+        f"unix-{row.group}" if row.group else "",
+        tuple(dict.fromkeys((*row.without, *_GEARMAND))),
+    )
+
+
+_FUNCTIONS: Final = tuple(
+    Row(
+        f"functions{number}-4x4{suffix}",
+        f"4x4, {flight} in flight, {number:,} function{'s' if number > 1 else ''} a worker",
+        _square(4, window, functions=number),
+        f"functions{suffix}",
+    )
+    for suffix, flight, window in (("", "one", 1), ("-64", "64", 64))
+    for number in (1, 5_000, 20_000)
+)
 
 ROWS: Final[dict[str, Row]] = {
     row.name: row
     for row in (
-        Row("fg-1x1", "1 client, 1 worker, one in flight", _square(1)),
-        Row("fg-8x8", "8 clients, 8 workers, one in flight", _square(8)),
-        Row("fg-32x32", "32 clients, 32 workers, one in flight", _square(32)),
-        Row("fg-500x500", "500 clients, 500 workers, one in flight", _square(500)),
-        Row("fg-4x4-64", "4 clients, 4 workers, 64 in flight", _square(4, 64)),
-        Row("bg-8x4-64", "background: 8 clients, 4 workers, 64 in flight", _BACKGROUND),
-        Row("grabs16-4x4-64", "4x4, 64 in flight, workers hold 16 grabs", _square(4, 64, grabs=16)),
-        Row("grabs64-4x4-64", "4x4, 64 in flight, workers hold 64 grabs", _square(4, 64, grabs=64)),
-        Row("submit-only", "background submissions only, 4 clients, 64 in flight", _SUBMIT),
-        Row("functions1-4x4", "4x4, one in flight, 1 function a worker", _square(4), _FUNCTIONS),
-        Row(
-            "functions5000-4x4", "4x4, one in flight, 5,000 functions a worker", _square(4, functions=5_000), _FUNCTIONS
-        ),
-        Row("functions1-4x4-64", "4x4, 64 in flight, 1 function a worker", _square(4, 64), _FUNCTIONS64),
-        Row(
-            "functions5000-4x4-64",
-            "4x4, 64 in flight, 5,000 functions a worker",
-            _square(4, 64, functions=5_000),
-            _FUNCTIONS64,
-        ),
-        Row("functions20000-4x4", "4x4, one in flight, 20,000 functions a worker", _square(4, functions=20_000)),
-        Row("payload64k-4x4-4", "4x4, 4 in flight, 64 KiB workloads", _square(4, 4, payload=65_536)),
+        *_BASE,
+        *(_over_unix(row) for row in _BASE),
+        *_FUNCTIONS,
+        Row("idle10000-8x8", "8x8, one in flight, beside 10,000 idle connections", _square(8, idle=10_000), "8x8"),
         Row("uniques-4x4-64", "4x4, 64 in flight, a unique for each job", _square(4, 64, uniques=True, grab=30)),
         Row("connect", "connect, submit, disconnect", _CONNECT),
         Row("echo-4-64", "ECHO, 4 clients, 64 in flight", Traffic(clients=4, workers=0, window=64, kind="echo")),
-        Row("paced-8x8", "8x8, 20,000 jobs a second at even distances", _square(8, 4096, rate=20_000.0)),
+        Row("paced-8x8", "8x8, 20,000 jobs a second at even distances", _PACED, least=0.5),
+        Row(
+            "functions20000-paced-8x8",
+            "the same, 20,000 functions registered",
+            replace(_PACED, others=20_000),
+            "status",
+            ("floor",),
+            0.5,
+        ),
         Row(
             "status-paced-8x8",
             "the same, beside ten `status` a second",
-            _square(8, 4096, rate=20_000.0, status_hz=10.0),
+            replace(_PACED, others=20_000, status_hz=10.0),
+            "status",
+            ("floor",),
+            0.5,
         ),
-        Row("idle10000-8x8", "8x8, one in flight, beside 10,000 idle connections", _square(8, idle=10_000)),
-        Row("unix-1x1", "1x1 over Unix sockets", _square(1, unix=True)),
-        Row("unix-8x8", "8x8 over Unix sockets", _square(8, unix=True)),
-        Row("unix-4x4-64", "4x4, 64 in flight, over Unix sockets", _square(4, 64, unix=True)),
+        Row("tls-4x4-64", "4x4, 64 in flight, over TLS", _square(4, 64, tls=True), "4x4-64", ("floor", *_GEARMAND)),
     )
 }
 """All rows by name."""
 
 QUICK: Final = ("fg-1x1", "fg-8x8", "fg-4x4-64", "bg-8x4-64", "grabs16-4x4-64", "submit-only")
-"""Rows of the quick mode."""
-FULL: Final = (
-    "fg-1x1", "fg-8x8", "fg-32x32", "fg-4x4-64", "bg-8x4-64", "grabs16-4x4-64", "submit-only", "functions1-4x4",
-    "functions5000-4x4", "connect", "echo-4-64", "paced-8x8",
-)  # fmt: skip
-"""Rows of the full mode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """gearfast's CPU per job in `row` is at most `at_most` times that of `against`."""
-
-    row: str
-    against: str
-    """"floor"; "gearmand": its better setting; or the name of another row: gearfast's own figure there."""
-    at_most: float
-
-
-def _bars() -> tuple[Bar, ...]:
-    whole = ("fg-1x1", "fg-8x8", "fg-32x32", "fg-4x4-64", "bg-8x4-64")
-    return (
-        *(Bar(row, against, limit) for row in whole for against, limit in (("floor", 1.3), ("gearmand", 1.0))),
-        Bar("grabs16-4x4-64", "floor", 2.0),
-        Bar("submit-only", "floor", 3.0),
-        Bar("functions5000-4x4", "functions1-4x4", 1.2),
-    )
-
-
-BARS: Final[tuple[Bar, ...]] = _bars()
-"""The bars on server CPU per job."""
-
-
-@dataclass(frozen=True, slots=True)
-class FigureBar:
-    """A bar on one figure that has a measurement of its own."""
-
-    name: str
-    title: str
-    unit: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def passed(self, value: float) -> bool:
-        """Whether `value`, in `unit`, passes."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-
-FIGURE_BARS: Final[dict[str, FigureBar]] = {
-    bar.name: bar
-    for bar in (
-        FigureBar("decode-c", "32-byte submissions decoded in memory, C face", "million/s", at_least=20.0),
-        FigureBar("decode-python", "the same, Python face", "million/s", at_least=2.0),
-        FigureBar("embedded-start", "embedded server: start to the first finished job", "ms", at_most=20.0),
-        FigureBar("client-cpu", "CPU of Client a job, against pygearman's", "ratio", at_most=0.5),
-        FigureBar("worker-cpu", "CPU of Worker a job, against pygearman's", "ratio", at_most=0.5),
-    )
-}
-"""Bars on other figures, by name."""
+"""Rows of the quick mode; the full mode measures all."""

@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
+import json
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gearfast.cli import FAILED, OK, USAGE
 
@@ -21,6 +26,10 @@ server's CPU per job, its ratio to the floor (a C program that does nothing but 
 with a 95 % interval, jobs a second, and latency. Linux only.
 
 Servers: gearfast, floor, gearmand (four threads), gearmand-t1 (one thread), HOST:PORT, HOST:PORT@PID (its CPU too).
+
+    gearfast bench --full --check --json samples.json           everything, about 15 minutes; --resume goes on with it
+    gearfast bench --rows 'unix-*',queue-10m --pairs 11 --check
+    gearfast bench --from-json samples.json --markdown docs/performance.md
 """
 
 
@@ -41,7 +50,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--full", action="store_true", help="all rows and figures, 11 pairs (default: a quick look)")
-    parser.add_argument("--rows", type=_words, metavar="A,B", help="rows and figures to measure; see --list")
+    parser.add_argument(
+        "--rows", type=_words, metavar="A,B", help="rows and figures to measure, or patterns; see --list"
+    )
     parser.add_argument(
         "--servers",
         type=_words,
@@ -50,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="job servers (default: gearfast,floor,gearmand-t1,gearmand)",
     )
     parser.add_argument("--pairs", type=int, metavar="N", help="samples of each (default: 7, with --full 11)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="seconds a sample (default: 0.2, with --full 0.5)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="seconds a sample (default: 0.2, with --full 0.3)")
     parser.add_argument(
         "--pin",
         choices=("one", "split", "none"),
@@ -59,6 +70,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "split for the highest speed)",
     )
     parser.add_argument("--json", metavar="FILE", help="write every sample to FILE")
+    parser.add_argument("--resume", action="store_true", help="measure only what the file of --json lacks, add to it")
+    parser.add_argument("--markdown", metavar="FILE", help="write the tables between their marks in the page FILE")
+    parser.add_argument("--instructions", metavar="FILE", help="counts for --markdown: benchmarks/instructions.json")
     parser.add_argument("--svg", metavar="FILE", help='draw the comparison to FILE (needs "gearfast[bench]")')
     parser.add_argument("--from-json", metavar="FILE", help="measure nothing, show the samples in FILE")
     parser.add_argument("--check", action="store_true", help="compare with the bars; exit status 1 if one is missed")
@@ -67,13 +81,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _list() -> int:
-    from gearfast.bench.traffic import FIGURE_BARS, FULL, QUICK, ROWS
+    from gearfast.bench.bars import FIGURES
+    from gearfast.bench.traffic import QUICK, ROWS
 
-    width = max(len(name) for name in (*ROWS, *FIGURE_BARS))
+    width = max(len(name) for name in (*ROWS, *FIGURES))
     for name, row in ROWS.items():
-        mark = "quick" if name in QUICK else "full" if name in FULL else ""
+        mark = "quick" if name in QUICK else "full"
         print(f"{name:{width}}  {mark:5}  {row.title}")
-    for name, figure in FIGURE_BARS.items():
+    for name, figure in FIGURES.items():
         print(f"{name:{width}}  full   {figure.title} ({figure.unit})")
     return OK
 
@@ -82,21 +97,60 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[str, list[float]]]:
-    from gearfast.bench.figures import FigureError, measure_figure
-    from gearfast.bench.harness import measure
-    from gearfast.bench.traffic import FIGURE_BARS, ROWS
+def _names(args: argparse.Namespace) -> list[str]:
+    """Rows and figures that are asked for. Raises ValueError on an unknown one."""
+    from gearfast.bench.bars import FIGURES, with_references
+    from gearfast.bench.traffic import QUICK, ROWS
 
-    rows = [ROWS[name] for name in names if name in ROWS]
-    results = measure(rows, args.servers, pairs=args.pairs, seconds=args.seconds, pin=args.pin, progress=_say)
-    figures: dict[str, list[float]] = {}
+    everything = [*ROWS, *FIGURES]
+    if args.rows is None:
+        return everything if args.full else list(QUICK)
+    found: list[str] = []
+    for pattern in args.rows:
+        names = fnmatch.filter(everything, pattern)
+        if not names:
+            raise ValueError(f"unknown row {pattern}; see gearfast bench --list")
+        found += names
+    return with_references(dict.fromkeys(found))
+
+
+def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[str, list[float]]]:
+    """Measures; after each group of rows and each figure what is there is in the file of --json."""
+    from gearfast.bench import report
+    from gearfast.bench.bars import FIGURES
+    from gearfast.bench.figures import FigureError, measure_figure
+    from gearfast.bench.harness import Results, measure
+    from gearfast.bench.traffic import ROWS
+
+    settings = {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin, "servers": args.servers}
+    before, figures = Results(), dict[str, list[float]]()
+    if args.resume and os.path.exists(args.json):
+        before, figures = report.read_json(args.json)
+        before.problems = []
+
+    def keep(now: Results) -> Results:
+        merged = Results(dict(before.samples))
+        merged.take(now)
+        if args.json:
+            report.write_json(args.json, merged, figures, settings)
+        return merged
+
+    groups = {ROWS[name].group or name for name in names if name in ROWS and name not in before.samples}
+    rows = [ROWS[name] for name in names if name in ROWS and (ROWS[name].group or name) in groups]
+    results = measure(
+        rows, args.servers, pairs=args.pairs, seconds=args.seconds, pin=args.pin, progress=_say, keep=keep
+    )
     for name in names:
-        if name in FIGURE_BARS and name not in figures:
-            try:
-                figures.update(measure_figure(name, args.pairs, args.pin))
-            except FigureError as error:
-                results.problems.append(f"{name}: {error}")
-    return results, figures
+        if name not in FIGURES or name in figures:
+            continue
+        start = time.monotonic()
+        try:
+            figures.update(measure_figure(name, args.pairs, args.pin))
+        except FigureError as error:
+            results.problems.append(f"{name}: {error}")
+        _say(f"{name}: {time.monotonic() - start:.1f} s")
+        keep(results)
+    return keep(results), figures
 
 
 def run(args: argparse.Namespace) -> int:
@@ -107,22 +161,31 @@ def run(args: argparse.Namespace) -> int:
     if args.list:
         return _list()
     from gearfast.bench import report
-    from gearfast.bench.traffic import FIGURE_BARS, FULL, QUICK, ROWS
 
-    names = args.rows or ([*FULL, *FIGURE_BARS] if args.full else list(QUICK))
-    unknown = [name for name in names if name not in ROWS and name not in FIGURE_BARS]
-    if unknown:
-        print(f"gearfast bench: unknown row {', '.join(unknown)}; see gearfast bench --list", file=sys.stderr)
+    if args.resume and not args.json:
+        print("gearfast bench: --resume needs --json FILE", file=sys.stderr)
         return USAGE
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     args.pairs = args.pairs if args.pairs is not None else 11 if args.full else 7
-    args.seconds = args.seconds if args.seconds is not None else 0.5 if args.full else 0.2
+    args.seconds = args.seconds if args.seconds is not None else 0.3 if args.full else 0.2
     try:
-        results, figures = report.read_json(args.from_json) if args.from_json else _measure(args, names)
+        results, figures = report.read_json(args.from_json) if args.from_json else _measure(args, _names(args))
+        return _show(args, results, figures)
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"gearfast bench: {error}", file=sys.stderr)
         return USAGE
-    return _show(args, results, figures)
+
+
+def _write_markdown(args: argparse.Namespace, results: Results, figures: dict[str, list[float]]) -> None:
+    from gearfast.bench import markdown, report
+
+    about: tuple[dict[str, str], dict[str, Any]]
+    if args.from_json:
+        about = report.read_about(args.from_json)
+    else:
+        about = report.machine(), {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin}
+    counts = json.loads(Path(args.instructions).read_text()) if args.instructions else None
+    markdown.fill(args.markdown, markdown.sections(results, figures, *about, counts))
 
 
 def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[float]]) -> int:
@@ -134,18 +197,19 @@ def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[fl
         print(f"{here['cpu']}, {here['cpus']} CPUs, {here['system']}, Python {here['python']}")
         print(f"{args.pairs} pairs of {args.seconds:g} s, pin {args.pin}; medians [95 % interval]\n")
     print("\n\n".join(text for text in (report.table(results), figure_table(figures)) if text))
-    if args.json:
-        settings = {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin, "servers": args.servers}
-        report.write_json(args.json, results, figures, settings)
+    if args.markdown:
+        _write_markdown(args, results, figures)
     if args.svg:
         try:
-            plot.draw(results, args.svg)
-        except (plot.PlotUnavailable, ValueError) as error:
+            plot.draw(results, args.svg, [row for row in plot.SHOWN if row in results.samples] or None)
+        except plot.PlotUnavailable as error:
             print(f"gearfast bench: {error}", file=sys.stderr)
             return USAGE
     if not args.check:
         return OK
     verdicts = report.check(results, figures)
+    if not args.full and args.from_json is None:
+        verdicts = [verdict for verdict in verdicts if verdict.passed is not None]
     print(f"\n{report.verdict_table(verdicts)}")
     if args.from_json is None and args.pairs < report.ENOUGH_PAIRS:
         print(f"fewer than {report.ENOUGH_PAIRS} pairs: for orientation only")

@@ -12,7 +12,7 @@ from libc.string cimport strlen
 from gearfast._codec cimport Field
 from gearfast.dispatch._function cimport function_find, function_get
 from gearfast.dispatch._job cimport HANDLE_ROOM, Walk, job_by_handle, job_unique, walk_begin, walk_next, write_handle
-from gearfast.dispatch._life cimport cancel, drop_function
+from gearfast.dispatch._end cimport cancel, drop_function
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport (
     HIGH,

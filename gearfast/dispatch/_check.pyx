@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Every promise of `_records.pxd` and `_life.pyx`, checked on the live records. For tests and fuzzers.
+"""Every promise of `_records.pxd` and `_grab.pyx`, checked on the live records. For tests and fuzzers.
 
 A check walks everything once: what is reached over one list has to be known to the tables too, links have to agree in
 both directions, and the numbers have to add up, so that nothing can be in two places or in none. The first thing that
@@ -10,6 +10,7 @@ is wrong raises AssertionError and is named in it.
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
+from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
     check_index,
@@ -114,6 +115,7 @@ cdef int check_core(Core* core) except -1:
     check_slabs(core)
     check_slots(core)
     check_rest(core)
+    check_blobs(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
@@ -211,7 +213,7 @@ cdef Py_ssize_t check_queue(Core* core, Function* function, Queue* queue, int st
 
 
 cdef int runnable_level(Core* core, Function* function) noexcept:
-    """As `level_of` in _life.pyx, without dropping anything."""
+    """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
     for priority in range(PRIORITIES):
@@ -228,7 +230,7 @@ cdef inline bint sleeps(Peer* peer) noexcept:
 
 
 cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
-    """A function's lists of registrations, with the two promises of _life.pyx; returns how many there are."""
+    """A function's lists of registrations, with the two promises of _grab.pyx; returns how many there are."""
     cdef size_t count = 0
     cdef size_t sleeping = 0
     cdef int level

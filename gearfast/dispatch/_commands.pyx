@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What each packet does: one function a command, found in `HANDLERS` by its number; its wire form is its comment.
 
-A function parses its arguments, calls the rules (`_life.pyx`) and answers.
+A function parses its arguments, calls the rules (`_submit`, `_grab`, `_end`, `_life`) and answers.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int64_t, uint8_t, uint32_t
@@ -50,23 +50,12 @@ from gearfast._codec cimport (
 )
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
-from gearfast.dispatch._life cimport (
-    NO_MEMORY,
-    QUEUE_FULL,
-    UNIQUE_TOO_LARGE,
-    Submission,
-    fail_waiters,
-    finish,
-    grab,
-    job_by_unique,
-    register,
-    sleep_or_wake,
-    submit,
-    unregister,
-    unregister_all,
-)
+from gearfast.dispatch._end cimport fail_waiters, finish
+from gearfast.dispatch._grab cimport grab, sleep_or_wake
+from gearfast.dispatch._life cimport register, unregister, unregister_all
+from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, UNIQUE_TOO_LARGE, Submission, job_by_unique, submit
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport write_packet
+from gearfast.dispatch._peer cimport Body, body_drop, body_hold, write_body, write_packet
 from gearfast.dispatch._records cimport (
     ARGUMENT_TOO_LARGE,
     HIGH,
@@ -314,9 +303,10 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
 
 # ECHO_REQ: data -> ECHO_RES: data
 cdef void cmd_echo_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    cdef char* at = write_packet(core, peer, CMD_ECHO_RES, frame.args[0].size)
-    if at != NULL:
-        memcpy(at, frame.args[0].data, frame.args[0].size)
+    cdef Body body
+    body_hold(core, &body, frame.args[0].data, frame.args[0].size)
+    write_body(core, peer, CMD_ECHO_RES, &body)
+    body_drop(core, &body)
 
 
 # OPTION_REQ: option -> OPTION_RES: option
@@ -400,16 +390,16 @@ cdef inline Job* own_job(Core* core, Peer* peer, Field handle) noexcept nogil:
 cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     """The packet's body, as sent, to all that wait for the job."""
     cdef Field* last = &frame.args[frame.count - 1]
-    cdef const char* body = frame.args[0].data
-    cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
-    cdef char* at
+    cdef Body body
+    if waiter == NULL:
+        return
     core.effort += job.waiting
+    body_hold(core, &body, frame.args[0].data, last.data + last.size - frame.args[0].data)
     while waiter != NULL:
-        at = write_packet(core, waiter.peer, frame.command, size)
-        if at != NULL:
-            memcpy(at, body, size)
+        write_body(core, waiter.peer, frame.command, &body)
         waiter = waiter.job_next
+    body_drop(core, &body)
 
 
 # WORK_DATA, WORK_WARNING: handle, data
@@ -478,20 +468,21 @@ cdef void relay_exception(Core* core, Job* job, Frame* frame) noexcept nogil:
     """WORK_EXCEPTION to those that asked for it, WORK_FAIL to the others."""
     cdef char handle[HANDLE_ROOM]
     cdef size_t handle_size = write_handle(core, handle, job.number)
-    cdef const char* body = frame.args[0].data
-    cdef size_t size = frame.args[1].data + frame.args[1].size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
+    cdef Body body
+    if waiter == NULL:
+        return
+    body_hold(core, &body, frame.args[0].data, frame.args[1].data + frame.args[1].size - frame.args[0].data)
     while waiter != NULL:
         if core.exceptions or waiter.peer.flags & PEER_EXCEPTIONS:
-            at = write_packet(core, waiter.peer, CMD_WORK_EXCEPTION, size)
-            if at != NULL:
-                memcpy(at, body, size)
+            write_body(core, waiter.peer, CMD_WORK_EXCEPTION, &body)
         else:
             at = write_packet(core, waiter.peer, CMD_WORK_FAIL, handle_size)
             if at != NULL:
                 memcpy(at, handle, handle_size)
         waiter = waiter.job_next
+    body_drop(core, &body)
 
 
 cdef void handles(int command, Handler handler):

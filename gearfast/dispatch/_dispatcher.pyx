@@ -8,21 +8,24 @@ face of the same. One thread at a time may use a dispatcher.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
+from gearfast._codec cimport FAULTY, HEADER_BYTES, LINE, PACKET, Field, Frame, decode, get_u32
 from gearfast.dispatch._admin cimport handle_line
-from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, buffer_space, pool_free
+from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_new, blob_resize, blobs_free
+from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, pool_free
 from gearfast.dispatch._commands cimport handle_packet
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
-from gearfast.dispatch._life cimport drop_function, leave, run_timers
+from gearfast.dispatch._end cimport drop_function
+from gearfast.dispatch._life cimport leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
+from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport (
     peer_by_id,
     peer_gone,
@@ -43,6 +46,7 @@ from gearfast.dispatch._records cimport (
     PEER_FULL,
     PEER_PENDING,
     PEER_READ_ONLY,
+    Blob,
     Core,
     Peer,
 )
@@ -58,6 +62,10 @@ MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function
 cdef enum:
     MOST_EFFORT = 20000         # records walked by commands in a tick, about a millisecond
     GROWTH = 65536              # least room that a large unfinished frame is given
+    EAGER = 1048576             # most room that it is given at once
+    SLACK = 4096                # room behind it for what follows; a rest that is not larger needs no blob
+    QUIET = 8                   # reads without a large frame after which none is expected
+    PIECES = 64                 # of output that are joined at a time
     PREFIX_LIMIT = 42           # with a colon and 20 digits a handle stays under 64 bytes
 
 cdef int64_t NS = 1000000000
@@ -68,6 +76,12 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     if peer.flags & PEER_CLOSING:
         return -1
     core.stats.received += size
+    if peer.whole:
+        return feed_large(core, peer, data, size)
+    return feed_small(core, peer, data, size)
+
+
+cdef int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     if peer.partial.end == peer.partial.begin:
         return run(core, peer, data, size)
     if buffer_append(&core.pool, &peer.partial, data, size) < 0:
@@ -75,25 +89,110 @@ cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept no
     return run_partial(core, peer)
 
 
+cdef int feed_large(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """As feed, while a large frame is unfinished: only its own bytes go into its blob."""
+    cdef size_t held, some
+    while size and peer.whole:
+        if peer.large == NULL and begin_large(core, peer) < 0:
+            return give_up(core, peer)
+        held = peer.large.end - peer.large.begin
+        some = min(size, peer.whole - held)
+        if some > peer.large.room - peer.large.end and grow_large(core, peer, some) < 0:
+            return give_up(core, peer)
+        memcpy(peer.large.data + peer.large.end, data, some)
+        peer.large.end += some
+        data += some
+        size -= some
+        if run_large(core, peer) < 0:
+            return -1
+    return feed_small(core, peer, data, size) if size else 0
+
+
 cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
-    """Where a driver may receive the rest of a large frame into, or NULL where it should call `feed`."""
-    cdef size_t held = peer.partial.end - peer.partial.begin
-    cdef char* at
-    if peer.wanted < held + GROWTH or peer.flags & PEER_CLOSING:
+    """Where a driver is to receive what may be a large frame, or NULL where it should call `feed`.
+
+    After it, the driver has to call feed_commit, or to let the peer go.
+    """
+    cdef size_t held, left
+    if peer.expected == 0 or peer.flags & (PEER_CLOSING | PEER_PENDING | PEER_FULL):
         return NULL
-    room[0] = peer.wanted - held
-    if room[0] > peer.partial.room - peer.partial.end:
-        # Memory follows the bytes that have come, not the length that was announced.
-        room[0] = min(room[0], max(held, <size_t>GROWTH))
-    at = buffer_space(&core.pool, &peer.partial, room[0])
-    return at
+    if peer.large == NULL and begin_large(core, peer) < 0:
+        return NULL
+    held = peer.large.end - peer.large.begin
+    left = peer.large.room - peer.large.end
+    if left < held and held + left < peer.whole and grow_large(core, peer, 0) < 0:
+        return NULL
+    room[0] = peer.large.room - peer.large.end
+    return peer.large.data + peer.large.end
 
 
 cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
-    """`size` bytes were received into feed_space; as `feed`."""
-    peer.partial.end += size
+    """`size` bytes, or none, were received into feed_space; as `feed`."""
+    peer.large.end += size
     core.stats.received += size
-    return run_partial(core, peer)
+    return run_large(core, peer)
+
+
+cdef int begin_large(Core* core, Peer* peer) noexcept nogil:
+    """A blob for a frame that is large or will probably be; what came of it moves there. -1 without memory.
+
+    Memory follows the bytes that have come, not the length that was announced: beyond the least room it is at most
+    what this peer's last large frame had, until more than half of it is used (see trim_large).
+    """
+    cdef size_t held = peer.partial.end - peer.partial.begin
+    cdef size_t room = min(peer.expected, <size_t>EAGER)
+    if peer.whole:
+        room = min(max(max(room, <size_t>GROWTH), 2 * held), peer.whole)
+    return move_large(core, peer, peer.partial.data + peer.partial.begin, held, room + SLACK)
+
+
+cdef int move_large(Core* core, Peer* peer, const char* data, size_t size, size_t room) noexcept nogil:
+    """The unfinished frame goes to a new blob with this room; -1 without memory."""
+    cdef Blob* blob = blob_new(core, room)
+    if blob == NULL:
+        return -1
+    if size:
+        memcpy(blob.data, data, size)
+    blob.end = size
+    peer.large = blob
+    if peer.partial.data != NULL:
+        buffer_release(&core.pool, &peer.partial)
+    return 0
+
+
+cdef int grow_large(Core* core, Peer* peer, size_t more) noexcept nogil:
+    """Room for `more` bytes, and for as many as there are, but not beyond the frame; -1 without memory."""
+    cdef Blob* blob = peer.large
+    cdef size_t held = blob.end - blob.begin
+    cdef size_t room = min(max(max(2 * held, held + GROWTH), held + more), peer.whole)
+    blob = blob_resize(core, blob, blob.begin + room + SLACK)
+    if blob == NULL:
+        return -1
+    peer.large = blob
+    return 0
+
+
+cdef void trim_large(Core* core, Peer* peer) noexcept nogil:
+    """Give back most of the room for which nothing came."""
+    cdef Blob* blob = peer.large
+    cdef size_t room = blob.begin + max(2 * (blob.end - blob.begin), <size_t>GROWTH)
+    if blob.room > room + room // 4 + 2 * SLACK:    # a spare blob may have a quarter more than was asked for
+        blob = blob_resize(core, blob, room + SLACK)
+        if blob != NULL:
+            peer.large = blob
+
+
+cdef int run_large(Core* core, Peer* peer) noexcept nogil:
+    cdef Blob* blob = peer.large
+    cdef size_t held = blob.end - blob.begin
+    cdef int result
+    if peer.whole and held < peer.wanted:
+        trim_large(core, peer)
+        return 0
+    core.input = blob
+    result = run(core, peer, blob.data + blob.begin, held)
+    core.input = NULL
+    return result
 
 
 cdef int run_partial(Core* core, Peer* peer) noexcept nogil:
@@ -104,7 +203,7 @@ cdef int run_partial(Core* core, Peer* peer) noexcept nogil:
 
 
 cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Do every whole frame in `data`, which may be the peer's own buffer, and keep the rest.
+    """Do every whole frame in `data`, which may be the peer's own buffer or blob, and keep the rest.
 
     Whole frames are kept too, one being done at least, while the peer does not take its output or when commands of
     this tick have walked through very much.
@@ -115,8 +214,7 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     while True:
         if peer_unsent(peer) > core.high_water and core.high_water and at < size \
                 or core.effort > MOST_EFFORT and 0 < at < size:
-            peer_hold_back(core, peer)
-            return keep(core, peer, data, size, at, 0)
+            return hold_back(core, peer, data + at, size - at)
         what = decode(data + at, size - at, core.max_packet, &frame)
         if what == PACKET:
             handle_packet(core, peer, &frame)
@@ -132,17 +230,62 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     if what == FAULTY:
         note_fault(core, peer, frame.fault)
         return give_up(core, peer)
-    return keep(core, peer, data, size, at, frame.size)
+    peer.wanted = frame.size
+    if at == size and peer.partial.data == NULL and not (peer.expected or core.last_large):
+        return 0
+    expect(core, peer, data + at, size - at)
+    return keep(core, peer, data + at, size - at)
 
 
-cdef int keep(Core* core, Peer* peer, const char* data, size_t size, size_t done, size_t wanted) noexcept nogil:
-    """Keep what is not done; the next try is worth while with `wanted` bytes."""
-    peer.wanted = wanted
+cdef int hold_back(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Keep whole frames until the next tick, or until the peer takes its output."""
+    peer_hold_back(core, peer)
+    peer.wanted = 0
+    peer.whole = 0
+    core.last_large = 0
+    return keep(core, peer, data, size)
+
+
+cdef void expect(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Whether the frame of which this has come is large, and whether the next one may be."""
+    if core.last_large:
+        peer.expected = core.last_large
+        core.last_large = 0
+        peer.quiet = 0
+    elif peer.expected:
+        peer.quiet += 1
+        if peer.quiet > QUIET:
+            peer.expected = 0
+    peer.whole = HEADER_BYTES + get_u32(data + 8) if size >= HEADER_BYTES and data[0] == 0 else 0
+    if peer.whole < LARGE:
+        peer.whole = 0
+        return
+    peer.quiet = 0
+    if not peer.expected:
+        peer.expected = GROWTH
+
+
+cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Keep the last `size` bytes of what was there: all that was not dispatched."""
+    cdef Blob* blob = core.input
+    cdef int result = 0
     if peer.partial.data != NULL:
-        buffer_drop(&core.pool, &peer.partial, done)
-    elif done < size and buffer_append(&core.pool, &peer.partial, data + done, size - done) < 0:
-        return give_up(core, peer)
-    return 0
+        buffer_drop(&core.pool, &peer.partial, peer.partial.end - peer.partial.begin - size)
+        return 0
+    if blob != NULL:
+        blob.begin = blob.end - size
+        if peer.whole and size > SLACK and blob.references == 1 and (
+                blob.begin == 0 or blob.begin + peer.whole <= blob.room):
+            trim_large(core, peer)
+            return 0
+        peer.large = NULL
+    if peer.whole and size > SLACK:
+        result = move_large(core, peer, data, size, min(peer.whole, max(2 * size, <size_t>GROWTH)) + SLACK)
+    elif size:
+        result = buffer_append(&core.pool, &peer.partial, data, size)
+    if blob != NULL:
+        blob_drop(core, blob)
+    return result if result == 0 else give_up(core, peer)
 
 
 cdef void resume(Core* core) noexcept nogil:
@@ -164,7 +307,13 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
     peer.flags |= PEER_CLOSING
     peer.held = 0       # it gets no job any more
     buffer_release(&core.pool, &peer.partial)
+    if peer.large != NULL:
+        blob_drop(core, peer.large)
+        peer.large = NULL
     peer.wanted = 0
+    peer.whole = 0
+    peer.expected = 0
+    core.last_large = 0
     peer_mark_dirty(core, peer)
     return -1
 
@@ -310,6 +459,7 @@ cdef class Dispatcher:
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
+        blobs_free(&self.core)
         pool_free(&self.core.pool)
         slabs_free(&self.core.slabs)
 
@@ -362,11 +512,24 @@ cdef class Dispatcher:
                 return numbers
             numbers.append(peer.id)
 
-    def take_output(self, peer):
-        """All unsent output of a peer."""
+    def take_output(self, peer, most=None):
+        """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
-        cdef bytes data = PyBytes_FromStringAndSize(found.out.data + found.out.begin, found.out.end - found.out.begin)
-        buffer_release(&self.core.pool, &found.out)
+        cdef Field pieces[PIECES]
+        cdef size_t left = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, left)
+        cdef char* at = PyBytes_AS_STRING(data)
+        cdef size_t count, i, size, some
+        while left:
+            count = output_pieces(found, pieces, PIECES)
+            size = 0
+            for i in range(count):
+                some = min(pieces[i].size, left - size)
+                memcpy(at + size, pieces[i].data, some)
+                size += some
+            at += size
+            left -= size
+            output_drop(&self.core, found, size)
         peer_relieve(&self.core, found)
         return data
 

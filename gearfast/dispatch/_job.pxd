@@ -3,9 +3,11 @@
 """Job records, and the table that finds a job by the number of its handle."""
 
 from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Node
+from gearfast.dispatch._blob cimport LARGE
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Large, Node
 
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
@@ -27,6 +29,17 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil
 cdef void handles_free(Core* core) noexcept nogil
 cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil
+
+
+cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
+    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
+    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer \
+        + (sizeof(Large) if workload >= LARGE else workload)
+
+
+cdef inline size_t job_cost(size_t unique, size_t reducer, size_t workload) noexcept nogil:
+    """Bytes of a job's record and of a workload beside it."""
+    return cell_size(unique, reducer, workload) + (workload if workload >= LARGE else 0)
 
 
 cdef inline Node* job_node(Job* job) noexcept nogil:
@@ -55,7 +68,21 @@ cdef inline Field job_reducer(Job* job) noexcept nogil:
     return reducer
 
 
-cdef inline char* job_workload(Job* job) noexcept nogil:
+cdef inline bint job_is_large(Job* job) noexcept nogil:
+    """Its workload lies in a blob."""
+    return job.size >= LARGE
+
+
+cdef inline Large job_large(Job* job) noexcept nogil:
+    """Where the workload of a large job lies."""
+    cdef Large large
+    memcpy(&large, job_unique(job) + job.unique_size + job_reducer_size(job), sizeof(Large))
+    return large
+
+
+cdef inline const char* job_workload(Job* job) noexcept nogil:
+    if job_is_large(job):
+        return job_large(job).data
     return job_unique(job) + job.unique_size + job_reducer_size(job)
 
 

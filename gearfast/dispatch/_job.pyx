@@ -10,8 +10,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._blob cimport blob_drop, blob_hold
 from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Node
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Large, Node
 from gearfast.dispatch._slab cimport slab_give, slab_take
 from gearfast.dispatch._words cimport put_decimal
 
@@ -22,22 +23,26 @@ cdef enum:
 cdef char PAIRS[200]            # "00" to "99"
 
 
-cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
-    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
-    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer + workload
-
-
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
     """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
     cdef size_t size = cell_size(unique.size, extra, workload.size)
     cdef Job* job = <Job*>slab_take(&core.slabs, size)
+    cdef Large large
     cdef char* at
     if job == NULL:
         return NULL
     memset(job, 0, sizeof(Job))
     job.unique_size = <unsigned char>unique.size
     job.size = <uint32_t>workload.size
+    if job_is_large(job):
+        large.data = workload.data
+        large.blob = blob_hold(core, &large.data, workload.size)
+        if large.blob == NULL:
+            slab_give(&core.slabs, job, size)
+            return NULL
+        workload.data = <const char*>&large
+        workload.size = sizeof(Large)
     at = <char*>(job + 1) + (sizeof(Node) if unique.size else 0)
     if unique.size:
         memcpy(at, unique.data, unique.size)
@@ -51,26 +56,29 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
         memcpy(at, workload.data, workload.size)
     job.number = core.next_number
     if handles_add(core, job) < 0:
+        if job_is_large(job):
+            blob_drop(core, large.blob)
         slab_give(&core.slabs, job, size)
         return NULL
     core.next_number += 1
     core.job_count += 1
-    core.queued_bytes += size
+    core.queued_bytes += job_bytes(job)
     return job
 
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
-    cdef size_t size = job_bytes(job)
     handles_remove(core, job)
     core.job_count -= 1
-    core.queued_bytes -= size
-    slab_give(&core.slabs, job, size)
+    core.queued_bytes -= job_bytes(job)
+    if job_is_large(job):
+        blob_drop(core, job_large(job).blob)
+    slab_give(&core.slabs, job, cell_size(job.unique_size, job_reducer_size(job), job.size))
 
 
 cdef size_t job_bytes(Job* job) noexcept nogil:
     """What a job takes, its records in tables and lists aside."""
-    return cell_size(job.unique_size, job_reducer_size(job), job.size)
+    return job_cost(job.unique_size, job_reducer_size(job), job.size)
 
 
 cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:

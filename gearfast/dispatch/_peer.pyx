@@ -10,8 +10,11 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast._codec cimport put_header
+from gearfast.dispatch._blob cimport blob_drop
+from gearfast.dispatch._buffer cimport buffer_append, buffer_release, buffer_space
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
+from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_DIRTY,
@@ -19,6 +22,7 @@ from gearfast.dispatch._records cimport (
     PEER_GONE,
     PEER_OVERFLOW,
     PEER_PENDING,
+    Blob,
     Core,
     Job,
     Peer,
@@ -73,8 +77,10 @@ cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexce
 
 
 cdef void peer_free(Core* core, Peer* peer) noexcept nogil:
-    buffer_release(&core.pool, &peer.out)
+    output_release(core, peer)
     buffer_release(&core.pool, &peer.partial)
+    if peer.large != NULL:
+        blob_drop(core, peer.large)
     free(peer.name)
     free(peer.address)
     free(peer)
@@ -181,11 +187,37 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
         line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
         peer.address, peer_unsent(peer)))
     core.stats.overflows += 1
-    buffer_release(&core.pool, &peer.out)
+    output_release(core, peer)
     peer.flags |= PEER_OVERFLOW | PEER_CLOSING
     peer.held = 0       # it gets no job any more
     peer_mark_dirty(core, peer)
     return True
+
+
+cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head, Blob* blob, const char* data,
+                           size_t size) noexcept nogil:
+    """As write_packet, with a body of `head` bytes and then `size` bytes that stay in their blob.
+
+    Returns where the head goes, or NULL if the peer has failed.
+    """
+    cdef char* at
+    if peer_is_full(core, peer, head + size):
+        return NULL
+    at = buffer_space(&core.pool, &peer.out, 12 + head) if output_reserve(peer) == 0 else NULL
+    if at == NULL:
+        peer_fail(core, peer)
+        return NULL
+    put_header(at, True, command, <uint32_t>(head + size))
+    peer.out.end += 12 + head
+    core.stats.answered += 12 + head + size
+    output_refer(peer, blob, data, size)
+    peer_mark_dirty(core, peer)
+    return at + 12
+
+
+cdef void body_drop(Core* core, Body* body) noexcept nogil:
+    if body.blob != NULL:
+        blob_drop(core, body.blob)
 
 
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:

@@ -21,6 +21,7 @@ cdef struct Ability
 cdef struct Peer
 cdef struct Node
 cdef struct Slab
+cdef struct Blob
 
 cdef enum:
     HIGH = 0                # the order of a function's queues
@@ -84,6 +85,31 @@ cdef struct Buffer:
     size_t end
     size_t room
 
+cdef struct Blob:               # large data that several may hold
+    Blob* next                  # in Core.spare_blobs
+    size_t references           # of jobs, of parts of output, of the peer that receives into it
+    size_t begin                # while a peer receives into it: what was not dispatched yet
+    size_t end
+    size_t room
+    char data[1]
+
+cdef struct Large:              # in a job, in place of a workload that lies in a blob
+    Blob* blob
+    const char* data
+
+cdef struct Part:               # of a peer's output
+    Blob* blob
+    const char* data
+    size_t size
+    size_t before               # bytes of Peer.out that are sent after the part before it and before this one
+
+cdef struct Parts:
+    size_t first
+    size_t count
+    size_t room
+    size_t before               # sum of those of all parts
+    Part list[1]
+
 cdef struct Entry:
     int64_t key
     void* item
@@ -107,7 +133,7 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-cdef struct Job:                # one cell: this, [Node if unique], unique, [size of reducer, reducer], workload
+cdef struct Job:    # one cell: this, [Node if unique], unique, [size of reducer, reducer], workload or a Large
     uint64_t number             # of its handle
     Function* function
     Job* prev                   # in its queue, or in its worker's list
@@ -173,8 +199,14 @@ cdef struct Peer:               # one connection: client, worker or both
     uint8_t held_kind           # form of the last one
     uint64_t held_kinds         # forms of the first 32, two bits each; the others count as held_kind
     Buffer out
+    Parts* parts                # of blobs between the bytes of `out`, or NULL
+    size_t referenced           # bytes in them
     Buffer partial              # an unfinished frame
-    size_t wanted               # bytes of partial that make the next try worth while
+    Blob* large                 # an unfinished frame, if it is large; `partial` is then empty
+    size_t wanted               # bytes of an unfinished frame that make the next try worth while
+    size_t whole                # bytes that a large unfinished frame will have, else 0
+    size_t expected             # about what the next large frame will have, 0 if there was none lately
+    uint8_t quiet               # how often input came since the last one
     Ability* abilities
     uint32_t ability_count
     Heap ready[4]               # abilities by level; none of level 0
@@ -302,6 +334,12 @@ cdef struct Core:
     Peer* pending_tail
     uint32_t effort             # of commands that walk something, records walked in this tick
     Pool pool
+    Blob* input                 # where the frame that is being dispatched lies, if in a blob
+    size_t last_large           # bytes of the last data that was held by reference, until its peer knows
+    Blob* spare_blobs
+    size_t spare_bytes          # of room in them
+    size_t blob_count           # without the spare ones
+    size_t blob_bytes
     Notice notices[64]
     uint32_t notice_count
     uint32_t notices_lost

@@ -16,6 +16,7 @@ from gearfast.dispatch._job cimport (
     walk_next,
     write_handle,
 )
+from gearfast.dispatch._peer cimport peer_unsent
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
@@ -102,6 +103,13 @@ cdef list list_functions(Core* core):
     return found
 
 
+cdef size_t unfinished(Peer* peer) noexcept:
+    """Bytes that are held of a frame that is not complete."""
+    if peer.large != NULL:
+        return peer.large.end - peer.large.begin
+    return peer.partial.end - peer.partial.begin
+
+
 cdef list list_peers(Core* core):
     cdef size_t i
     cdef Peer* peer
@@ -126,8 +134,8 @@ cdef list list_peers(Core* core):
             "asleep": peer.flags & PEER_ASLEEP != 0,
             "held": peer.held,
             "closing": peer.flags & PEER_CLOSING != 0,
-            "unsent": peer.out.end - peer.out.begin,
-            "partial": peer.partial.end - peer.partial.begin,
+            "unsent": peer_unsent(peer),
+            "partial": unfinished(peer),
         })
     return found
 
@@ -157,6 +165,8 @@ cdef dict read_stats(Core* core):
         "delayed": core.delayed_count,
         "functions": core.function_count,
         "peers": core.peer_count,
+        "blobs": core.blob_count,
+        "blob_bytes": core.blob_bytes,
     }
 
 

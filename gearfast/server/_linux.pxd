@@ -38,8 +38,15 @@ cdef extern from "<sys/socket.h>" nogil:
         sa_family_t sa_family
     cdef struct sockaddr_storage:
         sa_family_t ss_family
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
     ssize_t recv(int fd, void* data, size_t size, int flags)
     ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)

@@ -14,11 +14,13 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
+from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, PEER_PENDING, Peer
+from gearfast.dispatch._output cimport output_drop, output_pieces
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CLOEXEC,
@@ -42,9 +44,12 @@ from gearfast.server._linux cimport (
     epoll_create1,
     epoll_ctl,
     epoll_event,
+    iovec,
+    msghdr,
     open,
     recv,
     send,
+    sendmsg,
     setsockopt,
     shutdown,
     sockaddr,
@@ -58,12 +63,29 @@ from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, Liste
 
 cdef enum:
     SHARED = 131072             # bytes of the buffer that all peers receive into
+    PIECES = 64                 # of output that are sent at a time
     ACCEPTS = 64                # new connections a tick and listener
 
 cdef int ONE = 1
 cdef int64_t SECOND = 1000000000
 cdef int64_t LINGER_TIME = 2 * SECOND
 cdef int64_t ACCEPT_PAUSE = SECOND // 10
+
+
+cdef ssize_t send_pieces(Peer* peer) noexcept nogil:
+    """One send of output that lies in several places; as `send`."""
+    cdef Field pieces[PIECES]
+    cdef iovec vector[PIECES]
+    cdef msghdr message
+    cdef size_t count = output_pieces(peer, pieces, PIECES)
+    cdef size_t i
+    for i in range(count):
+        vector[i].iov_base = <void*>pieces[i].data
+        vector[i].iov_len = pieces[i].size
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vector
+    message.msg_iovlen = count
+    return sendmsg(peer.fd, &message, MSG_NOSIGNAL)
 
 
 cdef class Sockets:
@@ -187,29 +209,39 @@ cdef class Sockets:
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:
-        """One recv: large frames into the peer's own buffer, all else into the shared one."""
+        """Large frames into blobs of their own, as many as the shared buffer would hold; all else into that."""
         cdef size_t room = 0
         cdef ssize_t size
-        cdef char* at = feed_space(self.core, peer, &room)
-        self.receives += 1
-        if at != NULL:
+        cdef size_t total = 0
+        cdef char* at
+        while True:
+            at = feed_space(self.core, peer, &room)
+            self.receives += 1
+            if at == NULL:
+                size = recv(peer.fd, self.shared, SHARED, 0)
+                if size <= 0:
+                    break
+                feed(self.core, peer, self.shared, size)
+                return
             size = recv(peer.fd, at, room, 0)
-        else:
-            size = recv(peer.fd, self.shared, SHARED, 0)
-        if size > 0:
-            if at != NULL:
+            if size <= 0:
+                break
+            feed_commit(self.core, peer, size)
+            if peer.whole:
                 # A sender with a small socket buffer (libgearman's is 32 KiB) waits for each acknowledgement, which
                 # the kernel would delay by 40 ms. On a Unix socket the call does nothing.
                 setsockopt(peer.fd, IPPROTO_TCP, TCP_QUICKACK, &ONE, sizeof(ONE))
-                feed_commit(self.core, peer, size)
-            else:
-                feed(self.core, peer, self.shared, size)
-        elif size < 0 and c_errno == ETIMEDOUT:
+            total += size
+            if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
+                return
+        if size < 0 and c_errno == ETIMEDOUT:
             self.cut(peer, "it does not answer")
         elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
             # It may have closed only its sending side: answers that are ready still go out.
-            if peer.out.end == peer.out.begin or self.send_output(peer):
+            if peer_unsent(peer) == 0 or self.send_output(peer):
                 self.drop(peer)
+        elif at != NULL:
+            feed_commit(self.core, peer, 0)
 
     cdef void flush_dirty(self) noexcept nogil:
         """Send once to every peer that was touched."""
@@ -224,24 +256,30 @@ cdef class Sockets:
                 self.drop(peer)
             elif not peer.interest & EPOLLOUT:
                 self.send_output(peer)
-            elif peer.out.end - peer.out.begin > self.max_unsent:
+            elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
-            elif peer.out.end - peer.out.begin > self.high_water:
+            elif peer_unsent(peer) > self.high_water:
                 self.watch(peer, EPOLLOUT)
 
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""
-        cdef size_t size = peer.out.end - peer.out.begin
+        cdef size_t size = peer_unsent(peer)
         cdef ssize_t sent = 0
         if size:
             self.sends += 1
-            sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
+            if peer.parts == NULL:
+                sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
+            else:
+                sent = send_pieces(peer)
             if sent < 0:
                 if c_errno != EAGAIN and c_errno != EINTR:
                     self.drop(peer)
                     return False
                 sent = 0
-            buffer_drop(&self.core.pool, &peer.out, sent)
+            if peer.parts == NULL:
+                buffer_drop(&self.core.pool, &peer.out, sent)
+            else:
+                output_drop(self.core, peer, sent)
             peer_relieve(self.core, peer)
             size -= sent
             live_mark(&self.live, peer.id)
@@ -291,7 +329,7 @@ cdef class Sockets:
         cdef char line[190]
         note(self.core, LEVEL_WARNING, line, <size_t>snprintf(
             line, sizeof(line), "closing connection %.64s: %s (%zu bytes unsent)",
-            peer.address, why, peer.out.end - peer.out.begin))
+            peer.address, why, peer_unsent(peer)))
         self.drop(peer)
 
     cdef void drop(self, Peer* peer) noexcept nogil:
@@ -364,7 +402,7 @@ cdef class Sockets:
                 continue
             if self.core.now - peer.stalled < self.stall_time:
                 continue
-            if peer.out.end - peer.out.begin > self.high_water or peer.flags & PEER_CLOSING:
+            if peer_unsent(peer) > self.high_water or peer.flags & PEER_CLOSING:
                 self.cut(peer, "it takes no output")
 
     cdef void close_all(self, bint tell_epoll) noexcept:

@@ -115,7 +115,7 @@ def test_a_server_that_goes_away_is_an_error() -> None:
 def test_servers_that_cannot_be_started_say_why(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="unknown server"):
         Server("nothing")
-    with pytest.raises(ServerError, match="is missing"):
+    with pytest.raises(ServerError, match="source is missing"):
         compile_floor(tmp_path, tmp_path / "floor.c")
     (tmp_path / "floor.c").write_text("int main(void) { return wrong; }\n")
     with pytest.raises(ServerError, match="does not compile"):
