@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from gearfast import Server
+from gearfast._codec import Packet
 from gearfast.protocol import Command
 
 from .server_tools import DRIVERS, LIMIT, ServerProcess, Wire, eventually
@@ -172,6 +173,33 @@ def test_refused_connections_do_not_fill_the_log(driver: str, caplog: pytest.Log
             only.echo()
     lines = [record for record in caplog.records if "too many connections" in record.getMessage()]
     assert 1 <= len(lines) <= 3
+
+
+# Queued bytes.
+
+
+@drivers
+def test_above_the_ceiling_submissions_are_refused_and_everything_else_goes_on(driver: str) -> None:
+    with Server(driver=driver, max_queued="1M") as server, Wire((server.host, server.port)) as client:
+        data = bytes(100_000)
+        taken = 0
+        while True:
+            client.send(Command.SUBMIT_JOB_BG, b"f", b"", data)
+            got = client.get()
+            assert isinstance(got, Packet)
+            if got.command == Command.ERROR:
+                break
+            taken += 1
+        assert got.args[0] == b"QUEUE_ERROR"
+        assert 5 <= taken <= 10
+        client.echo()
+        with Wire((server.host, server.port)) as worker:
+            worker.can_do(b"f")
+            handle, workload = worker.grab()
+            assert workload == data
+            worker.complete(handle)
+            worker.echo()
+        assert client.submit(b"f", data, background=True)
 
 
 # Storms.
