@@ -7,6 +7,7 @@ from libc.string cimport memset
 
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
 from gearfast.dispatch._index cimport hash_number, index_head, index_insert, index_remove
+from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport HELD, Ability, Core, Function, Node, Peer
 from gearfast.dispatch._slab cimport slab_give, slab_take
 
@@ -35,7 +36,9 @@ cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept 
 
 cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float timeout, int level) noexcept nogil:
     """Register, in front of all other functions of this worker; NULL without memory."""
-    cdef Ability* ability = <Ability*>slab_take(&core.slabs, sizeof(Ability))
+    cdef Ability* ability = NULL
+    if not core.max_queued or core.name_bytes <= side_limit(core):
+        ability = <Ability*>slab_take(&core.slabs, sizeof(Ability))
     if ability == NULL:
         return NULL
     memset(ability, 0, sizeof(Ability))
@@ -50,6 +53,7 @@ cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float time
     peer.abilities = ability
     peer.ability_count += 1
     function.workers += 1
+    core.name_bytes += sizeof(Ability)
     index_insert(&core.abilities, &ability.node, pair_hash(core, peer, function))
     enlist(ability, level)
     return ability
@@ -67,6 +71,7 @@ cdef void ability_remove(Core* core, Ability* ability) noexcept nogil:
         ability.peer_next.peer_prev = ability.peer_prev
     peer.ability_count -= 1
     ability.function.workers -= 1
+    core.name_bytes -= sizeof(Ability)
     index_remove(&core.abilities, &ability.node)
     slab_give(&core.slabs, ability, sizeof(Ability))
     if peer.abilities == NULL:

@@ -30,7 +30,7 @@ from gearfast.dispatch._check_tables cimport (
     wrong_job,
     wrong_peer,
 )
-from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._dispatcher cimport Dispatcher, watch_with
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._index cimport hash_bytes, index_head
 from gearfast.dispatch._job cimport (
@@ -97,6 +97,25 @@ def check(Dispatcher dispatcher not None):
     check_core(&dispatcher.core)
 
 
+cdef extern from "<assert.h>":
+    void c_assert "assert"(bint all_records_agree) nogil
+
+
+cdef bint agree(Core* core) noexcept with gil:
+    """False after what is wrong was told as an exception that nobody catches."""
+    check_core(core)
+    return True
+
+
+cdef void assert_core(Core* core) noexcept nogil:
+    """What a debug build calls after each call of a dispatcher: the process ends where something is wrong."""
+    cdef bint all_records_agree = agree(core)
+    c_assert(all_records_agree)
+
+
+watch_with(assert_core)     # without effect but in a debug build
+
+
 cdef int check_core(Core* core) except -1:
     cdef Sums by_function
     cdef Sums by_peer
@@ -123,6 +142,7 @@ cdef int check_core(Core* core) except -1:
     equal(by_function.delayed, core.schedule.count, "delayed jobs in their lists", "timers of the schedule")
     equal(by_peer.running, core.running_count, "jobs in workers' lists", "running_count")
     equal(by_function.abilities, by_peer.abilities, "abilities of functions", "abilities of workers")
+    equal(by_peer.waiters, core.waiter_count, "requests that wait for jobs", "in waiter_count")
     equal(by_peer.abilities, core.abilities.count, "abilities of workers", "abilities in the index")
     return 0
 

@@ -48,6 +48,7 @@ from gearfast._codec cimport (
     Field,
     Frame,
 )
+from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
 from gearfast.dispatch._end cimport fail_waiters, finish
@@ -85,6 +86,7 @@ cdef enum:
     ARGUMENT_LIMIT = 8191       # of what is echoed as an argument that ends in a NUL
     NAME_LIMIT = 127            # of a client id
     TEXT_LIMIT = 63             # of a handle or an option
+    CALENDAR_EFFORT = 2000      # what a schedule costs, in records walked
 
 cdef const char* CODES[7]
 CODES[:] = [
@@ -244,6 +246,7 @@ cdef void cmd_submit_job_sched(Core* core, Peer* peer, Frame* frame) noexcept no
     cdef Submission wanted
     cdef int64_t seconds
     begin(&wanted, frame)
+    core.effort += CALENDAR_EFFORT
     seconds = next_match(core, frame)
     if seconds < 0:
         refuse(core, peer, INVALID_ARGUMENT,
@@ -329,7 +332,8 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 
 # CAN_DO: function
 cdef void cmd_can_do(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    register(core, peer, frame.args[0].data, frame.args[0].size, 0)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, 0) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CAN_DO_TIMEOUT: function, milliseconds
@@ -342,7 +346,8 @@ cdef void cmd_can_do_timeout(Core* core, Peer* peer, Frame* frame) noexcept nogi
         ms = 0
     elif ms < 1000:
         ms = 1000
-    register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CANT_DO: function
@@ -373,11 +378,15 @@ cdef void cmd_set_client_id(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
 # GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL -> JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL or NO_JOB
 cdef void cmd_grab_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup:
+        core.effort += peer.ability_count       # of one that was asleep all are looked at
     grab(core, peer, frame.command)
 
 
 # PRE_SLEEP -> nothing, or NOOP if there is work
 cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup or peer.flags & PEER_ALL_YOURS:
+        core.effort += peer.ability_count
     sleep_or_wake(core, peer)
 
 
@@ -390,14 +399,26 @@ cdef inline Job* own_job(Core* core, Peer* peer, Field handle) noexcept nogil:
 cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     """The packet's body, as sent, to all that wait for the job."""
     cdef Field* last = &frame.args[frame.count - 1]
+    cdef const char* body = frame.args[0].data
+    cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
-    cdef Body body
-    if waiter == NULL:
-        return
+    cdef char* at
     core.effort += job.waiting
-    body_hold(core, &body, frame.args[0].data, last.data + last.size - frame.args[0].data)
+    if size >= LARGE and waiter != NULL:
+        relay_large(core, waiter, frame.command, body, size)
+        return
     while waiter != NULL:
-        write_body(core, waiter.peer, frame.command, &body)
+        at = write_packet(core, waiter.peer, frame.command, size)
+        if at != NULL:
+            memcpy(at, body, size)
+        waiter = waiter.job_next
+
+
+cdef void relay_large(Core* core, Waiter* waiter, int command, const char* data, size_t size) noexcept nogil:
+    cdef Body body
+    body_hold(core, &body, data, size)
+    while waiter != NULL:
+        write_body(core, waiter.peer, command, &body)
         waiter = waiter.job_next
     body_drop(core, &body)
 

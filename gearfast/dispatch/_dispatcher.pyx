@@ -70,23 +70,51 @@ cdef enum:
 
 cdef int64_t NS = 1000000000
 
+cdef extern from *:
+    """
+    #ifdef GEARFAST_DEBUG
+    #define GEARFAST_CHECKED 1
+    #else
+    #define GEARFAST_CHECKED 0
+    #endif
+    """
+    const bint CHECKED "GEARFAST_CHECKED"
+
+cdef Watch watch_core = NULL    # of a debug build: looks at all records after each call
+
+
+cdef void watch_with(Watch watch) noexcept:
+    global watch_core
+    watch_core = watch
+
+
+cdef inline int checked(Core* core, int outcome) noexcept nogil:
+    """`outcome`; in a debug build only if every record is as it has to be."""
+    if CHECKED and watch_core != NULL:
+        watch_core(core)
+    return outcome
+
+
+cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    if peer.partial.end == peer.partial.begin:
+        return run(core, peer, data, size)
+    if buffer_append(&core.pool, &peer.partial, data, size) < 0:
+        return give_up(core, peer)
+    return run_partial(core, peer)
+
 
 cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
+    return checked(core, take(core, peer, data, size))
+
+
+cdef int take(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
     if peer.flags & PEER_CLOSING:
         return -1
     core.stats.received += size
     if peer.whole:
         return feed_large(core, peer, data, size)
     return feed_small(core, peer, data, size)
-
-
-cdef int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    if peer.partial.end == peer.partial.begin:
-        return run(core, peer, data, size)
-    if buffer_append(&core.pool, &peer.partial, data, size) < 0:
-        return give_up(core, peer)
-    return run_partial(core, peer)
 
 
 cdef int feed_large(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
@@ -130,7 +158,7 @@ cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
     """`size` bytes, or none, were received into feed_space; as `feed`."""
     peer.large.end += size
     core.stats.received += size
-    return run_large(core, peer)
+    return checked(core, run_large(core, peer))
 
 
 cdef int begin_large(Core* core, Peer* peer) noexcept nogil:
@@ -289,7 +317,7 @@ cdef int keep(Core* core, Peer* peer, const char* data, size_t size) noexcept no
 
 
 cdef void resume(Core* core) noexcept nogil:
-    """Go on with the frames that were left to this tick."""
+    """Go on with the frames that were left to this tick, in turn: with some of the peers if all would be too much."""
     cdef Peer* last = core.pending_tail
     cdef Peer* peer
     core.effort = 0
@@ -298,7 +326,7 @@ cdef void resume(Core* core) noexcept nogil:
         peer_unpend(core, peer)
         if not peer.flags & PEER_CLOSING:
             run_partial(core, peer)
-        if peer == last:
+        if peer == last or core.effort > MOST_EFFORT:
             return
 
 
@@ -316,6 +344,26 @@ cdef int give_up(Core* core, Peer* peer) noexcept nogil:
     core.last_large = 0
     peer_mark_dirty(core, peer)
     return -1
+
+
+cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept nogil:
+    """Move up to `room` bytes of a peer's output to `to`; how many they were. For a driver that changes what it sends.
+    """
+    cdef Field pieces[PIECES]
+    cdef size_t done = 0
+    cdef size_t count, i, size, some
+    room = min(room, peer_unsent(peer))
+    while done < room:
+        count = output_pieces(peer, pieces, PIECES)
+        size = 0
+        for i in range(count):
+            some = min(pieces[i].size, room - done - size)
+            memcpy(to + done + size, pieces[i].data, some)
+            size += some
+        output_drop(core, peer, size)
+        done += size
+    peer_relieve(core, peer)
+    return done
 
 
 cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
@@ -351,14 +399,18 @@ cdef void part(Core* core, Peer* peer) noexcept nogil:
     """The connection is gone."""
     leave(core, peer)
     peer_gone(core, peer)
+    checked(core, 0)
 
 
 cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil:
     """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
+    cdef bint more
     core.now = monotonic
     core.wall = wall
     resume(core)
-    return 0 if run_timers(core) else time_left(core)
+    more = run_timers(core)
+    checked(core, 0)
+    return 0 if more else time_left(core)
 
 
 cdef bint is_idle(Core* core) noexcept nogil:
@@ -386,7 +438,8 @@ cdef class Dispatcher:
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
     `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `high_water`:
     bytes of unsent output above which what a peer asks for waits until it takes some; 0 no limit. `max_queued`: bytes
-    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit.
+    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit. What waits for jobs, and names of
+    functions with their registrations, may take a quarter of that each (1 MiB at least): then the same.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -497,6 +550,7 @@ cdef class Dispatcher:
             self.core.effort = 0
             run_partial(&self.core, found)
         self.core.high_water = high_water
+        checked(&self.core, 0)
 
     def disconnect(self, peer):
         """The connection is gone: its jobs are queued again, what it waited for is forgotten."""
@@ -515,22 +569,9 @@ cdef class Dispatcher:
     def take_output(self, peer, most=None):
         """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
-        cdef Field pieces[PIECES]
-        cdef size_t left = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, left)
-        cdef char* at = PyBytes_AS_STRING(data)
-        cdef size_t count, i, size, some
-        while left:
-            count = output_pieces(found, pieces, PIECES)
-            size = 0
-            for i in range(count):
-                some = min(pieces[i].size, left - size)
-                memcpy(at + size, pieces[i].data, some)
-                size += some
-            at += size
-            left -= size
-            output_drop(&self.core, found, size)
-        peer_relieve(&self.core, found)
+        cdef size_t size = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+        draw_output(&self.core, found, PyBytes_AS_STRING(data), size)
         return data
 
     def closing(self, peer):
@@ -595,14 +636,13 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+        `running`, `delayed`, `waiting_requests`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
-        `exceptions`, `dropped`; `requeued` (with a lost worker), `timeouts`; `queued` by priority, `running`,
-        `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms, `waiting` (from the
-        queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`, their sum in
-        `seconds`.
-        A dropped function takes its counters with it.
+        `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
+        `running`, `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms,
+        `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`,
+        their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """
@@ -630,3 +670,7 @@ cdef int copy_text(char* at, size_t room, str text) except -1:
     cdef bytes data = text.encode("ascii", "replace")[:room - 1]
     memcpy(at, <const char*>data, len(data) + 1)
     return 0
+
+
+if CHECKED:
+    import gearfast.dispatch._check     # no-cython-lint: it sets the watch

@@ -92,7 +92,7 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     ignore(core, job)
     if job.flags & JOB_DELAYED:
-        drop(core, job)
+        drop_failed(core, job)
 
 
 cdef void ignore(Core* core, Job* job) noexcept nogil:
@@ -118,6 +118,7 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil:
 
 
 cdef void drop_failed(Core* core, Job* job) noexcept nogil:
+    """Drop a job that does not end by its worker; who still waits for it gets WORK_FAIL."""
     core.stats.dropped += 1
     job.function.tally.dropped += 1
     fail_waiters(core, job)

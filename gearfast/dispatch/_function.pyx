@@ -10,6 +10,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
+from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
 from gearfast.dispatch._slab cimport slab_give, slab_take
 
@@ -41,7 +42,7 @@ cdef Function* function_find(Core* core, const char* name, size_t size) noexcept
 
 
 cdef Function* function_get(Core* core, const char* name, size_t size) noexcept nogil:
-    """The function of this name, made if need be; NULL without memory."""
+    """The function of this name, made if need be; NULL without memory, or if functions take too much of it already."""
     cdef uint64_t hash
     cdef Function* function = core.recent
     if function != NULL and function.size == size and memcmp(function.name, name, size) == 0:
@@ -51,6 +52,8 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
     if function != NULL:
         core.recent = function
         return function
+    if core.max_queued and core.name_bytes > side_limit(core):
+        return NULL
     function = <Function*>slab_take(&core.slabs, function_bytes(size))
     if function == NULL:
         return NULL
@@ -65,6 +68,7 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
         core.first_function = function
     core.last_function = function
     core.function_count += 1
+    core.name_bytes += function_bytes(size)
     return function
 
 
@@ -80,6 +84,7 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     else:
         core.last_function = function.prev
     core.function_count -= 1
+    core.name_bytes -= function_bytes(function.size)
     if core.recent == function:
         core.recent = NULL
     free(function.tally)

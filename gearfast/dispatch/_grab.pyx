@@ -22,19 +22,18 @@ from gearfast._codec cimport (
     CMD_NO_JOB,
 )
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
-from gearfast.dispatch._end cimport drop
+from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_is_large,
-    job_large,
     job_priority,
     job_reducer,
     job_unique,
     job_workload,
     write_handle,
 )
-from gearfast.dispatch._peer cimport write_packet, write_reference
+from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_HAS_REDUCER,
@@ -67,7 +66,7 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
     cdef int priority
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
-            drop(core, function.queues[priority].head)
+            drop_failed(core, function.queues[priority].head)
         if function.queues[priority].head != NULL:
             return level_of_priority(core, priority)
     return 0
@@ -102,6 +101,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     ability = function.able[0]
     while ability != NULL:
         after = ability.able_next
+        core.effort += 1
         if ability.peer.held:
             if not serve_held(core, ability) or level_of(core, function) == 0:
                 return
@@ -273,7 +273,7 @@ cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogi
         command = CMD_JOB_ASSIGN_UNIQ
         head += job.unique_size + 1
     if job_is_large(job):
-        at = write_reference(core, peer, command, head, job_large(job).blob, job_workload(job), job.size)
+        at = write_workload(core, peer, command, head, job)
     else:
         at = write_packet(core, peer, command, head + job.size)
     if at == NULL:

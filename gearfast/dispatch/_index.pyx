@@ -16,6 +16,7 @@ cdef enum:
     SMALLEST = 64
     FULL = 2                    # nodes a bucket, on average, that are the most: buckets are memory too
     BUCKETS_A_STEP = 4
+    EMPTIER_A_STEP = 16         # of a table that is left for a smaller one: it would else outlive its last node
 
 
 cdef inline uint64_t rotate(uint64_t x, int by) noexcept nogil:
@@ -99,7 +100,7 @@ cdef void step(Index* index) noexcept nogil:
     cdef Node* node
     cdef Node* after
     cdef int _
-    for _ in range(BUCKETS_A_STEP):
+    for _ in range(BUCKETS_A_STEP if index.mask > index.old_mask else EMPTIER_A_STEP):
         node = index.old[index.cursor]
         while node != NULL:
             after = node.next

@@ -28,21 +28,12 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
     cdef size_t size = cell_size(unique.size, extra, workload.size)
     cdef Job* job = <Job*>slab_take(&core.slabs, size)
-    cdef Large large
     cdef char* at
     if job == NULL:
         return NULL
     memset(job, 0, sizeof(Job))
     job.unique_size = <unsigned char>unique.size
     job.size = <uint32_t>workload.size
-    if job_is_large(job):
-        large.data = workload.data
-        large.blob = blob_hold(core, &large.data, workload.size)
-        if large.blob == NULL:
-            slab_give(&core.slabs, job, size)
-            return NULL
-        workload.data = <const char*>&large
-        workload.size = sizeof(Large)
     at = <char*>(job + 1) + (sizeof(Node) if unique.size else 0)
     if unique.size:
         memcpy(at, unique.data, unique.size)
@@ -52,28 +43,50 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
         at[0] = <char>reducer.size
         memcpy(at + 1, reducer.data, reducer.size)
         at += extra
-    if workload.size:
+    if workload.size >= LARGE:
+        if hold_workload(core, at, workload) < 0:
+            slab_give(&core.slabs, job, size)
+            return NULL
+    elif workload.size:
         memcpy(at, workload.data, workload.size)
     job.number = core.next_number
     if handles_add(core, job) < 0:
         if job_is_large(job):
-            blob_drop(core, large.blob)
+            drop_workload(core, job)
         slab_give(&core.slabs, job, size)
         return NULL
     core.next_number += 1
     core.job_count += 1
-    core.queued_bytes += job_bytes(job)
+    core.queued_bytes += size
     return job
+
+
+cdef int hold_workload(Core* core, char* at, Field workload) noexcept nogil:
+    """Write a Large for a large workload; 0, or -1 without memory."""
+    cdef Large large
+    large.data = workload.data
+    large.blob = blob_hold(core, &large.data, workload.size)
+    if large.blob == NULL:
+        return -1
+    memcpy(at, &large, sizeof(Large))
+    core.queued_bytes += workload.size
+    return 0
+
+
+cdef void drop_workload(Core* core, Job* job) noexcept nogil:
+    core.queued_bytes -= job.size
+    blob_drop(core, job_large(job).blob)
 
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
+    cdef size_t size = cell_size(job.unique_size, job_reducer_size(job), job.size)
     handles_remove(core, job)
     core.job_count -= 1
-    core.queued_bytes -= job_bytes(job)
+    core.queued_bytes -= size
     if job_is_large(job):
-        blob_drop(core, job_large(job).blob)
-    slab_give(&core.slabs, job, cell_size(job.unique_size, job_reducer_size(job), job.size))
+        drop_workload(core, job)
+    slab_give(&core.slabs, job, size)
 
 
 cdef size_t job_bytes(Job* job) noexcept nogil:

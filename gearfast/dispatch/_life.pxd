@@ -4,7 +4,7 @@
 
 from gearfast.dispatch._records cimport Core, Function, Peer
 
-cdef void register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil
+cdef int register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil
 cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil
 cdef void unregister_all(Core* core, Peer* peer) noexcept nogil
 cdef void leave(Core* core, Peer* peer) noexcept nogil

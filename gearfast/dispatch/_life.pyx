@@ -3,7 +3,7 @@
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
-from gearfast.dispatch._end cimport drop, drop_failed, ignore, leave_worker
+from gearfast.dispatch._end cimport drop_failed, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, serve_held, wake
 from gearfast.dispatch._job cimport job_priority
@@ -31,29 +31,35 @@ cdef enum:
 
 # Registration
 
-cdef void register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil:
-    """CAN_DO and CAN_DO_TIMEOUT (`timeout` in ms, 0 none). Registering again only renews the time-out."""
+cdef int register(Core* core, Peer* peer, const char* name, size_t size, float timeout) noexcept nogil:
+    """CAN_DO and CAN_DO_TIMEOUT (`timeout` in ms, 0 none). Registering again only renews the time-out.
+
+    0, or -1 if there is no memory for it, or functions take too much of it already.
+    """
     cdef Function* function = function_get(core, name, size)
     cdef Ability* ability
     cdef int level
     if function == NULL:
-        return
+        return -1
     peer.flags |= PEER_WORKER
     ability = ability_find(core, peer, function)
     if ability != NULL:
         ability.timeout = timeout
-        return
+        return 0
     level = level_of(core, function)
     if peer.held:
         ability = ability_add(core, peer, function, timeout, HELD if peer.ability_count < FEW_FUNCTIONS else 0)
     else:
         ability = ability_add(core, peer, function, timeout, level)
-    if ability == NULL or level == 0:
-        return
+    if ability == NULL:
+        return -1
+    if level == 0:
+        return 0
     while peer.held and serve_held(core, ability):
         pass
     if peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP and not core.draining:
         wake(core, peer)
+    return 0
 
 
 cdef void withdraw(Core* core, Ability* ability) noexcept nogil:
@@ -78,6 +84,7 @@ cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil:
     job = peer.jobs if function.running else NULL
     while job != NULL:
         after = job.next
+        core.effort += 1
         if job.function == function:
             requeue(core, job)
         job = after
@@ -97,7 +104,7 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
     cdef int limit = core.retries_limit
     if job.flags & JOB_IGNORED:
-        drop(core, job)
+        drop_failed(core, job)
         return
     leave_worker(core, job)
     job.since = core.now

@@ -28,6 +28,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil
 cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head, Blob* blob, const char* data,
                            size_t size) noexcept nogil
+cdef char* write_workload(Core* core, Peer* peer, uint32_t command, size_t head, Job* job) noexcept nogil
 cdef void body_drop(Core* core, Body* body) noexcept nogil
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
 
@@ -38,6 +39,15 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
     if slot >= core.slot_count or core.slots[slot].peer == NULL or core.slots[slot].generation != id >> 32:
         return NULL
     return core.slots[slot].peer
+
+
+cdef inline size_t side_limit(Core* core) noexcept nogil:
+    """Bytes that requests which wait for jobs may take under a ceiling for jobs, and the same again for names."""
+    return max(core.max_queued // 4, <size_t>1 << 20)
+
+
+cdef inline bint too_many_waiters(Core* core) noexcept nogil:
+    return core.max_queued and core.waiter_count * sizeof(Waiter) > side_limit(core)
 
 
 cdef inline size_t peer_unsent(Peer* peer) noexcept nogil:

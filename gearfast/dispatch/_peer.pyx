@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 from gearfast._codec cimport put_header
 from gearfast.dispatch._blob cimport blob_drop
 from gearfast.dispatch._buffer cimport buffer_append, buffer_release, buffer_space
+from gearfast.dispatch._job cimport job_large
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._records cimport (
@@ -25,6 +26,7 @@ from gearfast.dispatch._records cimport (
     Blob,
     Core,
     Job,
+    Large,
     Peer,
     PeerSlot,
     Waiter,
@@ -215,6 +217,12 @@ cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head
     return at + 12
 
 
+cdef char* write_workload(Core* core, Peer* peer, uint32_t command, size_t head, Job* job) noexcept nogil:
+    """The same with the workload of a large job."""
+    cdef Large large = job_large(job)
+    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
+
+
 cdef void body_drop(Core* core, Body* body) noexcept nogil:
     if body.blob != NULL:
         blob_drop(core, body.blob)
@@ -237,6 +245,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     cdef Waiter* waiter = <Waiter*>slab_take(&core.slabs, sizeof(Waiter))
     if waiter == NULL:
         return -1
+    core.waiter_count += 1
     job.waiting += 1
     waiter.peer = peer
     waiter.job = job
@@ -254,6 +263,7 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
 
 
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
+    core.waiter_count -= 1
     waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next

@@ -293,7 +293,7 @@ cdef struct Core:
     size_t max_packet
     size_t max_unsent           # bytes of unsent output of one peer, 0 no limit
     size_t high_water           # bytes of unsent output above which a peer's further frames wait, 0 no limit
-    size_t max_queued           # bytes of all jobs, above which there are no more, 0 no limit
+    size_t max_queued           # bytes of all jobs, above which there are no more, 0 no limit; see side_limit too
     int retries_limit
     uint32_t wakeup
     uint8_t order
@@ -318,6 +318,8 @@ cdef struct Core:
     Slabs slabs
     size_t job_count
     size_t queued_bytes         # of all jobs
+    size_t waiter_count         # of all jobs
+    size_t name_bytes           # of functions and registrations
     uint8_t over_ceiling        # max_queued was reached, and a log was told
     size_t running_count
     size_t delayed_count

@@ -48,6 +48,7 @@ BOUNDS = [2**i / 1e6 for i in range(BUCKETS - 1)] + [float("inf")]     # seconds
 
 cdef enum:
     COMMANDS = 43
+    LOOKED_AT = 100             # of the first jobs of a queue, to find the oldest
 
 
 cdef str function_name(Function* function):
@@ -210,6 +211,7 @@ cdef dict server_metrics(Core* core):
         "jobs": core.job_count,
         "running": core.running_count,
         "delayed": core.delayed_count,
+        "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
     }
@@ -220,12 +222,11 @@ cdef dict function_metrics(Core* core, Function* function):
     cdef Tally* tally = function.tally
     cdef int64_t oldest = core.now
     cdef int i
+    for i in range(3):
+        oldest = min(oldest, oldest_of(function.queues[i].head, core.now))
     if tally == NULL:
         memset(&nothing, 0, sizeof(Tally))
         tally = &nothing
-    for i in range(3):
-        if function.queues[i].head != NULL:
-            oldest = min(oldest, function.queues[i].head.since)
     return {
         "submitted": tally.submitted,
         "coalesced": tally.coalesced,
@@ -243,6 +244,21 @@ cdef dict function_metrics(Core* core, Function* function):
         "waiting": histogram(tally.waiting, tally.waiting_ns),
         "processing": histogram(tally.running, tally.running_ns),
     }
+
+
+cdef int64_t oldest_of(Job* job, int64_t oldest) noexcept:
+    """Since when the oldest job of a queue has waited.
+
+    That is not always the first one: jobs of a later time join at the place of their submission, and those that
+    nobody wants any more do not wait. More than a few of both are not looked through.
+    """
+    cdef int left = LOOKED_AT
+    while job != NULL and left:
+        if not job.flags & JOB_IGNORED:
+            oldest = min(oldest, job.since)
+        job = job.next
+        left -= 1
+    return oldest
 
 
 cdef dict histogram(uint64_t* buckets, uint64_t ns):

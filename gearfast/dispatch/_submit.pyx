@@ -24,7 +24,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport waiter_add, write_packet
+from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
 from gearfast.dispatch._records cimport JOB_BACKGROUND, JOB_DELAYED, PEER_CLIENT, Core, Function, Job, Node, Peer, Tally
 from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport timer_set
@@ -51,7 +51,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     if job != NULL:
         return join(core, peer, job, wanted.background)
     if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
-            or core.max_queued and no_room(core, wanted):
+            or core.max_queued and no_room(core, wanted) or not wanted.background and too_many_waiters(core):
         tally.refused += 1
         if core.function_count > functions:     # names of functions that never had a job would have no ceiling
             function_drop(core, function)
@@ -103,6 +103,9 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
     """Attach a request to a job that is there already."""
     if background:
         job.flags |= JOB_BACKGROUND
+    elif too_many_waiters(core):
+        job.function.tally.refused += 1
+        return QUEUE_FULL
     elif waiter_add(core, peer, job) < 0:
         return NO_MEMORY
     job.function.tally.coalesced += 1

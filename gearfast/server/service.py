@@ -2,9 +2,8 @@
 """A job server in an event loop: the dispatcher, its drivers and its listening sockets, from start to stop.
 
 `Service` knows nothing of signals, threads or the command line; `app` and `embedded` do. Where the reactor is there,
-it takes the plain TCP and Unix connections: as the selector of a loop made by `new_loop`, or, in somebody else's loop,
-as a descriptor watched with `add_reader`. TLS connections, and all others where there is no reactor, are asyncio
-transports of the stream driver. Both feed the one dispatcher.
+it takes all connections: as the selector of a loop made by `new_loop`, or, in somebody else's loop, as a descriptor
+watched with `add_reader`. Elsewhere they are asyncio transports of the stream driver. Both feed the one dispatcher.
 
 Everything but the constructor and `new_loop` belongs to the loop's thread.
 """
@@ -100,6 +99,7 @@ class Service:
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
             high_water=config.high_water,
+            max_queued=config.max_queued or 0,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,
@@ -135,6 +135,8 @@ class Service:
             max_unsent=config.max_unsent,
             stall_time=config.stall_limit or NEVER,
             max_connections=config.max_connections,
+            dead_peer_limit=config.dead_peer_limit,
+            silent_limit=config.silent_limit,
         )
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -178,12 +180,16 @@ class Service:
 
     def _serve(self, listener: Listener) -> None:
         assert self.stream is not None
-        if self.reactor is not None and not listener.tls:
-            self.reactor.add_listener(listener.sock, admin=self._rights(listener))
-            return
-        factory = self.stream.factory(self._rights(listener))
+        rights, limit = self._rights(listener), self.config.handshake_limit
         context = (lambda: self.context) if listener.tls else (lambda: None)
-        self._acceptors[listener] = Acceptor(listener, factory, context, self.config.handshake_limit)
+        if self.reactor is None:
+            self._acceptors[listener] = Acceptor(
+                listener, self.stream.factory(rights), context, limit, self.stream.make_place
+            )
+        elif listener.tls:
+            self.reactor.add_secure_listener(listener.sock, context=context, handshake_limit=limit, admin=rights)
+        else:
+            self.reactor.add_listener(listener.sock, admin=rights)
 
     # Turns of a reactor in somebody else's loop.
 
@@ -197,11 +203,19 @@ class Service:
         if self._closed or self.reactor is None or self._loop is None:
             return
         wait = self.reactor.run_once()
+        if wait < 0:
+            return
+        due = self._loop.time() + wait / 1e9
         if self._timer is not None:
+            # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
-            self._timer = None
-        if wait >= 0:
-            self._timer = self._loop.call_later(wait / 1e9, self._turn)
+        self._timer = self._loop.call_at(due, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _take_notices(self) -> None:
         for level, text in self.dispatcher.take_notices():
@@ -309,4 +323,7 @@ class Service:
     @property
     def _unsent(self) -> int:
         """Bytes that the reactor has still to send."""
-        return 0 if self.reactor is None else sum(peer["unsent"] for peer in self.dispatcher.peers())
+        if self.reactor is None:
+            return 0
+        unsent: int = sum(peer["unsent"] for peer in self.dispatcher.peers())
+        return unsent + self.reactor.sealed_bytes

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The stream driver: asyncio protocols that feed the dispatcher.
 
-It serves TLS connections, and all connections where the reactor is not used. Bytes that arrive in one turn of the
-loop are dispatched at once; the answers of all of them leave together at the start of the next turn, one write a
-connection. A connection whose output piles up is no longer read from, and beyond a limit it is cut.
+It serves all connections, TLS or not, where the reactor is not used. Bytes that arrive in one turn of the loop are
+dispatched at once; the answers of all of them leave together at the start of the next turn, one write a connection. A
+connection whose output piles up is no longer read from, and beyond a limit it is cut.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from gearfast.server.listen import set_options
-from gearfast.server.log import logger
+from gearfast.server.log import Burst, logger
+
+if sys.platform == "linux":
+    from gearfast.server._liveness import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,8 +34,12 @@ CLOSE_LIMIT = 2.0
 """Seconds that a connection which the server ends gets to take its last bytes."""
 NEVER = 1e9
 """Seconds that stand for "no limit"."""
-MAX_WAIT = 60.0
-"""Longest sleep in seconds although nothing is due: the wall clock may have been set meanwhile."""
+MAX_WAIT = 1.0
+"""Longest sleep in seconds while something is due some day: if by the wall clock, that may be set meanwhile."""
+SLICE = 256
+"""Connections that are looked at in one go, whether they still answer."""
+SLICE_PAUSE = 0.01
+"""Seconds between two such goes of one round."""
 
 
 class StreamDriver:
@@ -66,6 +74,16 @@ class StreamDriver:
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
         self.is_closed = False
+        # Who has not sent a byte yet, oldest first, and since when.
+        self._silent: dict[StreamPeer, float] = {}
+        self._silent_timer: asyncio.TimerHandle | None = None
+        self._never_spoke = Burst("closing a connection that never said anything", loop)
+        self._too_many = Burst("too many connections: closing a new one", loop)
+        # Who was sent to since all was known to be acknowledged, and since when there is doubt whether he lives.
+        self._sent: dict[StreamPeer, float] = {}
+        self._round: list[StreamPeer] = []
+        self._sent_timer: asyncio.TimerHandle | None = None
+        self._looks = sys.platform == "linux" and config.dead_peer_limit > 0
 
     def factory(self, admin: bool | None) -> Callable[[], StreamPeer]:
         """A protocol factory for `loop.create_server`. `admin`: as in `Dispatcher.connect`."""
@@ -110,7 +128,9 @@ class StreamDriver:
             self._arm(0 if self.dispatcher.pending else wait)
 
     def _arm(self, wait_ns: int) -> None:
-        due = self.loop.time() + (MAX_WAIT if wait_ns < 0 else min(wait_ns / 1e9, MAX_WAIT))
+        if wait_ns < 0:
+            return  # a timer that is set still comes too early
+        due = self.loop.time() + min(wait_ns / 1e9, MAX_WAIT)
         if self._timer is not None:
             # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
             if self._timer.when() <= due:
@@ -129,6 +149,65 @@ class StreamDriver:
         self.streams.add(stream)
         return peer
 
+    # Who says nothing.
+
+    def is_new(self, stream: StreamPeer) -> None:
+        """It may have said nothing so far."""
+        self._silent[stream] = self.loop.time()
+        if self.config.silent_limit and self._silent_timer is None:
+            self._silent_timer = self.loop.call_later(min(self.config.silent_limit, 1.0), self._sweep_silent)
+
+    def spoke(self, stream: StreamPeer) -> None:
+        """It has sent its first byte, or is gone."""
+        self._silent.pop(stream, None)
+
+    def _sweep_silent(self) -> None:
+        self._silent_timer = None
+        end = self.loop.time() - self.config.silent_limit
+        while self._silent and next(iter(self._silent.values())) <= end:
+            self.make_place()
+        if self._silent:
+            self._silent_timer = self.loop.call_later(min(self.config.silent_limit, 1.0), self._sweep_silent)
+
+    def make_place(self) -> bool:
+        """Closes the connection that has been silent for longest; False if there is none."""
+        for stream in self._silent:
+            self._never_spoke.add(stream.label)
+            stream.give_up()
+            return True
+        return False
+
+    def has_place(self) -> bool:
+        """Whether one more connection is allowed; a silent one may have to go for it."""
+        if self.is_full and not self.make_place():
+            self._too_many.add()
+            return False
+        return True
+
+    # Who does not answer.
+
+    def sent(self, stream: StreamPeer) -> None:
+        """Output is on its way: from time to time it is looked whether that was acknowledged."""
+        if self._looks:
+            self._sent.setdefault(stream, 0.0)
+            if self._sent_timer is None:
+                self._sent_timer = self.loop.call_later(self.config.dead_peer_limit / 10, self._sweep_sent)
+
+    def _sweep_sent(self) -> None:
+        """Looks at some of them; a round begins anew once all had their turn."""
+        self._sent_timer = None
+        if not self._round:
+            self._round = list(self._sent)
+        for _ in range(min(SLICE, len(self._round))):
+            stream = self._round.pop()
+            if stream in self._sent:
+                answer, self._sent[stream] = stream.look(self._sent[stream])
+                if answer == 0 and not stream.has_unsent:
+                    del self._sent[stream]
+        if self._sent and not self.is_closed:
+            pause = SLICE_PAUSE if self._round else self.config.dead_peer_limit / 10
+            self._sent_timer = self.loop.call_later(pause, self._sweep_sent)
+
     def part(self, peer: int) -> None:
         """The dispatcher has nothing more to do with a connection."""
         del self.peers[peer]
@@ -138,6 +217,8 @@ class StreamDriver:
     def gone(self, stream: StreamPeer) -> None:
         """The connection is closed."""
         self.streams.discard(stream)
+        self._silent.pop(stream, None)
+        self._sent.pop(stream, None)
         if not self.streams and self._empty is not None and not self._empty.done():
             self._empty.set_result(None)
 
@@ -154,9 +235,12 @@ class StreamDriver:
         if self._alone:
             self._turn()
         self.is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._silent_timer, self._sent_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._silent_timer = self._sent_timer = None
+        self._never_spoke.close()
+        self._too_many.close()
         if not self.streams:
             return
         self._empty = self.loop.create_future()
@@ -177,6 +261,7 @@ class StreamPeer(asyncio.BufferedProtocol):
         self._end: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._written = 0
+        self._is_silent = True
         self.peer = -1
         self.label = ""
 
@@ -184,7 +269,7 @@ class StreamPeer(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         driver = self._driver
         address, self.label = _names(transport)
-        if driver.is_closed or driver.is_full:
+        if driver.is_closed or not driver.has_place():
             self._transport.abort()
             return
         sock = transport.get_extra_info("socket")
@@ -193,6 +278,7 @@ class StreamPeer(asyncio.BufferedProtocol):
             set_options(sock, driver.config)
         self._transport.set_write_buffer_limits(high=driver.config.high_water)
         self.peer = driver.join(self, address, self._admin)
+        driver.is_new(self)
         logger.debug("Accepted connection from %s", self.label)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -202,6 +288,9 @@ class StreamPeer(asyncio.BufferedProtocol):
         if self._ending or self.peer < 0:
             return  # read only to be thrown away
         driver = self._driver
+        if self._is_silent:
+            self._is_silent = False
+            driver.spoke(self)
         driver.touch()
         if not driver.dispatcher.receive(self.peer, driver.buffer[:nbytes]):
             # The last answers and the end come with the next turn.
@@ -222,6 +311,8 @@ class StreamPeer(asyncio.BufferedProtocol):
         for timer in (self._end, self._stall):
             if timer is not None:
                 timer.cancel()
+        if isinstance(exc, OSError) and exc.errno == errno.ETIMEDOUT:
+            logger.warning("closing connection %s: it does not answer", self.label)
         logger.debug("Disconnected %s%s", self.label, f": {exc}" if exc else "")
         self._part()
         self._driver.gone(self)
@@ -258,7 +349,7 @@ class StreamPeer(asyncio.BufferedProtocol):
         unsent = self._transport.get_write_buffer_size()
         taken = self._written - unsent
         if taken == taken_before:
-            self._cut("it takes nothing", unsent)
+            self._cut("it takes no output", unsent)
         else:
             self._stall = self._driver.loop.call_later(limit, self._watch, taken)
 
@@ -281,6 +372,7 @@ class StreamPeer(asyncio.BufferedProtocol):
         if output:
             self._written += len(output)
             transport.write(output)
+            self._driver.sent(self)
             unsent = transport.get_write_buffer_size()
             if unsent > self._driver.config.max_unsent:
                 self._cut("more output than it takes", unsent)
@@ -316,7 +408,30 @@ class StreamPeer(asyncio.BufferedProtocol):
         self._transport.close()
         if self._end is not None:
             self._end.cancel()
-        self._end = self._driver.loop.call_later(patience, self.abort)
+        self._end = self._driver.loop.call_later(patience, self._out_of_patience)
+
+    def _out_of_patience(self) -> None:
+        if self._transport is not None and self.has_unsent:
+            self._cut("it takes no output", self._transport.get_write_buffer_size())
+        else:
+            self.abort()
+
+    def give_up(self) -> None:
+        """Closes now; nobody will miss it."""
+        self._driver.spoke(self)
+        self._part()
+        self.abort()
+
+    def look(self, doubted: float) -> tuple[int, float]:
+        """What `_liveness.look` says of it; a dead one is cut."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        if sys.platform != "linux" or sock is None or self._transport is None:
+            return 0, 0.0
+        driver = self._driver
+        answer, doubted = look(sock.fileno(), driver.config.dead_peer_limit, driver.loop.time(), doubted)
+        if answer == 2:
+            self._cut("it does not answer", self._transport.get_write_buffer_size())
+        return answer, doubted
 
     def abort(self) -> None:
         """Closes now."""

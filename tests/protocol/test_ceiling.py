@@ -75,6 +75,7 @@ def test_every_kind_counts(make_wire: MakeWire, kind: str) -> None:
     wire = make_wire(max_queued=CEILING)
     c = wire.peer("c")
     for _ in range(20):
+        wire.tick()
         c.send(SUBMISSIONS[kind])
     answers = [seen.name for seen in c.seen()]
     taken = answers.index("ERROR")
@@ -102,7 +103,7 @@ def test_the_ceiling_is_never_passed_by_a_byte(make_wire: MakeWire, unique: byte
 
 
 def test_smaller_ones_still_fit(full: tuple[Wire, Peer]) -> None:
-    wire, c = full
+    _, c = full
     c.submit(b"f", b"small")
     c.send(Q.SUBMIT_JOB(b"f", b"", DATA)).expect(QUEUE_FULL)
     c.submit(b"f", b"small too")
@@ -125,7 +126,7 @@ def test_coalescing_goes_on(make_wire: MakeWire, kind: str) -> None:
 
 
 def test_a_refused_unique_is_not_remembered(full: tuple[Wire, Peer]) -> None:
-    wire, c = full
+    _, c = full
     c.send(Q.SUBMIT_JOB(b"f", b"v", DATA)).expect(QUEUE_FULL)
     c.send(Q.GET_STATUS_UNIQUE(b"v")).expect(R.STATUS_RES_UNIQUE(b"v", b"0", b"0", b"0", b"0", b"0"))
     assert not c.closed

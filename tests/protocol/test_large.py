@@ -285,3 +285,38 @@ def test_one_packet_of_any_size_passes() -> None:
     for _ in range(3):
         assert server.receive(c, Q.ECHO_REQ(blob(100_000)))
         assert server.take_output(c) == R.ECHO_RES(blob(100_000))
+
+
+@pytest.mark.parametrize("read", [5_000, 70_000, 1_000_000])
+@pytest.mark.parametrize("step", [30_000, 150_000])
+def test_large_frames_that_wait_for_room(read: int, step: int) -> None:
+    """Above the high-water mark whole frames wait, and an unfinished one behind them."""
+    server = Dispatcher(handle_prefix=PREFIX, high_water=100_000)
+    c = server.connect()
+    sizes = [90_000, 40_000, 20, 40_000, LARGE, LARGE - 1, 200_000, 0, 66_000]
+    stream = b"".join(Q.ECHO_REQ(blob(size, n)) for n, size in enumerate(sizes))
+    got = b""
+    for at in range(0, len(stream), read):
+        server.receive(c, stream[at : at + read])
+        check(server)
+        got += server.take_output(c, step)
+        check(server)
+    for _ in range(100):
+        server.tick(1, 1)
+        check(server)
+        got += server.take_output(c, step)
+        check(server)
+    assert got == b"".join(R.ECHO_RES(blob(size, n)) for n, size in enumerate(sizes))
+
+
+def test_no_more_comes_but_large_frames_wait() -> None:
+    server = Dispatcher(handle_prefix=PREFIX, high_water=50_000)
+    c = server.connect()
+    server.receive(c, Q.ECHO_REQ(blob(60_000)) * 3 + Q.ECHO_REQ(blob(60_000))[:-1])
+    assert len(server.take_output(c, 60_000)) == 60_000
+    server.complete(c)
+    check(server)
+    assert server.take_output(c) == (R.ECHO_RES(blob(60_000)) * 3)[60_000:]
+    server.receive(c, blob(60_000)[-1:])
+    assert server.take_output(c) == R.ECHO_RES(blob(60_000))
+    check(server)
