@@ -100,8 +100,8 @@ def steps_of(seed: int, length: int, every: int) -> list[Step]:
         path = Path(folder, "steps")
 
         def record() -> None:
-            with path.open("wb") as file:
-                run(seed, length, every, lambda step: (pickle.dump(step, file), file.flush()))
+            with path.open("wb", buffering=0) as file:
+                run(seed, length, every, lambda step: file.write(pickle.dumps(step)))
 
         apart(record, quiet=True)
         steps = []
