@@ -73,8 +73,7 @@ def draw_settings(seed: int) -> dict[str, Any]:
         "wakeup": wakeup,
         "job_retries": rng.choice((-1, -1, 0, 1, 2, 3, 5)),
         "exceptions": rng.random() < 0.2,
-        # Whom `wakeup` woke could not be seen at peers that are cut off.
-        "max_unsent": rng.choice((200, 1000, 20_000)) if not wakeup and rng.random() < 0.3 else 0,
+        "max_unsent": rng.choice((200, 1000, 20_000)) if rng.random() < (0.1 if wakeup else 0.3) else 0,
         "max_queued": rng.choice((500, 5_000, 50_000)) if rng.random() < 0.12 else 0,
         "high_water": rng.choice((100, 1000, 10_000)) if rng.random() < 0.25 else 0,
         "max_packet": rng.choice((1 << 20, 1 << 20, 1 << 20, 1 << 20, 70_000, 300)),
