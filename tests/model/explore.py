@@ -100,8 +100,8 @@ def steps_of(seed: int, length: int, every: int) -> list[Step]:
         path = Path(folder, "steps")
 
         def record() -> None:
-            with path.open("wb") as file:
-                run(seed, length, every, lambda step: (pickle.dump(step, file), file.flush()))
+            with path.open("wb", buffering=0) as file:
+                run(seed, length, every, lambda step: file.write(pickle.dumps(step)))
 
         apart(record, quiet=True)
         steps = []
@@ -133,9 +133,9 @@ def why(settings: dict[str, Any], steps: list[Step]) -> str:
 
 def tell_failure(seed: int, length: int, every: int, outcome: Outcome) -> None:
     """Seed and step, then the run cut down to a test."""
-    print(f"seed {seed}, step {outcome.steps}: {outcome.wrong[:2000]}", flush=True)
     settings = {**SETTINGS, **draw_settings(seed)}
     steps = steps_of(seed, length, every)
+    print(f"seed {seed}, step {outcome.steps or len(steps)}: {outcome.wrong[:2000]}", flush=True)
     if not why(settings, steps):
         print(f"the {len(steps)} steps do not fail when they are played alone: repeat the run by its seed")
         return

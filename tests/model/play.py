@@ -272,7 +272,7 @@ class Play:
         counts = function.counts
         names = ("submitted", "coalesced", "refused", "completed", "failed", "exceptions", "dropped", "requeued")
         expected = {name: counts[name] for name in (*names, "timeouts")}
-        wrong = {name: (found[name], value) for name, value in expected.items() if found[name] != value}
+        wrong: dict[str, Any] = {name: (found[name], n) for name, n in expected.items() if found[name] != n}
         for name, number, time in (("waiting", "given out", "waiting ns"), ("processing", "finished", "processing ns")):
             of = (sum(found[name]["counts"]), found[name]["seconds"])
             if of != (counts[number], counts[time] / 1e9):

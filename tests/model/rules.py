@@ -254,7 +254,7 @@ class Rules:
             for peer in sleepers:
                 self.wake(peer)
             return
-        woken = [peer for peer in sleepers if peer.gets(NOOP)]
+        woken = [peer for peer in sleepers if self.look(peer).gets(NOOP)]
         if sleepers:
             self.meet("some sleepers left asleep" if len(woken) < len(sleepers) else "as many as may be woken")
         self.wakes.append((len(sleepers), len(woken)))
@@ -339,11 +339,9 @@ class Rules:
         self.meet("a held grab answered")
         queue = next(queue for queue in function.queues if queue)
         command = peer.held.pop(0)
-        if peer.forms_open:
+        if len(peer.held) >= FORMS_KEPT:
             self.meet("more held grabs than forms are kept")
-            jobs = self.candidates(queue)
-            forms = (form for form in GRABS for job in jobs if self.look(peer).gets(self.assignment(job, form)))
-            command = next(forms, command)
+            peer.held[FORMS_KEPT - 1] = peer.last_form
         if peer.held:
             self.turn += 1
             peer.rank[function] = self.turn
@@ -366,9 +364,8 @@ class Rules:
             self.turn += 1
             peer.rank = dict.fromkeys(peer.turns, self.turn)
             peer.rank_open = len(peer.turns) > FEW_FUNCTIONS
-            peer.forms_open = False
         peer.held.append(command)
-        peer.forms_open = peer.forms_open or len(peer.held) > FORMS_KEPT
+        peer.last_form = command
 
     def look_through(self, peer: Peer) -> None:
         """A worker found nothing: no ghost is left in the queues of its functions either."""
