@@ -13,7 +13,8 @@ from gearfast.dispatch._slab cimport slab_give, slab_take
 
 
 cdef inline size_t ability_spot() noexcept nogil:
-    return <size_t>&(<Ability*>NULL).spot
+    cdef Ability some
+    return <size_t>(<char*>&some.spot - <char*>&some)
 
 
 cdef inline uint64_t pair_hash(Core* core, Peer* peer, Function* function) noexcept nogil:

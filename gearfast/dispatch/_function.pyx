@@ -20,7 +20,8 @@ cdef enum:
 
 cdef inline size_t function_bytes(size_t size) noexcept nogil:
     """Of a record with a name of `size` bytes."""
-    return <size_t>&(<Function*>NULL).name[0] + size
+    cdef Function some
+    return <size_t>(<char*>&some.name[0] - <char*>&some) + size
 
 
 cdef Function* find(Core* core, const char* name, size_t size, uint64_t hash) noexcept nogil:

@@ -9,7 +9,8 @@ from gearfast.dispatch._records cimport Heap, Job
 
 
 cdef inline size_t timer_spot() noexcept nogil:
-    return <size_t>&(<Job*>NULL).timer
+    cdef Job some
+    return <size_t>(<char*>&some.timer - <char*>&some)
 
 
 cdef inline int timer_set(Heap* heap, Job* job, int64_t when) noexcept nogil:
