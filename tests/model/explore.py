@@ -7,6 +7,7 @@ import argparse
 import os
 import pickle
 import re
+import signal
 import tempfile
 import time
 import traceback
@@ -25,6 +26,7 @@ from .shrink import as_test, shrink
 
 STEPS_A_RUN: Final = 600
 AUDIT_EVERY: Final = 200
+MOST_SECONDS: Final = 60  # of the processor, for one run
 FIRST_SEED: Final = 1000  # of the long runs; those below are the tests'
 
 
@@ -80,6 +82,7 @@ def apart(work: Callable[[], Any], quiet: bool = False) -> Any:
         status = 1
         try:
             os.close(out)
+            signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)  # what hangs ends with SIGPROF
             if quiet:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             with os.fdopen(into, "wb") as pipe:

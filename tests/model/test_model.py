@@ -91,4 +91,5 @@ def test_a_failing_run_is_cut_down_to_a_test() -> None:
 @pytest.mark.skipif("not hasattr(os, 'fork')", reason="needs os.fork")
 def test_a_crash_is_a_finding() -> None:
     assert apart(lambda: os.kill(os.getpid(), signal.SIGKILL)) == -signal.SIGKILL
+    assert apart(lambda: signal.raise_signal(signal.SIGPROF)) == -signal.SIGPROF  # as what hangs
     assert apart(lambda: "fine") == "fine"
