@@ -56,7 +56,6 @@ class Rules:
         self.delayed: dict[Job, None] = {}
         self.floating: set[Job] = set()  # queued jobs whose place in their queue is left open
         self.wakes: list[tuple[int, int]] = []  # of this phase: how many slept and how many were woken
-        self.spare_drops = 0  # ghosts that may have been dropped with their function
         self.counts: Counter[str] = Counter()  # since the start
         self.errors: Counter[str] = Counter()
         self.packets: Counter[str] = Counter()
@@ -504,6 +503,7 @@ class Rules:
 
     def bury(self, job: Job) -> None:
         """Nobody wants it and nobody runs it: it will never be given out, but may still be counted."""
+        self.count(job.function, "unwanted")
         self.forget(job)
         job.function.ghosts[job] = None
         self.gone[job.handle] = job
@@ -522,6 +522,7 @@ class Rules:
         self.leave_uniques(job)
         if job in self.delayed:
             self.meet("cancelled before its time")
+            self.count(job.function, "dropped")
             self.forget(job)
         elif job.worker is None:
             self.bury(job)
@@ -554,7 +555,6 @@ class Rules:
             job = next((job for job in jobs if self.is_told_failed(job)), jobs[0])
             jobs.remove(job)
             self.fail(job)
-        self.spare_drops += len(function.ghosts)
         self.forget_ghosts(function)
         del self.functions[function.name]
 
