@@ -10,21 +10,26 @@ from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Chain, Ends, Greeting
-from gearfast.server._guard cimport BURST_FULL
+from gearfast.server._guard cimport BURST_FULL, BURST_SILENT, Guard
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
     EPOLLIN,
+    FIONREAD,
     close,
     epoll_ctl,
     epoll_event,
+    ioctl,
     read_port,
     sockaddr_storage,
     write_address,
 )
 from gearfast.server._sockets cimport KIND_CLOSED, Sockets, make_mark
+
+cdef enum:
+    LOOKS = 64                  # for one that has said nothing
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PATIENCE = SECOND  # with a handshake while others wait
@@ -150,6 +155,25 @@ cdef class Greetings(Sockets):
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             self.free_greeting(number)
             close(fd)
+
+    cdef bint make_place(self) noexcept nogil:
+        """Close one of the oldest that has said nothing, else a peer that has not."""
+        cdef int slot = self.chains[<int>AGE].first
+        cdef int _, unread
+        for _ in range(LOOKS):
+            if slot < 0:
+                break
+            unread = 1
+            if self.greetings[slot].chain == AGE:
+                ioctl(self.greetings[slot].fd, FIONREAD, &unread)
+            if not unread:
+                self.burst(BURST_SILENT, self.greetings[slot].address)
+                epoll_ctl(self.epoll, EPOLL_CTL_DEL, self.greetings[slot].fd, NULL)
+                close(self.greetings[slot].fd)
+                self.free_greeting(slot)
+                return True
+            slot = self.greetings[slot].links[0].behind
+        return Guard.make_place(self)
 
     cdef void end_greetings(self, int listener) noexcept:
         """Close the connections of a listener, or with -1 of all, that are not through their handshake."""

@@ -306,7 +306,7 @@ cdef class Sockets:
 
     cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil:
         """After `sent` bytes have left and `size` have not: what that means for a peer. False if it is gone by that."""
-        if sent:
+        if sent or size:
             live_mark(&self.live, peer.id)
         if size == 0:
             if peer.interest & EPOLLOUT:

@@ -26,6 +26,7 @@ from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_
 from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty, peer_unsent
 from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_PENDING, Peer
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Greeting, Greetings
+from gearfast.server._guard cimport BURST_FULL, OWNED, SILENT
 from gearfast.server._linux cimport (
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
@@ -43,7 +44,6 @@ from gearfast.server._linux cimport (
     send,
     setsockopt,
 )
-from gearfast.server._guard cimport BURST_FULL, OWNED, SILENT
 from gearfast.server._sockets cimport KIND_PEER, SECURE
 from gearfast.server._tls cimport GATHERED, Session
 

@@ -115,6 +115,7 @@ EVENTS: Final = (
     "unregistered",
     "frames done at the end of input",
     "frames go on with the next tick",
+    "frames wait for one tick more",
     "frames wait for the next tick",
     "frames wait until output is taken",
     "more bytes than may be queued, or not",

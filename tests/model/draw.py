@@ -73,8 +73,7 @@ def draw_settings(seed: int) -> dict[str, Any]:
         "wakeup": wakeup,
         "job_retries": rng.choice((-1, -1, 0, 1, 2, 3, 5)),
         "exceptions": rng.random() < 0.2,
-        # Whom `wakeup` woke could not be seen at peers that are cut off.
-        "max_unsent": rng.choice((200, 1000, 20_000)) if not wakeup and rng.random() < 0.3 else 0,
+        "max_unsent": rng.choice((200, 1000, 20_000)) if rng.random() < (0.1 if wakeup else 0.3) else 0,
         "max_queued": rng.choice((500, 5_000, 50_000)) if rng.random() < 0.12 else 0,
         "high_water": rng.choice((100, 1000, 10_000)) if rng.random() < 0.25 else 0,
         "max_packet": rng.choice((1 << 20, 1 << 20, 1 << 20, 1 << 20, 70_000, 300)),
@@ -164,6 +163,10 @@ class Draw:
         if chance > 0.9:
             return self.pass_time()
         peers = list(self.model.peers.values())
+        large = [name for name, tail in self.tails.items() if len(tail) > 10_000 and name in self.model.peers]
+        if large and chance < 0.4:  # large frames come in pieces, between other things
+            name = self.one_of(large)
+            return ("send", name, self.read(self.model.peers[name]))
         if chance > 0.85 and not self.model.wakeup:  # else it could not be seen by what a sleeper was woken
             reads: list[Any] = []
             for _ in range(2 + int(self.random() * 5)):
@@ -216,7 +219,7 @@ class Draw:
         """What a peer sends: a packet, or several, or a part."""
         tail = self.tails.pop(peer.name, b"")
         data = tail if tail and self.random() < 0.7 else tail + self.packets(peer)
-        if len(data) > 1 and self.random() < 0.06:
+        if len(data) > 1 and self.random() < (0.06 if len(data) < 30_000 else 0.6):
             at = 1 + int(self.random() * (min(len(data), 30) if self.random() < 0.5 else len(data) - 1))
             data, self.tails[peer.name] = data[:at], data[at:]
         return data
@@ -258,7 +261,8 @@ class Draw:
         chance = self.random()
         self.number += 1
         if chance < self.crowd.large:
-            return b"%d " % self.number + b"l" * int(32_000 + self.random() * self.random() * 300_000)
+            size = int(32_600 + self.random() * (400 if self.random() < 0.5 else self.random() * 300_000))
+            return b"%d " % self.number + b"l" * size
         if chance < 0.55:
             return b"data %d" % self.number
         if chance < 0.75:

@@ -7,6 +7,7 @@ import argparse
 import os
 import pickle
 import re
+import signal
 import tempfile
 import time
 import traceback
@@ -25,6 +26,7 @@ from .shrink import as_test, shrink
 
 STEPS_A_RUN: Final = 600
 AUDIT_EVERY: Final = 200
+MOST_SECONDS: Final = 60  # of the processor, for one run
 FIRST_SEED: Final = 1000  # of the long runs; those below are the tests'
 
 
@@ -80,6 +82,7 @@ def apart(work: Callable[[], Any], quiet: bool = False) -> Any:
         status = 1
         try:
             os.close(out)
+            signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)  # what hangs ends with SIGPROF
             if quiet:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             with os.fdopen(into, "wb") as pipe:
@@ -100,8 +103,8 @@ def steps_of(seed: int, length: int, every: int) -> list[Step]:
         path = Path(folder, "steps")
 
         def record() -> None:
-            with path.open("wb") as file:
-                run(seed, length, every, lambda step: (pickle.dump(step, file), file.flush()))
+            with path.open("wb", buffering=0) as file:
+                run(seed, length, every, lambda step: file.write(pickle.dumps(step)))
 
         apart(record, quiet=True)
         steps = []
@@ -133,9 +136,9 @@ def why(settings: dict[str, Any], steps: list[Step]) -> str:
 
 def tell_failure(seed: int, length: int, every: int, outcome: Outcome) -> None:
     """Seed and step, then the run cut down to a test."""
-    print(f"seed {seed}, step {outcome.steps}: {outcome.wrong[:2000]}", flush=True)
     settings = {**SETTINGS, **draw_settings(seed)}
     steps = steps_of(seed, length, every)
+    print(f"seed {seed}, step {outcome.steps or len(steps)}: {outcome.wrong[:2000]}", flush=True)
     if not why(settings, steps):
         print(f"the {len(steps)} steps do not fail when they are played alone: repeat the run by its seed")
         return

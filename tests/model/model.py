@@ -100,14 +100,21 @@ class Model(Lines):
         """Frames that waited for it go on first. `left`: as for `receive`, by peer; `pending`: some wait again."""
         self.now, self.wall = now, wall
         waiting, self.paused = self.paused, {}
+        not_reached = {}
         for name in waiting:
             peer = self.peers[name]
+            full = self.high_water and peer.unsent > self.high_water
+            if pending and peer.paused and not full and (left or {}).get(name) == len(peer.partial):
+                self.meet("frames wait for one tick more")
+                not_reached[name] = waiting[name]
+                continue
             if peer.paused and not peer.closing:
                 self.meet("frames go on with the next tick")
             goes_on = (peer.paused or peer.may_wait) and not peer.closing
             peer.paused = peer.may_wait = False
             if goes_on:
                 self.go_on(peer, (left or {}).get(name, 0))
+        self.paused = {**not_reached, **self.paused}
         self.pass_to(now, wall, None if pending else wait)
         if pending and wait:
             raise Wrong(f"tick() returned {wait}, but frames wait for the next")

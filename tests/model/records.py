@@ -81,7 +81,7 @@ class Peer:
     exceptions: bool = False
     all_yours: bool = False
     held: list[int] = field(default_factory=list)  # commands of the GRABs that wait, oldest first
-    forms_open: bool = False  # so many are held that the forms of the later ones are not kept apart
+    last_form: int = 0  # of the last GRAB that was held; of all beyond the 32nd only that is kept
     rank: dict[Function, int] = field(default_factory=dict)  # since when it stands in line for a function
     rank_open: bool = False  # so many functions that its place in line is left open
     running: dict[Job, None] = field(default_factory=dict)  # first grabbed first

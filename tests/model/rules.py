@@ -56,7 +56,6 @@ class Rules:
         self.delayed: dict[Job, None] = {}
         self.floating: set[Job] = set()  # queued jobs whose place in their queue is left open
         self.wakes: list[tuple[int, int]] = []  # of this phase: how many slept and how many were woken
-        self.spare_drops = 0  # ghosts that may have been dropped with their function
         self.counts: Counter[str] = Counter()  # since the start
         self.errors: Counter[str] = Counter()
         self.packets: Counter[str] = Counter()
@@ -254,7 +253,7 @@ class Rules:
             for peer in sleepers:
                 self.wake(peer)
             return
-        woken = [peer for peer in sleepers if peer.gets(NOOP)]
+        woken = [peer for peer in sleepers if self.look(peer).gets(NOOP)]
         if sleepers:
             self.meet("some sleepers left asleep" if len(woken) < len(sleepers) else "as many as may be woken")
         self.wakes.append((len(sleepers), len(woken)))
@@ -339,11 +338,9 @@ class Rules:
         self.meet("a held grab answered")
         queue = next(queue for queue in function.queues if queue)
         command = peer.held.pop(0)
-        if peer.forms_open:
+        if len(peer.held) >= FORMS_KEPT:
             self.meet("more held grabs than forms are kept")
-            jobs = self.candidates(queue)
-            forms = (form for form in GRABS for job in jobs if self.look(peer).gets(self.assignment(job, form)))
-            command = next(forms, command)
+            peer.held[FORMS_KEPT - 1] = peer.last_form
         if peer.held:
             self.turn += 1
             peer.rank[function] = self.turn
@@ -366,9 +363,8 @@ class Rules:
             self.turn += 1
             peer.rank = dict.fromkeys(peer.turns, self.turn)
             peer.rank_open = len(peer.turns) > FEW_FUNCTIONS
-            peer.forms_open = False
         peer.held.append(command)
-        peer.forms_open = peer.forms_open or len(peer.held) > FORMS_KEPT
+        peer.last_form = command
 
     def look_through(self, peer: Peer) -> None:
         """A worker found nothing: no ghost is left in the queues of its functions either."""
@@ -507,6 +503,7 @@ class Rules:
 
     def bury(self, job: Job) -> None:
         """Nobody wants it and nobody runs it: it will never be given out, but may still be counted."""
+        self.count(job.function, "unwanted")
         self.forget(job)
         job.function.ghosts[job] = None
         self.gone[job.handle] = job
@@ -525,6 +522,7 @@ class Rules:
         self.leave_uniques(job)
         if job in self.delayed:
             self.meet("cancelled before its time")
+            self.count(job.function, "dropped")
             self.forget(job)
         elif job.worker is None:
             self.bury(job)
@@ -557,7 +555,6 @@ class Rules:
             job = next((job for job in jobs if self.is_told_failed(job)), jobs[0])
             jobs.remove(job)
             self.fail(job)
-        self.spare_drops += len(function.ghosts)
         self.forget_ghosts(function)
         del self.functions[function.name]
 

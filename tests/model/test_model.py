@@ -17,8 +17,8 @@ from .play import Step
 from .records import Open, Wrong
 from .shrink import as_test, shrink
 
-RUNS = 100
-"""More than 50,000 steps, so that everything is met."""
+RUNS = 60
+"""More than 30,000 steps, so that everything is met."""
 NUMBER_OF_STEPS = 20_000
 
 
@@ -91,4 +91,5 @@ def test_a_failing_run_is_cut_down_to_a_test() -> None:
 @pytest.mark.skipif("not hasattr(os, 'fork')", reason="needs os.fork")
 def test_a_crash_is_a_finding() -> None:
     assert apart(lambda: os.kill(os.getpid(), signal.SIGKILL)) == -signal.SIGKILL
+    assert apart(lambda: signal.raise_signal(signal.SIGPROF)) == -signal.SIGPROF  # as what hangs
     assert apart(lambda: "fine") == "fine"

@@ -27,9 +27,9 @@ HELLO = b"\x16\x03\x01\x02\x00"  # the first bytes of a record that is not whole
 class Door:
     """A reactor with one TLS listener, driven by hand."""
 
-    def __init__(self, context: ssl.SSLContext | None, **settings: float) -> None:
+    def __init__(self, context: ssl.SSLContext | None, *, places: int = 0, **settings: float) -> None:
         self.dispatcher = Dispatcher()
-        self.reactor = Reactor(self.dispatcher)
+        self.reactor = Reactor(self.dispatcher, max_connections=places)
         self.listener = socket.create_server(("127.0.0.1", 0))
         limits = {"handshake_limit": 0.0, **settings}
         self.reactor.add_secure_listener(self.listener, context=lambda: context, **limits)  # type: ignore[arg-type]
@@ -162,4 +162,17 @@ def test_an_interruption_reaches_the_caller() -> None:
         door.until(lambda: False)
     assert door.reactor.handshakes == (0, 0)
     knocking.close()
+    door.close()
+
+
+def test_the_oldest_that_said_nothing_gives_its_place_to_a_new_one(context: ssl.SSLContext) -> None:
+    door = Door(context, places=2)
+    begun, silent, late = door.knock(HELLO), door.knock(), door.knock()
+    door.until(lambda: door.reactor.handshakes == (2, 1))
+    assert silent.recv(100) == b""
+    begun.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        begun.recv(100)
+    for sock in (begun, silent, late):
+        sock.close()
     door.close()
