@@ -9,7 +9,7 @@ face of the same. One thread at a time may use a dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
@@ -66,6 +66,8 @@ cdef enum:
     SLACK = 4096                # room behind it for what follows; a rest that is not larger needs no blob
     QUIET = 8                   # reads without a large frame after which none is expected
     PIECES = 64                 # of output that are joined at a time
+    FEW = 500                   # records, and slabs, that are all looked at after each call of a debug build
+    SOME_SLABS = 32
     PREFIX_LIMIT = 42           # with a colon and 20 digits a handle stays under 64 bytes
 
 cdef int64_t NS = 1000000000
@@ -88,11 +90,23 @@ cdef void watch_with(Watch watch) noexcept:
     watch_core = watch
 
 
+cdef uint64_t watched_calls = 0
+
+
 cdef inline int checked(Core* core, int outcome) noexcept nogil:
-    """`outcome`; in a debug build only if every record is as it has to be."""
+    """`outcome`; in a debug build only if every record is as it has to be: the more there are, the more rarely."""
     if CHECKED and watch_core != NULL:
-        watch_core(core)
+        look(core)
     return outcome
+
+
+cdef void look(Core* core) noexcept nogil:
+    global watched_calls
+    cdef size_t records = core.job_count + core.abilities.count + core.function_count + core.peer_count
+    cdef size_t slabs = max(core.slabs.count, <size_t>SOME_SLABS) - SOME_SLABS
+    watched_calls += 1
+    if watched_calls % (1 + records // FEW + slabs) == 0:
+        watch_core(core)
 
 
 cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
