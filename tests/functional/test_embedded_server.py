@@ -199,7 +199,11 @@ def test_metrics(driver: str) -> None:
         do_a_job(server, b"resize")
         metrics = server.metrics()
         resize = metrics["functions"]["resize"]
-        assert (resize["submitted"], resize["completed"], resize["queued"]) == (1, 1, {"high": 0, "normal": 0, "low": 0})
+        assert (resize["submitted"], resize["completed"], resize["queued"]) == (
+            1,
+            1,
+            {"high": 0, "normal": 0, "low": 0},
+        )
         assert sum(resize["waiting"]["counts"]) == sum(resize["processing"]["counts"]) == 1
         assert metrics["server"]["commands"]["SUBMIT_JOB"] == 1
         assert metrics["server"]["queued_bytes"] == 0
