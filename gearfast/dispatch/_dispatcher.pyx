@@ -540,6 +540,10 @@ cdef class Dispatcher:
         finally:
             PyBuffer_Release(&view)
 
+    def waits(self, peer):
+        """Whether whole frames of a peer wait for the next tick, or until it takes its output."""
+        return self.find(peer).flags & (PEER_PENDING | PEER_FULL) != 0
+
     def complete(self, peer):
         """Do all frames of a peer that wait for the next tick or for room in its output: it sends no more."""
         cdef Peer* found = self.find(peer)
