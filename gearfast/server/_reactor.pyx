@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
-from gearfast.dispatch._dispatcher cimport advance, is_idle, time_left
+from gearfast.dispatch._core cimport advance, is_idle, time_left
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._greetings cimport GREETING

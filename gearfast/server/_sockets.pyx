@@ -16,7 +16,8 @@ from libc.string cimport memset
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
-from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._core cimport feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
