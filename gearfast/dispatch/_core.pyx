@@ -6,7 +6,7 @@ Frames are done where they lie. What is not whole yet is kept: a small one in th
 blob, which the job that it submits then takes over.
 """
 
-from libc.stdint cimport INT64_MAX, int64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
@@ -45,6 +45,8 @@ cdef enum:
     SLACK = 4096                # room behind it for what follows; a rest that is not larger needs no blob
     QUIET = 8                   # reads without a large frame after which none is expected
     PIECES = 64                 # of output that are joined at a time
+    FEW = 500                   # records, and slabs, that are all looked at after each call of a debug build
+    SOME_SLABS = 32
 
 cdef extern from *:
     """
@@ -57,6 +59,7 @@ cdef extern from *:
     const bint CHECKED "GEARFAST_CHECKED"
 
 cdef Watch watch_core = NULL    # of a debug build: looks at all records after each call
+cdef uint64_t watched_calls = 0
 
 
 cdef bint is_checked() noexcept:
@@ -70,10 +73,19 @@ cdef void watch_with(Watch watch) noexcept:
 
 
 cdef inline int checked(Core* core, int outcome) noexcept nogil:
-    """`outcome`; in a debug build only if every record is as it has to be."""
+    """`outcome`; in a debug build only if every record is as it has to be: the more there are, the more rarely."""
     if CHECKED and watch_core != NULL:
-        watch_core(core)
+        look(core)
     return outcome
+
+
+cdef void look(Core* core) noexcept nogil:
+    global watched_calls
+    cdef size_t records = core.job_count + core.abilities.count + core.function_count + core.peer_count
+    cdef size_t slabs = max(core.slabs.count, <size_t>SOME_SLABS) - SOME_SLABS
+    watched_calls += 1
+    if watched_calls % (1 + records // FEW + slabs) == 0:
+        watch_core(core)
 
 
 cdef inline int feed_small(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:

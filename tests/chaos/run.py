@@ -139,6 +139,7 @@ class Run:
             *("--stall-limit", "2"),
             *(["--max-connections", "150"] if choices.random() < 0.2 else []),
             *(["--max-packet", "1M", "--max-unsent", "1M"] if choices.random() < 0.3 else []),
+            *(["--max-queued", choices.choice(("100K", "1M"))] if choices.random() < 0.3 else []),
             *(["--exceptions"] if choices.random() < 0.3 else []),
             *options,
         ]
