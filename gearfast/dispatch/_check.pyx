@@ -30,7 +30,8 @@ from gearfast.dispatch._check_tables cimport (
     wrong_job,
     wrong_peer,
 )
-from gearfast.dispatch._dispatcher cimport Dispatcher, watch_with
+from gearfast.dispatch._core cimport watch_with
+from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._index cimport hash_bytes, index_head
 from gearfast.dispatch._job cimport (

@@ -10,7 +10,6 @@ from gearfast.dispatch import Dispatcher
 @final
 class Reactor(selectors.BaseSelector):
     dispatcher: Dispatcher
-    on_stream_output: Callable[[int], object] | None
     on_work: Callable[[], object] | None
     on_idle: Callable[[], object] | None
     def __init__(

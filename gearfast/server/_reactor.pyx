@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
-from gearfast.dispatch._dispatcher cimport advance, is_idle, time_left
+from gearfast.dispatch._core cimport advance, is_idle, time_left
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._greetings cimport GREETING
@@ -61,12 +61,11 @@ class KeyMap(Mapping):
 cdef class Reactor(SecureSockets):
     """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
 
-    `on_stream_output(peer)` is called for peers that a stream drives when they have output or are to be closed,
-    `on_work()` when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is None.
+    `on_work()` is called when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is
+    None.
     All calls, `select` included, belong to one thread.
     """
 
-    cdef public object on_stream_output
     cdef public object on_work
     cdef object idle_callback
     cdef dict keys
@@ -205,12 +204,6 @@ cdef class Reactor(SecureSockets):
             if events & key.events:
                 found.append((key, events & key.events))
         self.ready_count = 0
-        if self.stream_count:
-            numbers = [self.streams[i] for i in range(self.stream_count)]
-            self.stream_count = 0
-            if self.on_stream_output is not None:
-                for number in numbers:
-                    self.on_stream_output(number)
         if self.on_work is not None and self.notices_wait():
             self.noticed = self.core.now
             self.on_work()
@@ -230,7 +223,7 @@ cdef class Reactor(SecureSockets):
 
     cdef bint python_wanted(self) noexcept nogil:
         return (
-            self.ready_count or self.stream_count or self.interruption is not None or self.notices_wait()
+            self.ready_count or self.interruption is not None or self.notices_wait()
             or self.watch_idle and is_idle(self.core)
         )
 

@@ -50,9 +50,6 @@ cdef class Sockets(Guard):
     cdef Linger lingers[LINGERS]
     cdef int linger_count
     cdef int linger_next
-    cdef uint64_t* streams          # peers of streams that have output
-    cdef size_t stream_count
-    cdef size_t stream_room
     cdef size_t blocked             # peers whose socket takes no more for now
     cdef int64_t swept
     cdef int64_t accept_again       # when accepting goes on after the descriptors ran out, or 0
@@ -73,7 +70,6 @@ cdef class Sockets(Guard):
     cdef void end_linger(self, int slot) noexcept nogil
     cdef void housekeeping(self) noexcept nogil
     cdef void sweep_blocked(self) noexcept nogil
-    cdef void add_stream(self, uint64_t id) noexcept nogil
     cdef void accept_all(self, int slot) noexcept nogil
     cdef void adopt(self, int fd, const sockaddr_storage* address, int admin) noexcept nogil
     cdef void out_of_descriptors(self, int slot) noexcept nogil

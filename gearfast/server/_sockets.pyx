@@ -16,7 +16,8 @@ from libc.string cimport memset
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
-from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._core cimport feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
@@ -126,7 +127,6 @@ cdef class Sockets:
         self.close_all(False)
         free(self.shared)
         free(self.listeners)
-        free(self.streams)
 
     # What a driver is told
 
@@ -265,8 +265,8 @@ cdef class Sockets:
             if peer == NULL:
                 break
             if not peer.interest & OWNED:
-                self.add_stream(peer.id)
-            elif peer.flags & PEER_OVERFLOW:
+                continue        # it has no socket here
+            if peer.flags & PEER_OVERFLOW:
                 self.drop(peer)
             elif not peer.interest & EPOLLOUT:
                 if peer.interest & SECURE:
@@ -337,17 +337,6 @@ cdef class Sockets:
         event.data.u64 = peer.id
         epoll_ctl(self.epoll, EPOLL_CTL_MOD, peer.fd, &event)
         peer.interest = mask
-
-    cdef void add_stream(self, uint64_t id) noexcept nogil:
-        cdef uint64_t* streams
-        if self.stream_count == self.stream_room:
-            streams = <uint64_t*>realloc(self.streams, (2 * self.stream_room + 64) * sizeof(uint64_t))
-            if streams == NULL:
-                return
-            self.streams = streams
-            self.stream_room = 2 * self.stream_room + 64
-        self.streams[self.stream_count] = id
-        self.stream_count += 1
 
     # Closing
 

@@ -22,7 +22,7 @@ from libc.string cimport memcpy, strlen
 
 import ssl
 
-from gearfast.dispatch._dispatcher cimport draw_output, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._core cimport draw_output, feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty, peer_unsent
 from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_PENDING, Peer
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Greeting, Greetings

@@ -151,24 +151,18 @@ class Service:
         loop = self._loop = asyncio.get_running_loop()
         self.listeners = list(listeners)
         reactor = self.reactor
-        self.stream = StreamDriver(
-            loop,
-            self.dispatcher,
-            self.config,
-            alone=reactor is None,
-            on_receive=None if self._is_selector else self._schedule_turn,
-            on_turn=self._after_turn,
-        )
-        if reactor is not None:
-            reactor.on_stream_output = self.stream.output
+        if reactor is None:
+            self.stream = StreamDriver(loop, self.dispatcher, self.config, on_turn=self._after_turn)
+        else:
             reactor.on_work = self._take_notices
             if not self._is_selector:
                 loop.add_reader(reactor.fileno(), self._turn)
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
-        self.stream.start()
-        if reactor is not None and not self._is_selector:
+        if self.stream is not None:
+            self.stream.start()
+        elif not self._is_selector:
             self._schedule_turn()
 
     def _rights(self, listener: Listener) -> bool | None:
@@ -179,10 +173,10 @@ class Service:
         return True if listener.is_loopback else None
 
     def _serve(self, listener: Listener) -> None:
-        assert self.stream is not None
         rights, limit = self._rights(listener), self.config.handshake_limit
         context = (lambda: self.context) if listener.tls else (lambda: None)
         if self.reactor is None:
+            assert self.stream is not None
             self._acceptors[listener] = Acceptor(
                 listener, self.stream.factory(rights), context, limit, self.stream.make_place
             )
@@ -308,7 +302,7 @@ class Service:
         reactor = self.reactor
         if reactor is None:
             return
-        reactor.on_stream_output = reactor.on_work = reactor.on_idle = None
+        reactor.on_work = reactor.on_idle = None
         if self._is_selector:
             # The loop still needs its selector, which it closes as its last act.
             for peer in self.dispatcher.peers():

@@ -43,12 +43,7 @@ SLICE_PAUSE = 0.01
 
 
 class StreamDriver:
-    """All connections of one loop that are asyncio transports.
-
-    `alone`: no reactor takes the dispatcher's output and runs its timers, so this driver does.
-    `on_receive`: called after bytes were dispatched if not `alone`.
-    `on_turn`: called after each turn if `alone`.
-    """
+    """All connections of one loop that are asyncio transports. `on_turn`: called after each turn."""
 
     def __init__(
         self,
@@ -56,8 +51,6 @@ class StreamDriver:
         dispatcher: Dispatcher,
         config: ServerConfig,
         *,
-        alone: bool,
-        on_receive: Callable[[], object] | None = None,
         on_turn: Callable[[], object] | None = None,
     ) -> None:
         self.loop = loop
@@ -67,8 +60,7 @@ class StreamDriver:
         self.streams: set[StreamPeer] = set()  # all that are open, those included that are no peers any more
         # Shared by all connections: what arrives is dispatched before the next one is read.
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
-        self._alone = alone
-        self._on_receive = on_receive
+        self._ended: set[StreamPeer] = set()  # who sends no more, and has sent frames that still wait
         self._on_turn = on_turn
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -91,24 +83,20 @@ class StreamDriver:
 
     @property
     def is_full(self) -> bool:
-        """As many connections as are allowed are open, those of the reactor included."""
+        """As many connections as are allowed are open."""
         limit = self.config.max_connections
         return 0 < limit <= self.dispatcher.peer_count
 
     def touch(self) -> None:
         """Bytes are about to be dispatched: the answers leave with the next turn of the loop."""
-        if not self._alone:
-            if self._on_receive is not None:
-                self._on_receive()
-        elif not self._scheduled and not self.is_closed:
+        if not self._scheduled and not self.is_closed:
             self._scheduled = True
             self.dispatcher.tick(time.monotonic_ns(), time.time_ns())
             self.loop.call_soon(self._turn)
 
     def start(self) -> None:
-        """Runs the dispatcher's timers from now on, if `alone`."""
-        if self._alone:
-            self.touch()
+        """Runs the dispatcher's timers from now on."""
+        self.touch()
 
     def output(self, peer: int) -> None:
         """Writes what the dispatcher has for a connection, and closes it if it is to be closed."""
@@ -121,6 +109,8 @@ class StreamDriver:
         wait = self.dispatcher.tick(time.monotonic_ns(), time.time_ns())
         for peer in self.dispatcher.take_dirty():
             self.output(peer)
+        for stream in [stream for stream in self._ended if not stream.waits]:
+            stream.end_input()
         if self._on_turn is not None:
             self._on_turn()
         if not self.is_closed:
@@ -214,8 +204,17 @@ class StreamDriver:
         self.touch()
         self.dispatcher.disconnect(peer)
 
+    def ends_later(self, stream: StreamPeer) -> None:
+        """It sends no more; what it has sent comes first."""
+        self._ended.add(stream)
+
+    def ended(self, stream: StreamPeer) -> None:
+        """All that it had sent is done."""
+        self._ended.discard(stream)
+
     def gone(self, stream: StreamPeer) -> None:
         """The connection is closed."""
+        self._ended.discard(stream)
         self.streams.discard(stream)
         self._silent.pop(stream, None)
         self._sent.pop(stream, None)
@@ -232,8 +231,7 @@ class StreamDriver:
 
     async def close(self, patience: float) -> None:
         """Ends all connections; those with unsent output get `patience` seconds to take it."""
-        if self._alone:
-            self._turn()
+        self._turn()
         self.is_closed = True
         for timer in (self._timer, self._silent_timer, self._sent_timer):
             if timer is not None:
@@ -297,14 +295,28 @@ class StreamPeer(asyncio.BufferedProtocol):
             self._ending = True
 
     def eof_received(self) -> bool:
-        # The peer may have closed only its half: it still gets the answers to what it sent. But its jobs are others'
-        # now; whether it takes those answers may show late or never.
+        if self.waits and self._transport is not None and self._transport.can_write_eof():
+            self._driver.ends_later(self)
+            return True
         if self.peer >= 0:
-            self._driver.dispatcher.complete(self.peer)
+            self._driver.dispatcher.complete(self.peer)  # asyncio ends TLS at once
+        self.end_input()
+        return False
+
+    @property
+    def waits(self) -> bool:
+        """It has sent frames that wait for the next tick, or until it takes its output."""
+        return self.peer >= 0 and self._driver.dispatcher.waits(self.peer)
+
+    def end_input(self) -> None:
+        """The peer may have closed only its half: it still gets the answers to what it sent.
+
+        But its jobs are others' now; whether it takes those answers may show late or never.
+        """
+        self._driver.ended(self)
         self.write_output(force=True)
         self._part()
         self.finish(self._driver.config.stall_limit or NEVER)
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

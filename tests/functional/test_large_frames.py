@@ -24,6 +24,7 @@ from gearfast.protocol import Command
 from .server_tools import DRIVERS, LIMIT, Wire, eventually
 
 LARGE = 32_768
+SMALL = 4096  # of a receive buffer: in less than a segment the kernel lets the other side wait 200 ms for each
 
 
 def blob(size: int, seed: int = 1) -> bytes:
@@ -46,7 +47,7 @@ class Ticks:
         self.listener = socket.socket()
         if small:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen()
         self.reactor.add_listener(self.listener)
@@ -66,7 +67,7 @@ class Ticks:
     def connect(self) -> socket.socket:
         sock = socket.socket()
         if self.small:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         sock.connect(self.listener.getsockname())
         sock.setblocking(False)

@@ -17,8 +17,9 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 
 from gearfast._codec cimport PACKET, Field, Frame, decode, put_header
 from gearfast.dispatch._check cimport assert_core, check_core, runnable_level
-from gearfast.dispatch._dispatcher cimport Dispatcher, advance, feed, feed_commit, feed_space, part, watch_with
-from gearfast.dispatch._dispatcher cimport join as join_core
+from gearfast.dispatch._core cimport advance, feed, feed_commit, feed_space, part, watch_with
+from gearfast.dispatch._core cimport join as join_core
+from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._job cimport job_priority
 from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
