@@ -171,8 +171,10 @@ class Pests:
                 return
 
     def look(self) -> None:
-        """Counters that belong together, from one moment."""
-        status, priorities, _ = self.ask("status", "prioritystatus", "workers")
+        """Counters that belong together, from one moment: the server may answer the second in a later tick."""
+        status, priorities, _, again = self.ask("status", "prioritystatus", "workers", "status")
+        if status != again:
+            return
         by_name = {line.split("\t")[0]: [int(word) for word in line.split("\t")[1:]] for line in priorities}
         for line in status:
             name, *counts = line.split("\t")
