@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from gearfast._codec import encode
 from gearfast.bench.harness import cpus
 from gearfast.bench.load import Loader, Meter, connect
 from gearfast.bench.servers import Server
 from gearfast.bench.traffic import Traffic
+from gearfast.protocol import Command
 
 __all__ = ["connection_memory", "function_memory", "queue_grabs", "queue_memory"]
 
@@ -23,6 +25,8 @@ FUNCTIONS: Final = 20_000
 CONNECTIONS: Final = 10_000
 WORKERS: Final = 4
 """Further workers whose registrations are counted."""
+SAID: Final = 2_000
+"""Bytes of the ECHO that an idle connection has sent."""
 SHALLOW: Final = 1_000
 """Jobs in the queue that a long one is compared with."""
 SETTLE_SECONDS: Final = 5.0
@@ -45,15 +49,24 @@ def function_memory(name: str = "gearfast", functions: int = FUNCTIONS) -> tuple
 
 
 def connection_memory(name: str = "gearfast", connections: int = CONNECTIONS) -> float:
-    """Bytes of an idle connection. Raises ServerError, OSError."""
+    """Bytes of an idle connection that has sent an ECHO of 2,000 bytes and got it back. Raises ServerError, OSError.
+
+    What a server keeps of its buffers is part of it, so each connection must have used them.
+    """
+    packet = encode(Command.ECHO_REQ, b"." * SAID)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Server(name))
         before = server.resident()
         for _ in range(connections):
-            stack.enter_context(contextlib.closing(connect(server.address)))
-        # The last is answered when the others are accepted.
-        with Loader(server.address, Traffic(clients=0)):
-            return (server.resident() - before) / connections
+            sock = stack.enter_context(contextlib.closing(connect(server.address)))
+            sock.sendall(packet)
+            left = len(packet)
+            while left:
+                data = sock.recv(left)
+                if not data:
+                    raise ConnectionResetError(f"{name} closed a connection")
+                left -= len(data)
+        return (server.resident() - before) / connections
 
 
 class _Queue:
