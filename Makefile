@@ -18,7 +18,7 @@ SECONDS ?= 60
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help demo test test-here test-others lint format types build debug sanitize coverage fuzz chaos bench wheels clean
+.PHONY: help demo test test-here test-others lint format types build debug model sanitize coverage fuzz chaos bench wheels clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,11 +86,13 @@ wheels: .venv/.wheels .venv/.test  ## sdist and wheel, checked and installed int
 
 # --- harder looks -----------------------------------------------------------------------------------------------------
 
-debug: .venv/.package  ## build in place with C asserts and without optimisation (make build goes back)
-	GEARFAST_BUILD=debug $(BIN)/python setup.py --quiet build_ext --inplace
-	rm -f .venv/.built
+debug: .venv/.base .venv/.test  ## the model on a build with C asserts, its records looked at after each call
+	.ci/debug $(ARGS)
 
-sanitize: .venv/.base  ## unit and protocol tests under AddressSanitizer and UndefinedBehaviorSanitizer
+model: .venv/.built .venv/.test  ## the dispatcher against a model of it, on from where the log ends (--minutes M)
+	$(BIN)/python -m tests.model --log tests/model/LOG.md $(ARGS)
+
+sanitize: .venv/.package .venv/.test .venv/.peers  ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer (ARGS=--smoke: some)
 	.ci/sanitize $(ARGS)
 
 coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python sources
@@ -103,7 +105,8 @@ coverage: .venv/.built .venv/.test  ## line and branch coverage of the Python so
 fuzz: .venv/.built .venv/.test  ## every fuzz target for SECONDS (default 60)
 	tests/fuzz/run.sh $(SECONDS)
 
-chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS
+chaos: SECONDS = 300
+chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS (default 300)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --record tests/chaos/LOG.md $(ARGS)
 
 clean:  ## remove builds and environments

@@ -6,11 +6,16 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from typing import Final
 
 __all__ = ["new_prefix", "reason_of", "tune"]
 
-KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 60_000))
+KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
+TCP_RTO_MAX_MS: Final = 44
+"""Linux 6.15 and later, without a name in the socket module: the longest time between two retransmissions."""
+RTO_MAX: Final = 1_000
+USER_TIMEOUT: Final = 30_000
 
 
 def reason_of(error: BaseException) -> str:
@@ -23,7 +28,12 @@ def reason_of(error: BaseException) -> str:
 
 
 def tune(sock: socket.socket) -> None:
-    """Options of a TCP connection: no delay, and a dead peer is noticed within about a minute and a half."""
+    """Options of a TCP connection: no delay, and a server that the network does not reach any more is noticed.
+
+    Within 9 seconds if nothing is on its way to it. Otherwise Linux gives up after about 16: with at most a second
+    between retransmissions its 15 tries are soon over, while a server that only does not read answers them. An older
+    kernel gets TCP_USER_TIMEOUT instead, which holds in both cases and must be longer: it cannot tell the two apart.
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEPALIVE:
@@ -31,6 +41,13 @@ def tune(sock: socket.socket) -> None:
         if option is not None:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    if sys.platform != "linux":
+        return
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX)
+    except OSError:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
 
 
 def new_prefix() -> bytes:

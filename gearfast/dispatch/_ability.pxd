@@ -9,8 +9,6 @@ level may be too high, never too low. Each function lists its abilities by level
 below its own; each worker has a heap by level, so that a grab never walks its functions.
 """
 
-from libc.stdint cimport uint32_t
-
 from gearfast.dispatch._records cimport Ability, Core, Function, Peer
 
 cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept nogil
@@ -18,3 +16,7 @@ cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float time
 cdef void ability_remove(Core* core, Ability* ability) noexcept nogil
 cdef void ability_move(Ability* ability, int level) noexcept nogil
 cdef void ability_rotate(Ability* ability) noexcept nogil
+
+
+cdef inline int ability_level(Ability* ability) noexcept nogil:
+    return ability.place & 7

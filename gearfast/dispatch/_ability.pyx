@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Registrations: a function's lists of them by level, and a worker's pairing heaps by place in its rotation."""
+"""Registrations: a function's lists of them by level, and a worker's heaps by place in its rotation."""
 
-from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
+from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
 from gearfast.dispatch._index cimport hash_number, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport HELD, AbleList, Ability, Core, Function, Node, Peer
+from gearfast.dispatch._peer cimport side_limit
+from gearfast.dispatch._records cimport HELD, Ability, Core, Function, Node, Peer
+from gearfast.dispatch._slab cimport slab_give, slab_take
+
+
+cdef inline size_t ability_spot() noexcept nogil:
+    cdef Ability some
+    return <size_t>(<char*>&some.spot - <char*>&some)
 
 
 cdef inline uint64_t pair_hash(Core* core, Peer* peer, Function* function) noexcept nogil:
@@ -28,20 +36,24 @@ cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept 
 
 cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float timeout, int level) noexcept nogil:
     """Register, in front of all other functions of this worker; NULL without memory."""
-    cdef Ability* ability = <Ability*>calloc(1, sizeof(Ability))
+    cdef Ability* ability = NULL
+    if not core.max_queued or core.name_bytes <= side_limit(core):
+        ability = <Ability*>slab_take(&core.slabs, sizeof(Ability))
     if ability == NULL:
         return NULL
+    memset(ability, 0, sizeof(Ability))
     ability.peer = peer
     ability.function = function
     ability.timeout = timeout
     peer.first_place -= 1
-    ability.place = peer.first_place
+    ability.place = 8 * peer.first_place
     ability.peer_next = peer.abilities
     if peer.abilities != NULL:
         peer.abilities.peer_prev = ability
     peer.abilities = ability
     peer.ability_count += 1
     function.workers += 1
+    core.name_bytes += sizeof(Ability)
     index_insert(&core.abilities, &ability.node, pair_hash(core, peer, function))
     enlist(ability, level)
     return ability
@@ -49,6 +61,7 @@ cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float time
 
 cdef void ability_remove(Core* core, Ability* ability) noexcept nogil:
     cdef Peer* peer = ability.peer
+    cdef int level
     delist(ability)
     if ability.peer_prev != NULL:
         ability.peer_prev.peer_next = ability.peer_next
@@ -58,8 +71,12 @@ cdef void ability_remove(Core* core, Ability* ability) noexcept nogil:
         ability.peer_next.peer_prev = ability.peer_prev
     peer.ability_count -= 1
     ability.function.workers -= 1
+    core.name_bytes -= sizeof(Ability)
     index_remove(&core.abilities, &ability.node)
-    free(ability)
+    slab_give(&core.slabs, ability, sizeof(Ability))
+    if peer.abilities == NULL:
+        for level in range(1, HELD):
+            heap_free(&peer.ready[level])
 
 
 cdef void ability_move(Ability* ability, int level) noexcept nogil:
@@ -70,107 +87,45 @@ cdef void ability_move(Ability* ability, int level) noexcept nogil:
 
 cdef void ability_rotate(Ability* ability) noexcept nogil:
     """Behind all other functions of its worker."""
-    ability.peer.last_place += 1
-    if 0 < ability.level < HELD and (ability.child != NULL or ability.back != NULL):
-        heap_remove(&ability.peer.ready[ability.level], ability)
-        ability.place = ability.peer.last_place
-        heap_insert(&ability.peer.ready[ability.level], ability)
-    else:
-        ability.place = ability.peer.last_place
+    cdef Peer* peer = ability.peer
+    cdef int level = ability_level(ability)
+    peer.last_place += 1
+    ability.place = 8 * peer.last_place + level
+    if ability.spot:
+        heap_move(&peer.ready[level], ability_spot(), ability, ability.place)
 
 
 cdef void enlist(Ability* ability, int level) noexcept nogil:
-    cdef AbleList* able = &ability.function.able[level]
-    ability.level = <unsigned char>level
+    """To the end of its function's list for `level`, and into its worker's heap if there is one."""
+    cdef Function* function = ability.function
+    cdef Ability* head
+    ability.place = (ability.place & ~<int64_t>7) | level
+    if 0 < level < HELD and heap_put(&ability.peer.ready[level], ability_spot(), ability, ability.place) < 0:
+        level = 0       # without memory: looked at again when the function gets its next job
+        ability.place &= ~<int64_t>7
+    head = function.able[level]
     ability.able_next = NULL
-    ability.able_prev = able.tail
-    if able.tail != NULL:
-        able.tail.able_next = ability
+    if head != NULL:
+        ability.able_prev = head.able_prev
+        head.able_prev.able_next = ability
+        head.able_prev = ability
     else:
-        able.head = ability
-    able.tail = ability
-    if 0 < level < HELD:
-        heap_insert(&ability.peer.ready[level], ability)
+        ability.able_prev = ability
+        function.able[level] = ability
 
 
 cdef void delist(Ability* ability) noexcept nogil:
-    cdef AbleList* able = &ability.function.able[ability.level]
-    if ability.able_prev != NULL:
+    cdef int level = ability_level(ability)
+    cdef Ability* head = ability.function.able[level]
+    if ability == head:
+        ability.function.able[level] = ability.able_next
+        if ability.able_next != NULL:
+            ability.able_next.able_prev = ability.able_prev
+    else:
         ability.able_prev.able_next = ability.able_next
-    else:
-        able.head = ability.able_next
-    if ability.able_next != NULL:
-        ability.able_next.able_prev = ability.able_prev
-    else:
-        able.tail = ability.able_prev
-    if 0 < ability.level < HELD:
-        heap_remove(&ability.peer.ready[ability.level], ability)
-
-
-cdef Ability* meld(Ability* a, Ability* b) noexcept nogil:
-    """Two heaps to one; either may be NULL."""
-    cdef Ability* swap
-    if a == NULL:
-        return b
-    if b == NULL:
-        return a
-    if b.place < a.place:
-        swap = a
-        a = b
-        b = swap
-    b.back = a
-    b.sibling = a.child
-    if a.child != NULL:
-        a.child.back = b
-    a.child = b
-    return a
-
-
-cdef Ability* meld_children(Ability* first) noexcept nogil:
-    """The usual two passes: melt neighbours from left to right, then all from right to left."""
-    cdef Ability* pairs = NULL
-    cdef Ability* one
-    cdef Ability* two
-    cdef Ability* root = NULL
-    while first != NULL:
-        one = first
-        two = one.sibling
-        first = two.sibling if two != NULL else NULL
-        one.sibling = NULL
-        one.back = NULL
-        if two != NULL:
-            two.sibling = NULL
-            two.back = NULL
-        one = meld(one, two)
-        one.sibling = pairs
-        pairs = one
-    while pairs != NULL:
-        one = pairs
-        pairs = one.sibling
-        one.sibling = NULL
-        root = meld(root, one)
-    return root
-
-
-cdef void heap_insert(Ability** root, Ability* ability) noexcept nogil:
-    ability.child = NULL
-    ability.sibling = NULL
-    ability.back = NULL
-    root[0] = meld(root[0], ability)
-
-
-cdef void heap_remove(Ability** root, Ability* ability) noexcept nogil:
-    cdef Ability* rest = meld_children(ability.child)
-    if root[0] == ability:
-        root[0] = rest
-    else:
-        if ability.back.child == ability:
-            ability.back.child = ability.sibling
+        if ability.able_next != NULL:
+            ability.able_next.able_prev = ability.able_prev
         else:
-            ability.back.sibling = ability.sibling
-        if ability.sibling != NULL:
-            ability.sibling.back = ability.back
-        root[0] = meld(root[0], rest)
-    ability.child = NULL
-    ability.sibling = NULL
-    ability.back = NULL
+            head.able_prev = ability.able_prev
+    if ability.spot:
+        heap_take(&ability.peer.ready[level], ability_spot(), ability)

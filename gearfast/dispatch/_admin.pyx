@@ -12,7 +12,7 @@ from libc.string cimport strlen
 from gearfast._codec cimport Field
 from gearfast.dispatch._function cimport function_find, function_get
 from gearfast.dispatch._job cimport HANDLE_ROOM, Walk, job_by_handle, job_unique, walk_begin, walk_next, write_handle
-from gearfast.dispatch._life cimport cancel, drop_function
+from gearfast.dispatch._end cimport cancel, drop_function
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport (
     HIGH,
@@ -29,7 +29,7 @@ from gearfast.dispatch._records cimport (
     Job,
     Peer,
 )
-from gearfast.dispatch._words cimport is_word, same_letters
+from gearfast.dispatch._words cimport is_word, put_decimal, same_letters
 
 ctypedef void (*Verb)(Core* core, Peer* peer, Words* words) noexcept nogil
 
@@ -116,24 +116,40 @@ cdef void incomplete(Core* core, Peer* peer, Words* words) noexcept nogil:
 # status: FUNCTION \t TOTAL \t RUNNING \t WORKERS
 cdef void verb_status(Core* core, Peer* peer, Words* words) noexcept nogil:
     cdef Function* function = core.first_function
-    cdef char numbers[64]
+    cdef uint32_t numbers[3]
     while function != NULL:
-        write_bytes(core, peer, function.name, function.size)
-        write_bytes(core, peer, numbers, snprintf(
-            numbers, sizeof(numbers), "\t%u\t%u\t%u\n", function.total, function.running, function.workers))
+        numbers[0] = function.total
+        numbers[1] = function.running
+        numbers[2] = function.workers
+        say_row(core, peer, function, numbers, 3)
         function = function.next
     say(core, peer, ".\n")
+
+
+cdef void say_row(Core* core, Peer* peer, Function* function, const uint32_t* numbers, int count) noexcept nogil:
+    """A line of a table: the function's name and numbers, with a tab before each."""
+    cdef char line[64]
+    cdef size_t size = 0
+    cdef int i
+    for i in range(count):
+        line[size] = c'\t'
+        size += 1 + put_decimal(line + size + 1, numbers[i])
+    line[size] = c'\n'
+    core.effort += 1
+    write_bytes(core, peer, function.name, function.size)
+    write_bytes(core, peer, line, size + 1)
 
 
 # prioritystatus: FUNCTION \t HIGH \t NORMAL \t LOW \t WORKERS
 cdef void verb_prioritystatus(Core* core, Peer* peer, Words* words) noexcept nogil:
     cdef Function* function = core.first_function
-    cdef char numbers[64]
+    cdef uint32_t numbers[4]
     while function != NULL:
-        write_bytes(core, peer, function.name, function.size)
-        write_bytes(core, peer, numbers, snprintf(
-            numbers, sizeof(numbers), "\t%u\t%u\t%u\t%u\n", function.queued[HIGH], function.queued[NORMAL],
-            function.queued[LOW], function.workers))
+        numbers[0] = function.queued[HIGH]
+        numbers[1] = function.queued[NORMAL]
+        numbers[2] = function.queued[LOW]
+        numbers[3] = function.workers
+        say_row(core, peer, function, numbers, 4)
         function = function.next
     say(core, peer, ".\n")
 
@@ -148,6 +164,7 @@ cdef void verb_workers(Core* core, Peer* peer, Words* words) noexcept nogil:
         each = core.slots[i].peer
         if each == NULL:
             continue
+        core.effort += 1 + each.ability_count
         write_bytes(core, peer, number, snprintf(number, sizeof(number), "%d ", each.fd))
         say(core, peer, each.address)
         say(core, peer, " ")
@@ -185,6 +202,7 @@ cdef void show_jobs(Core* core, Peer* peer) noexcept nogil:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             break
+        core.effort += 1
         size = write_handle(core, line, job.number)
         size += snprintf(line + size, 32, "\t%u\t%d\t%d\n", <uint32_t>job.retries,
                          <int>(job.flags & JOB_IGNORED != 0), <int>(job.flags & JOB_BACKGROUND != 0))
@@ -200,6 +218,7 @@ cdef void show_uniques(Core* core, Peer* peer) noexcept nogil:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             break
+        core.effort += 1
         write_bytes(core, peer, job_unique(job), job.unique_size)
         say(core, peer, "\n")
     say(core, peer, ".\n")
@@ -240,6 +259,7 @@ cdef void verb_drop(Core* core, Peer* peer, Words* words) noexcept nogil:
         return
     while function != NULL:
         after = function.next
+        core.effort += 1
         if function.size == name.size and same_letters(function.name, name.data, name.size):
             found = True
             if function.workers or function.running:

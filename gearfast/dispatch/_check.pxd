@@ -5,4 +5,5 @@
 from gearfast.dispatch._records cimport Core, Function
 
 cdef int check_core(Core* core) except -1
+cdef void assert_core(Core* core) noexcept nogil
 cdef int runnable_level(Core* core, Function* function) noexcept

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Every promise of `_records.pxd` and `_life.pyx`, checked on the live records. For tests and fuzzers.
+"""Every promise of `_records.pxd` and `_grab.pyx`, checked on the live records. For tests and fuzzers.
 
 A check walks everything once: what is reached over one list has to be known to the tables too, links have to agree in
 both directions, and the numbers have to add up, so that nothing can be in two places or in none. The first thing that
@@ -9,15 +9,17 @@ is wrong raises AssertionError and is named in it.
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from gearfast.dispatch._ability cimport ability_find
+from gearfast.dispatch._ability cimport ability_find, ability_level
+from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
-    check_heap,
     check_index,
     check_pages,
-    check_pairing_heap,
+    check_ready,
     check_rest,
+    check_slabs,
     check_slots,
+    check_timers,
     equal,
     fail,
     is_known,
@@ -28,27 +30,40 @@ from gearfast.dispatch._check_tables cimport (
     wrong_job,
     wrong_peer,
 )
+from gearfast.dispatch._core cimport watch_with
 from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._index cimport hash_bytes, index_head
-from gearfast.dispatch._job cimport Walk, job_node, job_unique, job_workload, node_job, walk_begin, walk_next
+from gearfast.dispatch._job cimport (
+    Walk,
+    job_by_data,
+    job_bytes,
+    job_in_uniques,
+    job_node,
+    job_priority,
+    job_unique,
+    job_workload,
+    node_job,
+    walk_begin,
+    walk_next,
+)
 from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
     JOB_IGNORED,
-    JOB_IN_UNIQUES,
-    JOB_QUEUED,
     JOB_RUNNING,
-    JOB_SAME_DATA,
+    JOB_STATE,
     ORDER_PRIORITY,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
     PEER_CLOSING,
     PEER_DIRTY,
+    PEER_FULL,
     PEER_GONE,
     PEER_NOTICED,
+    PEER_PENDING,
     PRIORITIES,
     Ability,
     Core,
@@ -83,6 +98,25 @@ def check(Dispatcher dispatcher not None):
     check_core(&dispatcher.core)
 
 
+cdef extern from "<assert.h>":
+    void c_assert "assert"(bint all_records_agree) nogil
+
+
+cdef bint agree(Core* core) noexcept with gil:
+    """False after what is wrong was told as an exception that nobody catches."""
+    check_core(core)
+    return True
+
+
+cdef void assert_core(Core* core) noexcept nogil:
+    """What a debug build calls after each call of a dispatcher: the process ends where something is wrong."""
+    cdef bint all_records_agree = agree(core)
+    c_assert(all_records_agree)
+
+
+watch_with(assert_core)     # without effect but in a debug build
+
+
 cdef int check_core(Core* core) except -1:
     cdef Sums by_function
     cdef Sums by_peer
@@ -91,15 +125,17 @@ cdef int check_core(Core* core) except -1:
     check_index(&core.uniques, "uniques")
     check_index(&core.abilities, "abilities")
     check_index(&core.handles.pages, "pages of handles")
-    check_heap(&core.timeouts, JOB_RUNNING, "time-outs")
-    check_heap(&core.schedule, JOB_DELAYED, "schedule")
+    check_timers(&core.timeouts, JOB_RUNNING, "time-outs")
+    check_timers(&core.schedule, JOB_DELAYED, "schedule")
     by_peer = check_peers(core, running)
     by_function = check_functions(core, running)
     check_pages(core)
     check_jobs(core, by_peer.waiters)
     check_dirty(core, by_peer.dirty)
+    check_slabs(core)
     check_slots(core)
     check_rest(core)
+    check_blobs(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
@@ -107,6 +143,7 @@ cdef int check_core(Core* core) except -1:
     equal(by_function.delayed, core.schedule.count, "delayed jobs in their lists", "timers of the schedule")
     equal(by_peer.running, core.running_count, "jobs in workers' lists", "running_count")
     equal(by_function.abilities, by_peer.abilities, "abilities of functions", "abilities of workers")
+    equal(by_peer.waiters, core.waiter_count, "requests that wait for jobs", "in waiter_count")
     equal(by_peer.abilities, core.abilities.count, "abilities of workers", "abilities in the index")
     return 0
 
@@ -145,21 +182,21 @@ cdef int check_counts(Core* core, Function* function, size_t running, Sums* sums
     cdef int priority
     cdef Job* job
     for priority in range(PRIORITIES):
-        in_queue[priority] = check_queue(core, function, &function.queues[priority], JOB_QUEUED)
+        in_queue[priority] = check_queue(core, function, &function.queues[priority], 0)
         sums.jobs += in_queue[priority]
         job = function.queues[priority].head
         while job != NULL:
-            if job.priority != priority:
-                wrong_job(job, f"priority {job.priority} in the queue of priority {priority}")
+            if job_priority(job) != priority:
+                wrong_job(job, f"priority {job_priority(job)} in the queue of priority {priority}")
             job = job.next
     delayed = check_queue(core, function, &function.delayed, JOB_DELAYED)
     sums.jobs += delayed
     sums.delayed += delayed
     job = function.delayed.head
     while job != NULL:
-        if job.priority >= PRIORITIES:
-            wrong_job(job, f"priority {job.priority}")
-        in_queue[job.priority] += 1
+        if job_priority(job) >= PRIORITIES:
+            wrong_job(job, f"priority {job_priority(job)}")
+        in_queue[job_priority(job)] += 1
         job = job.next
     for priority in range(PRIORITIES):
         total += in_queue[priority]
@@ -185,8 +222,8 @@ cdef Py_ssize_t check_queue(Core* core, Function* function, Queue* queue, int st
             wrong_job(job, "its link back in its queue is wrong")
         if job.function != function:
             wrong_job(job, f"it lies in a queue of {name_function(function)}, which is not its function")
-        if job.state != state:
-            wrong_job(job, f"state {job.state} in a queue for state {state}")
+        if job.flags & JOB_STATE != state:
+            wrong_job(job, f"state {job.flags & JOB_STATE} in a queue for state {state}")
         if not is_known(core, job):
             wrong_job(job, "it lies in a queue, but its handle does not find it")
         before = job
@@ -197,7 +234,7 @@ cdef Py_ssize_t check_queue(Core* core, Function* function, Queue* queue, int st
 
 
 cdef int runnable_level(Core* core, Function* function) noexcept:
-    """As `level_of` in _life.pyx, without dropping anything."""
+    """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
     for priority in range(PRIORITIES):
@@ -214,7 +251,7 @@ cdef inline bint sleeps(Peer* peer) noexcept:
 
 
 cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
-    """A function's lists of registrations, with the two promises of _life.pyx; returns how many there are."""
+    """A function's lists of registrations, with the two promises of _grab.pyx; returns how many there are."""
     cdef size_t count = 0
     cdef size_t sleeping = 0
     cdef int level
@@ -222,23 +259,25 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
     cdef Ability* before
     for level in range(LEVELS):
         before = NULL
-        ability = function.able[level].head
+        ability = function.able[level]
         while ability != NULL:
             count += 1
             if count > function.workers:
                 wrong_function(function, "more registrations than workers, or a list of them that never ends")
-            if ability.able_prev != before:
+            if before != NULL and ability.able_prev != before:
                 wrong_ability(ability, "its link back in its function's list is wrong")
-            if ability.function != function or ability.level != level:
-                wrong_ability(ability, f"level {ability.level} in {name_function(function)}'s list of level {level}")
+            if ability.function != function or ability_level(ability) != level:
+                wrong_ability(
+                    ability, f"level {ability_level(ability)} in {name_function(function)}'s list of level {level}"
+                )
             # Who is to be closed gets nothing any more, and nobody gets anything from who ends.
             if not core.draining and not ability.peer.flags & PEER_CLOSING:
                 check_promises(core, ability, least)
                 sleeping += sleeps(ability.peer)
             before = ability
             ability = ability.able_next
-        if function.able[level].tail != before:
-            wrong_function(function, f"the tail of its registrations of level {level} is not the last one")
+        if before != NULL and function.able[level].able_prev != before:
+            wrong_function(function, f"the end of its registrations of level {level} is not the last one")
     if count != function.workers:
         wrong_function(function, f"workers is {function.workers}, but {count} are registered")
     if least and count and sleeping == count:
@@ -248,12 +287,12 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
 
 cdef int check_promises(Core* core, Ability* ability, int least) except -1:
     cdef Peer* peer = ability.peer
-    cdef int level = ability.level if ability.level != HELD else 0
+    cdef int level = ability_level(ability) if ability_level(ability) != HELD else 0
     if core.order != ORDER_PRIORITY and level > 1:
-        wrong_ability(ability, f"level {ability.level} where the order ignores priorities")
+        wrong_ability(ability, f"level {ability_level(ability)} where the order ignores priorities")
     # With `wakeup` N a worker may be left asleep; all its levels are set right before it grabs or sleeps again.
     if level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
-        wrong_ability(ability, f"level {ability.level}, but the function has a job of level {least}")
+        wrong_ability(ability, f"level {ability_level(ability)}, but the function has a job of level {least}")
     if least and peer.held:
         wrong_ability(ability, f"{peer.held} GRABs are held, but the function has a runnable job")
     if least and sleeps(peer) and core.wakeup == 0:
@@ -270,6 +309,7 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
     cdef size_t uniques = 0
     cdef size_t timeouts = 0
     cdef size_t ignored = 0
+    cdef size_t bytes_of_jobs = 0
     walk_begin(&walk)
     while True:
         job = walk_next(&core.handles, &walk)
@@ -277,11 +317,13 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
             break
         waiters += check_waiters(job, waiters_of_peers)
         check_job(core, job)
-        uniques += job.flags & JOB_IN_UNIQUES != 0
-        timeouts += job.state == JOB_RUNNING and job.timer != NULL
-        ignored += job.state == JOB_QUEUED and job.flags & JOB_IGNORED != 0
+        uniques += job_in_uniques(job)
+        timeouts += job.flags & JOB_RUNNING != 0 and job.timer != 0
+        ignored += job.flags & (JOB_STATE | JOB_IGNORED) == JOB_IGNORED
+        bytes_of_jobs += job_bytes(job)
     equal(waiters, waiters_of_peers, "requests that wait for jobs", "of clients")
     equal(uniques, core.uniques.count, "jobs that are marked as in the uniques", "there")
+    equal(bytes_of_jobs, core.queued_bytes, "bytes of all jobs", "in queued_bytes")
     equal(ignored, core.ignored_count, "ignored jobs in queues", "ignored_count")
     equal(timeouts, core.timeouts.count, "running jobs with a timer", "timers of time-outs")
     return 0
@@ -290,43 +332,39 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
 cdef int check_job(Core* core, Job* job) except -1:
     if job.number >= core.next_number:
         wrong_job(job, f"the next number is {core.next_number}")
-    if (job.worker != NULL) != (job.state == JOB_RUNNING):
-        wrong_job(job, f"state {job.state} {'with' if job.worker != NULL else 'without'} a worker")
-    if job.state == JOB_DELAYED:
-        if job.timer == NULL or not timer_is_in(&core.schedule, job.timer):
+    if (job.worker != NULL) != (job.flags & JOB_STATE == JOB_RUNNING):
+        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker != NULL else 'without'} a worker")
+    if job.flags & JOB_DELAYED:
+        if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")
-    elif job.timer != NULL and (job.state != JOB_RUNNING or not timer_is_in(&core.timeouts, job.timer)):
-        wrong_job(job, f"state {job.state} with a timer that is no time-out")
+    elif job.timer and (not job.flags & JOB_RUNNING or not timer_is_in(&core.timeouts, job)):
+        wrong_job(job, f"state {job.flags & JOB_STATE} with a timer that is no time-out")
     if job.flags & JOB_CANCELLED and not job.flags & JOB_IGNORED:
         wrong_job(job, "cancelled, but not ignored")
-    if job.flags & JOB_IGNORED and (job.waiters != NULL or job.flags & (JOB_BACKGROUND | JOB_IN_UNIQUES)):
+    if job.flags & JOB_IGNORED and (job.waiters != NULL or job.flags & JOB_BACKGROUND):
         wrong_job(job, "ignored, but still wanted or to be found")
     if not job.flags & JOB_IGNORED and job.waiters == NULL and not job.flags & JOB_BACKGROUND:
         wrong_job(job, "nobody wants it, but it is not ignored")
-    if job.flags & JOB_IN_UNIQUES:
+    if job_in_uniques(job):
         check_unique(core, job)
     return 0
 
 
 cdef int check_unique(Core* core, Job* job) except -1:
     """It is found under its key, and as the only one with that key and function."""
-    cdef bint by_data = job.flags & JOB_SAME_DATA != 0
+    cdef bint by_data = job_by_data(job)
     cdef Node* node
     cdef Job* other
     cdef bytes key
     cdef int same = 0
-    if job.unique_size == 0:
-        return wrong_job(job, "among the uniques without having one")
     key = key_of(job)
-    if by_data != (job.unique_size == 1 and job_unique(job)[0] == c'-'):
-        wrong_job(job, "coalesced by its workload without the unique `-`, or the other way round")
     if job_node(job).hash != hash_bytes(core.seed0 ^ job.function.node.hash, core.seed1, key, len(key)) | 1:
         wrong_job(job, "its hash among the uniques is not that of its key")
     node = index_head(&core.uniques, job_node(job).hash)[0]
     while node != NULL:
         other = node_job(node)
         if node.hash == job_node(job).hash and other.function == job.function \
-                and (other.flags & JOB_SAME_DATA != 0) == by_data and key_of(other) == key:
+                and job_by_data(other) == by_data and key_of(other) == key:
             same += 1
             if other != job:
                 wrong_job(job, f"the same unique and function as job {other.number}")
@@ -337,7 +375,7 @@ cdef int check_unique(Core* core, Job* job) except -1:
 
 
 cdef bytes key_of(Job* job):
-    if job.flags & JOB_SAME_DATA:
+    if job_by_data(job):
         return <bytes>job_workload(job)[:job.size]
     return <bytes>job_unique(job)[:job.unique_size]
 
@@ -369,6 +407,7 @@ cdef Sums check_peers(Core* core, dict running) except *:
     cdef Sums sums
     cdef size_t i
     cdef size_t count = 0
+    cdef size_t pending = 0
     cdef Peer* peer
     sums.running = sums.waiters = sums.abilities = sums.dirty = 0
     for i in range(core.slot_count):
@@ -387,9 +426,12 @@ cdef Sums check_peers(Core* core, dict running) except *:
         check_held(peer)
         check_buffer(peer, &peer.out, "output")
         check_buffer(peer, &peer.partial, "unfinished frame")
-        if peer.partial.end != peer.partial.begin and peer.partial.end - peer.partial.begin >= peer.wanted:
+        pending += peer.flags & PEER_PENDING != 0
+        if peer.partial.end != peer.partial.begin and peer.partial.end - peer.partial.begin >= peer.wanted \
+                and not peer.flags & (PEER_PENDING | PEER_FULL):
             wrong_peer(peer, f"wants {peer.wanted} bytes, and holds {peer.partial.end - peer.partial.begin}")
     equal(count, core.peer_count, "peers in slots", "peer_count")
+    check_pending(core, pending)
     return sums
 
 
@@ -401,7 +443,7 @@ cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
         count += 1
         if count > core.running_count:
             wrong_peer(peer, "more running jobs than running_count, or a list that never ends")
-        if job.worker != peer or job.state != JOB_RUNNING or job.prev != before:
+        if job.worker != peer or job.flags & JOB_STATE != JOB_RUNNING or job.prev != before:
             wrong_job(job, "in a worker's list that is not its own, or whose link back is wrong")
         if not is_known(core, job):
             wrong_job(job, "a worker has it, but its handle does not find it")
@@ -441,24 +483,24 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
             wrong_peer(peer, "more registrations than ability_count, or a list that never ends")
         if ability.peer != peer or ability.peer_prev != before:
             wrong_peer(peer, "a registration that does not know it, or whose link back is wrong")
-        if ability.level >= LEVELS:
-            wrong_ability(ability, f"level {ability.level}")
+        if ability_level(ability) >= LEVELS:
+            wrong_ability(ability, f"level {ability_level(ability)}")
         if ability_find(core, peer, ability.function) != ability:
             wrong_ability(ability, "a search for it does not find it")
-        if not peer.first_place <= ability.place <= peer.last_place:
+        if not 8 * peer.first_place <= ability.place < 8 * peer.last_place + 8:
             wrong_ability(ability, f"place {ability.place} is not within {peer.first_place} to {peer.last_place}")
-        if ability.level in (0, HELD) and (ability.back != NULL or ability.child != NULL or ability.sibling != NULL):
-            wrong_ability(ability, f"level {ability.level}, but linked to a heap")
-        by_level[ability.level] += 1
-        if ability.level == HELD and peer.flags & PEER_ASLEEP:
+        if ability_level(ability) in (0, HELD) and ability.spot:
+            wrong_ability(ability, f"level {ability_level(ability)}, but in a heap")
+        by_level[ability_level(ability)] += 1
+        if ability_level(ability) == HELD and peer.flags & PEER_ASLEEP:
             wrong_ability(ability, "asleep, but listed among those with held GRABs")
         before = ability
         ability = ability.peer_next
     equal(count, peer.ability_count, "registrations of a worker", "ability_count")
-    if peer.ready[0] != NULL:
+    if peer.ready[0].count:
         wrong_peer(peer, "a heap for level 0")
     for level in range(1, HELD):
-        check_pairing_heap(peer, level, by_level[level])
+        check_ready(peer, level, by_level[level])
     return count
 
 
@@ -473,6 +515,23 @@ cdef int check_held(Peer* peer) except -1:
         wrong_peer(peer, "asleep with a held GRAB")
     if peer.held < 32 and peer.held_kinds >> (2 * peer.held):
         wrong_peer(peer, f"forms of more held GRABs than {peer.held}")
+    return 0
+
+
+cdef int check_pending(Core* core, size_t expected) except -1:
+    """`expected`: peers in slots that are marked as pending."""
+    cdef Peer* peer = core.pending
+    cdef Peer* before = NULL
+    cdef size_t count = 0
+    while peer != NULL:
+        count += 1
+        if peer.pending_prev != before or not peer.flags & PEER_PENDING or count > expected:
+            wrong_peer(peer, "in the list of pending peers without being marked, or its link back is wrong")
+        before = peer
+        peer = peer.pending_next
+    if core.pending_tail != before:
+        fail("pending_tail is not the last of the pending peers")
+    equal(count, expected, "peers in the list of pending ones", "are marked")
     return 0
 
 

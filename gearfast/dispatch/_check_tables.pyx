@@ -4,8 +4,10 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from gearfast.dispatch._ability cimport ability_level
 from gearfast.dispatch._index cimport hash_number, index_head
 from gearfast.dispatch._records cimport (
+    JOB_STATE,
     Ability,
     Buffer,
     Core,
@@ -16,12 +18,13 @@ from gearfast.dispatch._records cimport (
     Job,
     Node,
     Peer,
-    Timer,
+    Slab,
 )
+from gearfast.dispatch._slab cimport LARGEST_CELL, SLAB_BYTES, slab_is_full
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
-    PAGE = 512                  # jobs in a HandlePage
+    PAGE = 64                   # jobs in a HandlePage
 
 
 # Telling
@@ -89,26 +92,32 @@ cdef Py_ssize_t check_chain(Index* index, Node* node, Node** head, size_t most, 
 
 # Timers
 
-cdef int check_heap(Heap* heap, int state, str name) except -1:
-    cdef size_t i
-    cdef Timer* timer
-    if heap.count > heap.room:
-        fail(f"heap of {name}: {heap.count} timers in room for {heap.room}")
+cdef int check_timers(Heap* heap, int state, str name) except -1:
+    """`state`: what all jobs in this heap are, a JobFlag."""
+    cdef uint32_t i
+    cdef Job* job
+    check_order(heap, name)
     for i in range(heap.count):
-        timer = heap.timers[i]
-        if timer.place != i:
-            fail(f"heap of {name}: timer {i} believes to be at {timer.place}")
-        if i and heap.timers[(i - 1) >> 1].when > timer.when:
-            fail(f"heap of {name}: timer {i} is due before the one above it")
-        if timer.job.timer != timer:
-            wrong_job(timer.job, f"its timer in the heap of {name} is not the one it knows")
-        if timer.job.state != state:
-            wrong_job(timer.job, f"state {timer.job.state} with a timer in the heap of {name}")
+        job = <Job*>heap.entries[i].item
+        if job.timer != i + 1:
+            wrong_job(job, f"it is at place {i + 1} of the heap of {name}, and believes to be at {job.timer}")
+        if job.flags & JOB_STATE != state:
+            wrong_job(job, f"state {job.flags & JOB_STATE} with a timer in the heap of {name}")
     return 0
 
 
-cdef bint timer_is_in(Heap* heap, Timer* timer) noexcept:
-    return timer.place < heap.count and heap.timers[timer.place] == timer
+cdef int check_order(Heap* heap, str name) except -1:
+    cdef uint32_t i
+    if heap.count > heap.room:
+        fail(f"heap of {name}: {heap.count} entries in room for {heap.room}")
+    for i in range(1, heap.count):
+        if heap.entries[(i - 1) >> 1].key > heap.entries[i].key:
+            fail(f"heap of {name}: entry {i} comes before the one above it")
+    return 0
+
+
+cdef bint timer_is_in(Heap* heap, Job* job) noexcept:
+    return 0 < job.timer <= heap.count and heap.entries[job.timer - 1].item == job
 
 
 # Handles
@@ -130,11 +139,13 @@ cdef int check_pages(Core* core) except -1:
     cdef size_t jobs = 0
     if core.handles.last != NULL and not is_page(pages, core.handles.last):
         fail("the page of handles that was used last is not among the pages")
+    if core.handles.newest != NULL and not is_page(pages, core.handles.newest):
+        fail("the page of the newest handle is not among the pages")
     for i in range(pages.mask + 1):
-        jobs += check_page_chain(pages.slots[i])
+        jobs += check_page_chain(pages.slots[i], core.handles.newest)
     if pages.old != NULL:
         for i in range(pages.cursor, pages.old_mask + 1):
-            jobs += check_page_chain(pages.old[i])
+            jobs += check_page_chain(pages.old[i], core.handles.newest)
     equal(jobs, core.job_count, "jobs in the pages of handles", "job_count")
     return 0
 
@@ -160,7 +171,7 @@ cdef bint is_page(Index* pages, HandlePage* page) noexcept:
     return False
 
 
-cdef Py_ssize_t check_page_chain(Node* node) except -1:
+cdef Py_ssize_t check_page_chain(Node* node, HandlePage* newest) except -1:
     """The pages of one bucket; returns how many jobs they hold."""
     cdef HandlePage* page
     cdef Job* job
@@ -177,7 +188,7 @@ cdef Py_ssize_t check_page_chain(Node* node) except -1:
             used += 1
             if job.number % PAGE != <uint64_t>i or hash_number(0, job.number // PAGE) != node.hash:
                 wrong_job(job, f"it lies at place {i} of a page of handles, which is not its own")
-        if used != page.used or used == 0:
+        if used != page.used or used == 0 and page != newest:
             fail(f"a page of handles holds {used} jobs and counts {page.used}")
         jobs += used
         node = node.next
@@ -186,42 +197,20 @@ cdef Py_ssize_t check_page_chain(Node* node) except -1:
 
 # Peers
 
-cdef int check_pairing_heap(Peer* peer, int level, size_t expected) except -1:
-    cdef Ability* ability = peer.ready[level]
-    cdef Ability* child
-    cdef Ability* before
-    cdef size_t count = 0
-    if ability != NULL and (ability.back != NULL or ability.sibling != NULL):
-        wrong_ability(ability, "the root of a heap with something beside or above it")
-    while ability != NULL:
-        count += 1
-        if count > expected:
-            wrong_peer(peer, f"more registrations in the heap of level {level} than have it")
-        if ability.peer != peer or ability.level != level:
-            wrong_ability(ability, f"level {ability.level} in the heap of level {level} of peer {peer.id}")
-        before = ability
-        child = ability.child
-        while child != NULL:
-            if child.back != before:
-                wrong_ability(child, "its link back in its heap is wrong")
-            if child.place <= ability.place:
-                wrong_ability(child, f"place {child.place} below place {ability.place} in its heap")
-            before = child
-            child = child.sibling
-        ability = next_in_heap(ability)
-    equal(count, expected, f"registrations in the heap of level {level}", "with that level")
+cdef int check_ready(Peer* peer, int level, size_t expected) except -1:
+    """The heap of a worker's registrations of one level."""
+    cdef Heap* heap = &peer.ready[level]
+    cdef uint32_t i
+    cdef Ability* ability
+    check_order(heap, f"a worker's registrations of level {level}")
+    equal(heap.count, expected, f"registrations in the heap of level {level}", "with that level")
+    for i in range(heap.count):
+        ability = <Ability*>heap.entries[i].item
+        if ability.peer != peer or ability_level(ability) != level:
+            wrong_ability(ability, f"level {ability_level(ability)} in the heap of level {level} of peer {peer.id}")
+        if ability.spot != i + 1 or ability.place != heap.entries[i].key:
+            wrong_ability(ability, f"at {i + 1} with key {heap.entries[i].key} in its heap, which it does not know")
     return 0
-
-
-cdef Ability* next_in_heap(Ability* ability) noexcept:
-    """The next one, children first. Links back are right this far."""
-    if ability.child != NULL:
-        return ability.child
-    while ability != NULL and ability.sibling == NULL:
-        while ability.back != NULL and ability.back.child != ability:
-            ability = ability.back
-        ability = ability.back
-    return ability.sibling if ability != NULL else NULL
 
 
 cdef int check_buffer(Peer* peer, Buffer* buffer, str name) except -1:
@@ -243,6 +232,45 @@ cdef int check_slots(Core* core) except -1:
             wrong_peer(core.slots[slot].peer, "its slot counts as free")
         slot = core.slots[slot].next_free
     equal(count, core.slot_count - core.peer_count, "free slots in their list", "slots without a peer")
+    return 0
+
+
+cdef int check_slabs(Core* core) except -1:
+    """The lists of slabs with free cells, and of empty ones."""
+    cdef int i
+    cdef size_t count = 0
+    cdef Slab* slab
+    cdef Slab* before
+    for i in range(LARGEST_CELL // 8 + 1):
+        before = NULL
+        slab = core.slabs.open[i]
+        while slab != NULL:
+            if slab.prev != before or slab.cell != 8 * i or slab_is_full(slab):
+                fail(f"a slab for {slab.cell} bytes does not belong into the list of those for {8 * i}")
+            check_cells(slab)
+            before = slab
+            slab = slab.next
+    slab = core.slabs.spare
+    while slab != NULL and count <= core.slabs.spare_count:
+        count += 1
+        if slab.used:
+            fail("a spare slab is in use")
+        slab = slab.next
+    equal(count, core.slabs.spare_count, "spare slabs in their list", "in its count")
+    return 0
+
+
+cdef int check_cells(Slab* slab) except -1:
+    cdef size_t most = (SLAB_BYTES - sizeof(Slab)) // slab.cell
+    cdef size_t fresh = (slab.fresh - sizeof(Slab)) // slab.cell
+    cdef size_t count = 0
+    cdef void* cell = slab.spare
+    while cell != NULL and count <= most:
+        count += 1
+        if <size_t>cell & ~<size_t>(SLAB_BYTES - 1) != <size_t>slab:
+            fail("a free cell of another slab")
+        cell = (<void**>cell)[0]
+    equal(count + slab.used, fresh, f"free and used cells of {slab.cell} bytes", "were ever handed out")
     return 0
 
 

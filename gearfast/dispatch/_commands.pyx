@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What each packet does: one function a command, found in `HANDLERS` by its number; its wire form is its comment.
 
-A function parses its arguments, calls the rules (`_life.pyx`) and answers.
+A function parses its arguments, calls the rules (`_submit`, `_grab`, `_end`, `_life`) and answers.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int64_t, uint8_t, uint32_t
@@ -48,33 +48,30 @@ from gearfast._codec cimport (
     Field,
     Frame,
 )
+from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
-from gearfast.dispatch._life cimport (
-    NO_MEMORY,
-    QUEUE_FULL,
-    UNIQUE_TOO_LARGE,
-    Submission,
-    fail_waiters,
-    finish,
-    grab,
-    job_by_unique,
-    register,
-    sleep_or_wake,
-    submit,
-    unregister,
-    unregister_all,
-)
+from gearfast.dispatch._end cimport fail_waiters, finish
+from gearfast.dispatch._grab cimport grab, sleep_or_wake
+from gearfast.dispatch._life cimport register, unregister, unregister_all
+from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, UNIQUE_TOO_LARGE, Submission, job_by_unique, submit
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport write_packet
+from gearfast.dispatch._peer cimport Body, body_drop, body_hold, write_body, write_packet
 from gearfast.dispatch._records cimport (
+    ARGUMENT_TOO_LARGE,
     HIGH,
+    INVALID_ARGUMENT,
+    INVALID_COMMAND,
+    INVALID_MAGIC,
     JOB_CANCELLED,
+    JOB_NOT_FOUND,
     JOB_RUNNING,
     LOW,
     NORMAL,
     PEER_ALL_YOURS,
     PEER_EXCEPTIONS,
+    QUEUE_ERROR,
+    UNKNOWN_OPTION,
     Core,
     Function,
     Job,
@@ -89,6 +86,13 @@ cdef enum:
     ARGUMENT_LIMIT = 8191       # of what is echoed as an argument that ends in a NUL
     NAME_LIMIT = 127            # of a client id
     TEXT_LIMIT = 63             # of a handle or an option
+    CALENDAR_EFFORT = 2000      # what a schedule costs, in records walked
+
+cdef const char* CODES[7]
+CODES[:] = [
+    "INVALID_MAGIC", "INVALID_COMMAND", "INVALID_ARGUMENT", "ARGUMENT_TOO_LARGE", "QUEUE_ERROR", "JOB_NOT_FOUND",
+    "UNKNOWN_OPTION",
+]
 
 cdef Handler HANDLERS[43]
 cdef uint8_t PRIORITY_OF[43]
@@ -99,20 +103,21 @@ cdef int64_t NS = 1000000000
 
 cdef void handle_packet(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     """Do what a whole packet asks for."""
-    core.stats.packets += 1
+    core.stats.commands[frame.command] += 1
     if frame.is_response:
-        refuse(core, peer, "INVALID_MAGIC", "Request magic expected")
+        refuse(core, peer, INVALID_MAGIC, "Request magic expected")
     else:
         HANDLERS[frame.command](core, peer, frame)
 
 
-cdef void refuse(Core* core, Peer* peer, const char* code, const char* text) noexcept nogil:
+cdef void refuse(Core* core, Peer* peer, int why, const char* text) noexcept nogil:
     """ERROR: code, text. The connection stays usable."""
+    cdef const char* code = CODES[why]
     cdef size_t code_size = strlen(code)
     cdef size_t text_size = strlen(text)
     cdef char line[128]
     cdef char* at = write_packet(core, peer, CMD_ERROR, code_size + 1 + text_size)
-    core.stats.errors += 1
+    core.stats.errors[why] += 1
     if at == NULL:
         return
     memcpy(at, code, code_size + 1)
@@ -121,7 +126,7 @@ cdef void refuse(Core* core, Peer* peer, const char* code, const char* text) noe
 
 
 cdef void unexpected(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    refuse(core, peer, "INVALID_COMMAND", "Command not expected")
+    refuse(core, peer, INVALID_COMMAND, "Command not expected")
 
 
 cdef enum Parsed:
@@ -181,11 +186,11 @@ cdef inline Field until_nul(Field text) noexcept nogil:
 
 cdef void answer(Core* core, Peer* peer, int outcome) noexcept nogil:
     if outcome == UNIQUE_TOO_LARGE:
-        refuse(core, peer, "ARGUMENT_TOO_LARGE", "Unique value too large")
+        refuse(core, peer, ARGUMENT_TOO_LARGE, "Unique value too large")
     elif outcome == QUEUE_FULL:
-        refuse(core, peer, "QUEUE_ERROR", "Job queue is full")
+        refuse(core, peer, QUEUE_ERROR, "Job queue is full")
     elif outcome == NO_MEMORY:
-        refuse(core, peer, "QUEUE_ERROR", "QUEUE_ERROR")
+        refuse(core, peer, QUEUE_ERROR, "QUEUE_ERROR")
 
 
 cdef inline void begin(Submission* wanted, Frame* frame) noexcept nogil:
@@ -225,7 +230,7 @@ cdef void cmd_submit_job_epoch(Core* core, Peer* peer, Frame* frame) noexcept no
     cdef int64_t seconds
     begin(&wanted, frame)
     if parse_number(&frame.args[2], &seconds) == TOO_LARGE:
-        refuse(core, peer, "INVALID_ARGUMENT", "Time is beyond 64 bits")
+        refuse(core, peer, INVALID_ARGUMENT, "Time is beyond 64 bits")
         return
     submit_at(core, peer, &wanted, seconds)
 
@@ -241,9 +246,10 @@ cdef void cmd_submit_job_sched(Core* core, Peer* peer, Frame* frame) noexcept no
     cdef Submission wanted
     cdef int64_t seconds
     begin(&wanted, frame)
+    core.effort += CALENDAR_EFFORT
     seconds = next_match(core, frame)
     if seconds < 0:
-        refuse(core, peer, "INVALID_ARGUMENT",
+        refuse(core, peer, INVALID_ARGUMENT,
                "Schedule wants minute 0-59, hour 0-23, day 1-31, month 1-12, weekday 0-6, or * for any")
     else:
         submit_at(core, peer, &wanted, seconds)
@@ -283,7 +289,7 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
     cdef char* at
     size = snprintf(
         text, sizeof(text), "%c%c%c%c%u%c%u", <int>(c'1' if known else c'0'), 0,
-        <int>(c'1' if known and job.state == JOB_RUNNING else c'0'), 0,
+        <int>(c'1' if known and job.flags & JOB_RUNNING else c'0'), 0,
         <uint32_t>(job.numerator if known else 0), 0, <uint32_t>(job.denominator if known else 0),
     )
     if command == CMD_STATUS_RES_UNIQUE:
@@ -300,9 +306,10 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
 
 # ECHO_REQ: data -> ECHO_RES: data
 cdef void cmd_echo_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    cdef char* at = write_packet(core, peer, CMD_ECHO_RES, frame.args[0].size)
-    if at != NULL:
-        memcpy(at, frame.args[0].data, frame.args[0].size)
+    cdef Body body
+    body_hold(core, &body, frame.args[0].data, frame.args[0].size)
+    write_body(core, peer, CMD_ECHO_RES, &body)
+    body_drop(core, &body)
 
 
 # OPTION_REQ: option -> OPTION_RES: option
@@ -314,7 +321,7 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     elif is_word(option, "all_yours"):
         peer.flags |= PEER_ALL_YOURS
     else:
-        refuse(core, peer, "UNKNOWN_OPTION", "Server does not recognize given option")
+        refuse(core, peer, UNKNOWN_OPTION, "Server does not recognize given option")
         return
     at = write_packet(core, peer, CMD_OPTION_RES, frame.args[0].size)
     if at != NULL:
@@ -325,20 +332,22 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 
 # CAN_DO: function
 cdef void cmd_can_do(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    register(core, peer, frame.args[0].data, frame.args[0].size, 0)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, 0) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CAN_DO_TIMEOUT: function, milliseconds
 cdef void cmd_can_do_timeout(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef int64_t ms
     if parse_number(&frame.args[1], &ms) == TOO_LARGE:
-        refuse(core, peer, "INVALID_ARGUMENT", "Time-out is beyond 64 bits")
+        refuse(core, peer, INVALID_ARGUMENT, "Time-out is beyond 64 bits")
         return
     if ms <= 0:
         ms = 0
     elif ms < 1000:
         ms = 1000
-    register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms)
+    if register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms) < 0:
+        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
 # CANT_DO: function
@@ -369,11 +378,15 @@ cdef void cmd_set_client_id(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
 # GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL -> JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL or NO_JOB
 cdef void cmd_grab_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup:
+        core.effort += peer.ability_count       # of one that was asleep all are looked at
     grab(core, peer, frame.command)
 
 
 # PRE_SLEEP -> nothing, or NOOP if there is work
 cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
+    if core.wakeup or peer.flags & PEER_ALL_YOURS:
+        core.effort += peer.ability_count
     sleep_or_wake(core, peer)
 
 
@@ -390,6 +403,10 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
+    core.effort += job.waiting
+    if size >= LARGE and waiter != NULL:
+        relay_large(core, waiter, frame.command, body, size)
+        return
     while waiter != NULL:
         at = write_packet(core, waiter.peer, frame.command, size)
         if at != NULL:
@@ -397,11 +414,20 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
         waiter = waiter.job_next
 
 
+cdef void relay_large(Core* core, Waiter* waiter, int command, const char* data, size_t size) noexcept nogil:
+    cdef Body body
+    body_hold(core, &body, data, size)
+    while waiter != NULL:
+        write_body(core, waiter.peer, command, &body)
+        waiter = waiter.job_next
+    body_drop(core, &body)
+
+
 # WORK_DATA, WORK_WARNING: handle, data
 cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job does not exist on server")
+        refuse(core, peer, JOB_NOT_FOUND, "Job does not exist on server")
     else:
         relay(core, job, frame)
 
@@ -410,7 +436,7 @@ cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_status(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     job.numerator = parse_u32(&frame.args[1])
     job.denominator = parse_u32(&frame.args[2])
@@ -421,9 +447,10 @@ cdef void cmd_work_status(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     core.stats.completed += 1
+    job.function.tally.completed += 1
     relay(core, job, frame)
     finish(core, job)
 
@@ -433,14 +460,15 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Field handle = until_nul(frame.args[0])
     cdef Job* job
     if handle.size > TEXT_LIMIT:
-        refuse(core, peer, "ARGUMENT_TOO_LARGE",
+        refuse(core, peer, ARGUMENT_TOO_LARGE,
                "Error occurred due to GEARMAND_JOB_HANDLE_SIZE being too small from snprintf")
         return
     job = own_job(core, peer, handle)
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "Job given in work result not found")
+        refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     core.stats.failed += 1
+    job.function.tally.failed += 1
     fail_waiters(core, job)
     finish(core, job)
 
@@ -449,9 +477,10 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
-        refuse(core, peer, "JOB_NOT_FOUND", "An exception was received for a job that does not exist")
+        refuse(core, peer, JOB_NOT_FOUND, "An exception was received for a job that does not exist")
         return
     core.stats.exceptions += 1
+    job.function.tally.exceptions += 1
     relay_exception(core, job, frame)
     finish(core, job)
 
@@ -460,20 +489,21 @@ cdef void relay_exception(Core* core, Job* job, Frame* frame) noexcept nogil:
     """WORK_EXCEPTION to those that asked for it, WORK_FAIL to the others."""
     cdef char handle[HANDLE_ROOM]
     cdef size_t handle_size = write_handle(core, handle, job.number)
-    cdef const char* body = frame.args[0].data
-    cdef size_t size = frame.args[1].data + frame.args[1].size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
+    cdef Body body
+    if waiter == NULL:
+        return
+    body_hold(core, &body, frame.args[0].data, frame.args[1].data + frame.args[1].size - frame.args[0].data)
     while waiter != NULL:
         if core.exceptions or waiter.peer.flags & PEER_EXCEPTIONS:
-            at = write_packet(core, waiter.peer, CMD_WORK_EXCEPTION, size)
-            if at != NULL:
-                memcpy(at, body, size)
+            write_body(core, waiter.peer, CMD_WORK_EXCEPTION, &body)
         else:
             at = write_packet(core, waiter.peer, CMD_WORK_FAIL, handle_size)
             if at != NULL:
                 memcpy(at, handle, handle_size)
         waiter = waiter.job_next
+    body_drop(core, &body)
 
 
 cdef void handles(int command, Handler handler):

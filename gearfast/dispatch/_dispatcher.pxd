@@ -1,19 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3
-"""The dispatcher as a driver sees it: bytes of a peer in, dirty peers out, time in, the next deadline out."""
-
-from libc.stdint cimport int64_t
+"""The Python face of the dispatcher."""
 
 from gearfast.dispatch._records cimport Core, Peer
 
-cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil
-cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil
-cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil
-cdef Peer* join(Core* core, int fd, const char* address, size_t size, int admin) noexcept nogil
-cdef void part(Core* core, Peer* peer) noexcept nogil
-cdef bint is_idle(Core* core) noexcept nogil
-cdef int64_t time_left(Core* core) noexcept nogil
-cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
 
 cdef class Dispatcher:
     cdef Core core

@@ -3,37 +3,36 @@
 """A Gearman job server as a state machine: no socket, no clock, no file, no log, no random number.
 
 A driver gives it bytes of peers and the time; it answers which peers have output, and when it wants to be called next.
-The functions of `_dispatcher.pxd` are the C face for a driver that runs without the GIL; `Dispatcher` is the Python
-face of the same. One thread at a time may use a dispatcher.
+This is the Python face; `_core.pyx` is the same for a driver that runs without the GIL. One thread at a time may use a
+dispatcher.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t
-from libc.stdio cimport snprintf
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
-from gearfast.dispatch._admin cimport handle_line
-from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release, buffer_space, pool_free
-from gearfast.dispatch._commands cimport handle_packet
+from gearfast.dispatch._blob cimport blobs_free
+from gearfast.dispatch._buffer cimport pool_free
+from gearfast.dispatch._core cimport advance, complete_frames, draw_output, feed, is_checked, is_idle, join, part
+from gearfast.dispatch._end cimport drop_function
+from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free
-from gearfast.dispatch._life cimport drop_function, leave, run_timers
-from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_gone, peer_mark_dirty, peer_new, peer_next_dirty
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_unsent
 from gearfast.dispatch._records cimport (
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
     ORDER_PRIORITY,
-    PEER_ADMIN,
     PEER_CLOSING,
-    PEER_READ_ONLY,
+    PEER_FULL,
+    PEER_PENDING,
     Core,
     Peer,
 )
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_stats
+from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
 from gearfast.dispatch.schedule import next_match as utc_match
@@ -42,142 +41,7 @@ from gearfast.dispatch.schedule import parse_fields
 MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
 cdef enum:
-    GROWTH = 65536              # least room that a large unfinished frame is given
     PREFIX_LIMIT = 42           # with a colon and 20 digits a handle stays under 64 bytes
-
-cdef int64_t NS = 1000000000
-
-
-cdef int feed(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Take bytes of a peer; 0, or -1 if it is to be closed (what was answered before is sent first)."""
-    if peer.flags & PEER_CLOSING:
-        return -1
-    if peer.partial.end == peer.partial.begin:
-        return run(core, peer, data, size)
-    if buffer_append(&core.pool, &peer.partial, data, size) < 0:
-        return give_up(core, peer)
-    return run_partial(core, peer)
-
-
-cdef char* feed_space(Core* core, Peer* peer, size_t* room) noexcept nogil:
-    """Where a driver may receive the rest of a large frame into, or NULL where it should call `feed`."""
-    cdef size_t held = peer.partial.end - peer.partial.begin
-    cdef char* at
-    if peer.wanted < held + GROWTH or peer.flags & PEER_CLOSING:
-        return NULL
-    room[0] = peer.wanted - held
-    if room[0] > peer.partial.room - peer.partial.end:
-        # Memory follows the bytes that have come, not the length that was announced.
-        room[0] = min(room[0], max(held, <size_t>GROWTH))
-    at = buffer_space(&core.pool, &peer.partial, room[0])
-    return at
-
-
-cdef int feed_commit(Core* core, Peer* peer, size_t size) noexcept nogil:
-    """`size` bytes were received into feed_space; as `feed`."""
-    peer.partial.end += size
-    return run_partial(core, peer)
-
-
-cdef int run_partial(Core* core, Peer* peer) noexcept nogil:
-    cdef size_t held = peer.partial.end - peer.partial.begin
-    if held < peer.wanted:
-        return 0
-    return run(core, peer, peer.partial.data + peer.partial.begin, held)
-
-
-cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
-    """Do every whole frame in `data`, which may be the peer's own buffer, and keep the rest."""
-    cdef Frame frame
-    cdef size_t at = 0
-    cdef int what
-    while True:
-        what = decode(data + at, size - at, core.max_packet, &frame)
-        if what == PACKET:
-            handle_packet(core, peer, &frame)
-        elif what != LINE:
-            break
-        elif not handle_line(core, peer, frame.args[0]):
-            return give_up(core, peer)
-        at += frame.size
-        if peer.flags & PEER_CLOSING:
-            return give_up(core, peer)
-    if what == FAULTY:
-        note_fault(core, peer, frame.fault)
-        return give_up(core, peer)
-    peer.wanted = frame.size
-    if peer.partial.data != NULL:
-        buffer_drop(&core.pool, &peer.partial, at)
-    elif at < size and buffer_append(&core.pool, &peer.partial, data + at, size - at) < 0:
-        return give_up(core, peer)
-    return 0
-
-
-cdef int give_up(Core* core, Peer* peer) noexcept nogil:
-    """No more input of this peer; it is closed after its output."""
-    peer.flags |= PEER_CLOSING
-    peer.held = 0       # it gets no job any more
-    buffer_release(&core.pool, &peer.partial)
-    peer.wanted = 0
-    peer_mark_dirty(core, peer)
-    return -1
-
-
-cdef void note_fault(Core* core, Peer* peer, int fault) noexcept nogil:
-    cdef char line[190]
-    cdef const char* why = "wrong magic"
-    if fault == 2:
-        why = "unknown command"
-    elif fault == 3:
-        why = "too few arguments"
-    elif fault == 4:
-        why = "argument too large"
-    elif fault == 5:
-        why = "packet too large"
-    elif fault == 6:
-        why = "line too long"
-    note(core, LEVEL_WARNING, line, <size_t>snprintf(
-        line, sizeof(line), "protocol failure, closing connection %.100s: %s", peer.address, why))
-
-
-cdef Peer* join(Core* core, int fd, const char* address, size_t size, int admin) noexcept nogil:
-    """A new connection; NULL without memory. `admin`: 1 may do all, 0 may only look, -1 the default."""
-    cdef Peer* peer = peer_new(core, fd, address, size)
-    if peer != NULL:
-        if admin > 0:
-            peer.flags |= PEER_ADMIN
-        elif admin == 0 or core.read_only:
-            peer.flags |= PEER_READ_ONLY
-    return peer
-
-
-cdef void part(Core* core, Peer* peer) noexcept nogil:
-    """The connection is gone."""
-    leave(core, peer)
-    peer_gone(core, peer)
-
-
-cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil:
-    """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
-    core.now = monotonic
-    core.wall = wall
-    return 0 if run_timers(core) else time_left(core)
-
-
-cdef bint is_idle(Core* core) noexcept nogil:
-    return core.job_count == core.delayed_count + core.ignored_count
-
-
-cdef int64_t time_left(Core* core) noexcept nogil:
-    """ns from the time that was set last until something is due, -1 if nothing ever is."""
-    cdef int64_t wait = INT64_MAX
-    if core.timeouts.count:
-        wait = core.timeouts.timers[0].when - core.now
-    if core.schedule.count:
-        wait = min(wait, core.schedule.timers[0].when - core.wall)
-    if wait == INT64_MAX:
-        return -1
-    return max(wait, <int64_t>0)
 
 
 cdef class Dispatcher:
@@ -185,7 +49,10 @@ cdef class Dispatcher:
 
     `handle_prefix`: up to 42 bytes, put before `:N` in handles. `first_handle`: N of the first job, to be chosen so
     that handles never repeat. `seed`: 128 bits for the hash of names, unknown to clients. `max_packet`: bytes.
-    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit.
+    `max_unsent`: bytes of output that a peer may leave unread before it is to be closed; 0 no limit. `high_water`:
+    bytes of unsent output above which what a peer asks for waits until it takes some; 0 no limit. `max_queued`: bytes
+    of all jobs together, above which submissions get ERROR QUEUE_ERROR; 0 no limit. What waits for jobs, and names of
+    functions with their registrations, may take a quarter of that each (1 MiB at least): then the same.
     `job_retries`: at the N-th loss of its worker a job fails; 0 counts as 1; -1 never. `wakeup`: sleeping workers
     woken for a job; 0 all. `order`: "priority" (first high, then normal, then low over all functions of a worker,
     then rotation: gearmand 2.x), "function" (newest registration first: 1.1.20) or "function-rotate" (1.1.20 -R).
@@ -205,8 +72,8 @@ cdef class Dispatcher:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
-                 max_unsent=0, int job_retries=-1, int wakeup=0, str order="priority", bint exceptions=False,
-                 version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
+                 max_unsent=0, high_water=0, max_queued=0, int job_retries=-1, int wakeup=0, str order="priority",
+                 bint exceptions=False, version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
             raise ValueError(f"handle_prefix must be at most {PREFIX_LIMIT} bytes without NUL and space")
@@ -228,6 +95,8 @@ cdef class Dispatcher:
         self.core.seed1 = (seed >> 64) & 0xFFFFFFFFFFFFFFFF
         self.core.max_packet = max_packet
         self.core.max_unsent = max_unsent
+        self.core.high_water = high_water
+        self.core.max_queued = max_queued
         self.core.retries_limit = job_retries
         self.core.wakeup = wakeup
         self.core.order = orders[order]
@@ -250,13 +119,15 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
-        free(self.core.timeouts.timers)
-        free(self.core.schedule.timers)
-        handles_free(&self.core.handles)
+        heap_free(&self.core.timeouts)
+        heap_free(&self.core.schedule)
+        handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
+        blobs_free(&self.core)
         pool_free(&self.core.pool)
+        slabs_free(&self.core.slabs)
 
     cdef Peer* find(self, peer) except NULL:
         cdef Peer* found = peer_by_id(&self.core, peer)
@@ -282,6 +153,14 @@ cdef class Dispatcher:
         finally:
             PyBuffer_Release(&view)
 
+    def waits(self, peer):
+        """Whether whole frames of a peer wait for the next tick, or until it takes its output."""
+        return self.find(peer).flags & (PEER_PENDING | PEER_FULL) != 0
+
+    def complete(self, peer):
+        """Do all frames of a peer that wait for the next tick or for room in its output: it sends no more."""
+        complete_frames(&self.core, self.find(peer))
+
     def disconnect(self, peer):
         """The connection is gone: its jobs are queued again, what it waited for is forgotten."""
         part(&self.core, self.find(peer))
@@ -296,11 +175,12 @@ cdef class Dispatcher:
                 return numbers
             numbers.append(peer.id)
 
-    def take_output(self, peer):
-        """All unsent output of a peer."""
+    def take_output(self, peer, most=None):
+        """Unsent output of a peer: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
-        cdef bytes data = PyBytes_FromStringAndSize(found.out.data + found.out.begin, found.out.end - found.out.begin)
-        buffer_release(&self.core.pool, &found.out)
+        cdef size_t size = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
+        draw_output(&self.core, found, PyBytes_AS_STRING(data), size)
         return data
 
     def closing(self, peer):
@@ -310,6 +190,11 @@ cdef class Dispatcher:
     def tick(self, monotonic_ns, wall_ns):
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
         return advance(&self.core, monotonic_ns, wall_ns)
+
+    @property
+    def pending(self):
+        """Some peer has frames that wait for the next `tick`."""
+        return self.core.pending != NULL
 
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
@@ -354,6 +239,24 @@ cdef class Dispatcher:
         """Counters since the start, by name."""
         return read_stats(&self.core)
 
+    def metrics(self):
+        """All counters at this moment, as a dict of plain numbers:
+
+        `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
+        `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
+        `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
+        `running`, `delayed`, `waiting_requests`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+
+        `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
+        `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
+        `running`, `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms,
+        `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`,
+        their sum in `seconds`. A dropped function takes its counters with it.
+
+        `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
+        """
+        return read_metrics(&self.core)
+
     def take_notices(self):
         """What a log should tell, as (level, text); a shutdown asked for is ("SHUTDOWN", "now" or "graceful")."""
         cdef uint32_t i
@@ -376,3 +279,7 @@ cdef int copy_text(char* at, size_t room, str text) except -1:
     cdef bytes data = text.encode("ascii", "replace")[:room - 1]
     memcpy(at, <const char*>data, len(data) + 1)
     return 0
+
+
+if is_checked():
+    import gearfast.dispatch._check     # no-cython-lint: it sets the watch

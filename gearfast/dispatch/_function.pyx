@@ -5,15 +5,23 @@
 A function exists from its first registration, submission or `create function` until `drop function`.
 """
 
-from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free
+from libc.string cimport memcmp, memcpy, memset
 
 from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
+from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
+from gearfast.dispatch._slab cimport slab_give, slab_take
 
 cdef enum:
     STEPS = 1000                # that a search for a place in a queue may take
+
+
+cdef inline size_t function_bytes(size_t size) noexcept nogil:
+    """Of a record with a name of `size` bytes."""
+    cdef Function some
+    return <size_t>(<char*>&some.name[0] - <char*>&some) + size
 
 
 cdef Function* find(Core* core, const char* name, size_t size, uint64_t hash) noexcept nogil:
@@ -34,16 +42,24 @@ cdef Function* function_find(Core* core, const char* name, size_t size) noexcept
 
 
 cdef Function* function_get(Core* core, const char* name, size_t size) noexcept nogil:
-    """The function of this name, made if need be; NULL without memory."""
-    cdef uint64_t hash = hash_bytes(core.seed0, core.seed1, name, size)
-    cdef Function* function = find(core, name, size, hash)
-    if function != NULL:
+    """The function of this name, made if need be; NULL without memory, or if functions take too much of it already."""
+    cdef uint64_t hash
+    cdef Function* function = core.recent
+    if function != NULL and function.size == size and memcmp(function.name, name, size) == 0:
         return function
-    function = <Function*>calloc(1, sizeof(Function) + size)
+    hash = hash_bytes(core.seed0, core.seed1, name, size)
+    function = find(core, name, size, hash)
+    if function != NULL:
+        core.recent = function
+        return function
+    if core.max_queued and core.name_bytes > side_limit(core):
+        return NULL
+    function = <Function*>slab_take(&core.slabs, function_bytes(size))
     if function == NULL:
         return NULL
+    memset(function, 0, function_bytes(0))
     memcpy(function.name, name, size)
-    function.size = size
+    function.size = <uint32_t>size
     index_insert(&core.functions, &function.node, hash)
     function.prev = core.last_function
     if core.last_function != NULL:
@@ -52,6 +68,7 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
         core.first_function = function
     core.last_function = function
     core.function_count += 1
+    core.name_bytes += function_bytes(size)
     return function
 
 
@@ -67,7 +84,11 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     else:
         core.last_function = function.prev
     core.function_count -= 1
-    free(function)
+    core.name_bytes -= function_bytes(function.size)
+    if core.recent == function:
+        core.recent = NULL
+    free(function.tally)
+    slab_give(&core.slabs, function, function_bytes(function.size))
 
 
 cdef void queue_push(Queue* queue, Job* job) noexcept nogil:

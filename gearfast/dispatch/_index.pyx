@@ -14,7 +14,9 @@ from gearfast.dispatch._records cimport Index, Node
 
 cdef enum:
     SMALLEST = 64
+    FULL = 2                    # nodes a bucket, on average, that are the most: buckets are memory too
     BUCKETS_A_STEP = 4
+    EMPTIER_A_STEP = 16         # of a table that is left for a smaller one: it would else outlive its last node
 
 
 cdef inline uint64_t rotate(uint64_t x, int by) noexcept nogil:
@@ -98,7 +100,7 @@ cdef void step(Index* index) noexcept nogil:
     cdef Node* node
     cdef Node* after
     cdef int _
-    for _ in range(BUCKETS_A_STEP):
+    for _ in range(BUCKETS_A_STEP if index.mask > index.old_mask else EMPTIER_A_STEP):
         node = index.old[index.cursor]
         while node != NULL:
             after = node.next
@@ -116,7 +118,7 @@ cdef void index_insert(Index* index, Node* node, uint64_t hash) noexcept nogil:
     cdef Node** head
     if index.old != NULL:
         step(index)
-    elif index.count > index.mask:
+    elif index.count > FULL * (index.mask + 1):
         resize(index, 2 * (index.mask + 1))
     head = index_head(index, hash)
     node.hash = hash
@@ -129,7 +131,7 @@ cdef void index_remove(Index* index, Node* node) noexcept nogil:
     cdef Node** at
     if index.old != NULL:
         step(index)
-    elif index.mask >= SMALLEST and index.count < (index.mask >> 3):
+    elif index.mask >= SMALLEST and index.count < (index.mask >> 2):
         resize(index, (index.mask + 1) >> 1)
     at = index_head(index, node.hash)
     while at[0] != node:

@@ -3,55 +3,95 @@
 """Job records and handles.
 
 A handle is the dispatcher's prefix, a colon and a number that counts up, so a job is found by that number: in pages
-of 512 jobs, each of which is freed with its last job. Nothing hashes the text of a handle.
+of 64 jobs, each of which is freed with its last job. Nothing hashes the text of a handle.
 """
 
-from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._blob cimport blob_drop, blob_hold
 from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport Core, HandlePage, Handles, Index, Job, Node
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Large, Node
+from gearfast.dispatch._slab cimport slab_give, slab_take
+from gearfast.dispatch._words cimport put_decimal
 
 cdef enum:
-    PAGE_BITS = 9
-    PAGE_MASK = 511
+    PAGE_BITS = 6
+    PAGE_MASK = 63
+
+cdef char PAIRS[200]            # "00" to "99"
 
 
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
     """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
-    cdef size_t tail = unique.size + (reducer.size if reducer.data != NULL else 0) + workload.size
-    cdef Job* job = <Job*>malloc(sizeof(Job) + (sizeof(Node) if unique.size else 0) + tail)
+    cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
+    cdef size_t size = cell_size(unique.size, extra, workload.size)
+    cdef Job* job = <Job*>slab_take(&core.slabs, size)
     cdef char* at
     if job == NULL:
         return NULL
     memset(job, 0, sizeof(Job))
     job.unique_size = <unsigned char>unique.size
-    job.size = workload.size
+    job.size = <uint32_t>workload.size
     at = <char*>(job + 1) + (sizeof(Node) if unique.size else 0)
     if unique.size:
         memcpy(at, unique.data, unique.size)
-    if reducer.data != NULL:
-        job.has_reducer = 1
-        job.reducer_size = <unsigned short>reducer.size
-        memcpy(at + unique.size, reducer.data, reducer.size)
-    if workload.size:
-        memcpy(at + tail - workload.size, workload.data, workload.size)
+        at += unique.size
+    if extra:
+        job.flags = JOB_HAS_REDUCER
+        at[0] = <char>reducer.size
+        memcpy(at + 1, reducer.data, reducer.size)
+        at += extra
+    if workload.size >= LARGE:
+        if hold_workload(core, at, workload) < 0:
+            slab_give(&core.slabs, job, size)
+            return NULL
+    elif workload.size:
+        memcpy(at, workload.data, workload.size)
     job.number = core.next_number
-    if handles_add(&core.handles, job) < 0:
-        free(job)
+    if handles_add(core, job) < 0:
+        if job_is_large(job):
+            drop_workload(core, job)
+        slab_give(&core.slabs, job, size)
         return NULL
     core.next_number += 1
     core.job_count += 1
+    core.queued_bytes += size
     return job
+
+
+cdef int hold_workload(Core* core, char* at, Field workload) noexcept nogil:
+    """Write a Large for a large workload; 0, or -1 without memory."""
+    cdef Large large
+    large.data = workload.data
+    large.blob = blob_hold(core, &large.data, workload.size)
+    if large.blob == NULL:
+        return -1
+    memcpy(at, &large, sizeof(Large))
+    core.queued_bytes += workload.size
+    return 0
+
+
+cdef void drop_workload(Core* core, Job* job) noexcept nogil:
+    core.queued_bytes -= job.size
+    blob_drop(core, job_large(job).blob)
 
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
-    handles_remove(&core.handles, job)
+    cdef size_t size = cell_size(job.unique_size, job_reducer_size(job), job.size)
+    handles_remove(core, job)
     core.job_count -= 1
-    free(job)
+    core.queued_bytes -= size
+    if job_is_large(job):
+        drop_workload(core, job)
+    slab_give(&core.slabs, job, size)
+
+
+cdef size_t job_bytes(Job* job) noexcept nogil:
+    """What a job takes, its records in tables and lists aside."""
+    return job_cost(job.unique_size, job_reducer_size(job), job.size)
 
 
 cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:
@@ -67,14 +107,19 @@ cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:
     return <HandlePage*>node
 
 
-cdef int handles_add(Handles* handles, Job* job) noexcept nogil:
+cdef int handles_add(Core* core, Job* job) noexcept nogil:
     """0, or -1 without memory."""
+    cdef Handles* handles = &core.handles
     cdef HandlePage* page = find_page(handles, job.number >> PAGE_BITS)
     if page == NULL:
-        page = <HandlePage*>calloc(1, sizeof(HandlePage))
+        page = <HandlePage*>slab_take(&core.slabs, sizeof(HandlePage))
         if page == NULL:
             return -1
+        memset(page, 0, sizeof(HandlePage))
         index_insert(&handles.pages, &page.node, hash_number(0, job.number >> PAGE_BITS))
+        if handles.newest != NULL and handles.newest.used == 0:
+            drop_page(core, handles.newest)
+        handles.newest = page
         handles.last = page
     page.jobs[job.number & PAGE_MASK] = job
     page.used += 1
@@ -86,14 +131,19 @@ cdef Job* handles_get(Handles* handles, uint64_t number) noexcept nogil:
     return page.jobs[number & PAGE_MASK] if page != NULL else NULL
 
 
-cdef void handles_remove(Handles* handles, Job* job) noexcept nogil:
+cdef void handles_remove(Core* core, Job* job) noexcept nogil:
+    cdef Handles* handles = &core.handles
     cdef HandlePage* page = find_page(handles, job.number >> PAGE_BITS)
     page.jobs[job.number & PAGE_MASK] = NULL
     page.used -= 1
-    if page.used == 0:
-        index_remove(&handles.pages, &page.node)
-        handles.last = NULL
-        free(page)
+    if page.used == 0 and page != handles.newest:
+        drop_page(core, page)
+
+
+cdef void drop_page(Core* core, HandlePage* page) noexcept nogil:
+    index_remove(&core.handles.pages, &page.node)
+    core.handles.last = NULL
+    slab_give(&core.slabs, page, sizeof(HandlePage))
 
 
 cdef void walk_begin(Walk* walk) noexcept nogil:
@@ -128,28 +178,54 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil:
         walk.node = walk.node.next
 
 
-cdef void handles_free(Handles* handles) noexcept nogil:
-    """Free the index; its pages must be gone."""
-    index_free(&handles.pages)
+cdef void handles_free(Core* core) noexcept nogil:
+    """Free the index; all jobs must be gone."""
+    if core.handles.newest != NULL:
+        drop_page(core, core.handles.newest)
+    index_free(&core.handles.pages)
+
+
+cdef inline void put_four(char* at, uint32_t number) noexcept nogil:
+    """Four decimal digits."""
+    cdef uint32_t high = number // 100
+    memcpy(at, PAIRS + 2 * high, 2)
+    memcpy(at + 2, PAIRS + 2 * (number - 100 * high), 2)
 
 
 cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil:
-    """Write a handle; returns its bytes, less than HANDLE_ROOM."""
-    cdef char digits[20]
-    cdef int n = 20
-    while True:
-        n -= 1
-        digits[n] = <char>(c'0' + number % 10)
-        number = number // 10
-        if number == 0:
-            break
-    memcpy(at, core.prefix, core.prefix_size)
-    memcpy(at + core.prefix_size, &digits[n], 20 - n)
-    return core.prefix_size + 20 - n
+    """Write a handle; returns its bytes, less than HANDLE_ROOM.
+
+    Handles that follow each other differ in their last digits, so all but the last four are kept as text.
+    """
+    cdef Handles* handles = &core.handles
+    cdef uint64_t high = number // 10000
+    if high == 0:
+        memcpy(at, core.prefix, core.prefix_size)
+        return core.prefix_size + put_decimal(at + core.prefix_size, number)
+    if high != handles.spelled:
+        memcpy(handles.spelling, core.prefix, core.prefix_size)
+        handles.spelled_size = core.prefix_size + put_decimal(handles.spelling + core.prefix_size, high)
+        handles.spelled = high
+    memcpy(at, handles.spelling, handles.spelled_size)
+    put_four(at + handles.spelled_size, <uint32_t>(number - 10000 * high))
+    return handles.spelled_size + 4
 
 
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil:
     """The job of a handle, or NULL if it is unknown or not written as this server writes it."""
+    cdef Handles* handles = &core.handles
+    cdef size_t i = handles.spelled_size
+    cdef uint32_t last
+    if handles.spelled and size == i + 4 and memcmp(handle, handles.spelling, i) == 0:
+        last = 0
+        while i < size and c'0' <= handle[i] <= c'9':
+            last = 10 * last + <uint32_t>(handle[i] - c'0')
+            i += 1
+        return handles_get(handles, 10000 * handles.spelled + last) if i == size else NULL
+    return job_of_any_handle(core, handle, size)
+
+
+cdef Job* job_of_any_handle(Core* core, const char* handle, size_t size) noexcept nogil:
     cdef size_t i
     cdef uint64_t number = 0
     cdef char digit
@@ -163,3 +239,13 @@ cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept no
             return NULL
         number = number * 10 + <uint64_t>(digit - c'0')
     return handles_get(&core.handles, number)
+
+
+cdef void fill_pairs():
+    cdef int i
+    for i in range(100):
+        PAIRS[2 * i] = <char>(c'0' + i // 10)
+        PAIRS[2 * i + 1] = <char>(c'0' + i % 10)
+
+
+fill_pairs()

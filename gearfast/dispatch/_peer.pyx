@@ -10,19 +10,28 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy
 
-from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast._codec cimport put_header
+from gearfast.dispatch._blob cimport blob_drop
+from gearfast.dispatch._buffer cimport buffer_append, buffer_release, buffer_space
+from gearfast.dispatch._job cimport job_large
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
+from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_DIRTY,
+    PEER_FULL,
     PEER_GONE,
     PEER_OVERFLOW,
+    PEER_PENDING,
+    Blob,
     Core,
     Job,
+    Large,
     Peer,
     PeerSlot,
     Waiter,
 )
+from gearfast.dispatch._slab cimport slab_give, slab_take
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -70,8 +79,10 @@ cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexce
 
 
 cdef void peer_free(Core* core, Peer* peer) noexcept nogil:
-    buffer_release(&core.pool, &peer.out)
+    output_release(core, peer)
     buffer_release(&core.pool, &peer.partial)
+    if peer.large != NULL:
+        blob_drop(core, peer.large)
     free(peer.name)
     free(peer.address)
     free(peer)
@@ -86,6 +97,7 @@ cdef void peer_gone(Core* core, Peer* peer) noexcept nogil:
     core.slots[slot].next_free = core.free_slot
     core.free_slot = slot
     core.peer_count -= 1
+    peer_unpend(core, peer)
     if peer.flags & PEER_DIRTY:
         peer.flags |= PEER_GONE
     else:
@@ -120,6 +132,42 @@ cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
     return NULL
 
 
+cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil:
+    """Its further frames wait: until it takes its output if there is too much of that, else for the next tick."""
+    if core.high_water and peer_unsent(peer) > core.high_water:
+        peer.flags |= PEER_FULL
+    else:
+        peer_pend(core, peer)
+
+
+cdef void peer_pend(Core* core, Peer* peer) noexcept nogil:
+    """Its frames go on with the next tick."""
+    peer.flags = (peer.flags | PEER_PENDING) & ~<uint32_t>PEER_FULL
+    peer.pending_next = NULL
+    peer.pending_prev = core.pending_tail
+    if core.pending_tail != NULL:
+        core.pending_tail.pending_next = peer
+    else:
+        core.pending = peer
+    core.pending_tail = peer
+
+
+cdef void peer_unpend(Core* core, Peer* peer) noexcept nogil:
+    """Its frames wait for nothing any more; no harm if they did not."""
+    peer.flags &= ~<uint32_t>PEER_FULL
+    if not peer.flags & PEER_PENDING:
+        return
+    peer.flags &= ~<uint32_t>PEER_PENDING
+    if peer.pending_prev != NULL:
+        peer.pending_prev.pending_next = peer.pending_next
+    else:
+        core.pending = peer.pending_next
+    if peer.pending_next != NULL:
+        peer.pending_next.pending_prev = peer.pending_prev
+    else:
+        core.pending_tail = peer.pending_prev
+
+
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
     """No memory for its output: a peer that misses an answer is of no use, so it is closed."""
     peer.flags |= PEER_CLOSING
@@ -135,16 +183,49 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
     cdef char line[190]
     if peer.flags & PEER_OVERFLOW:
         return True
-    if not core.max_unsent or peer.out.end == peer.out.begin or peer.out.end - peer.out.begin + more <= core.max_unsent:
+    if not core.max_unsent or not peer_unsent(peer) or peer_unsent(peer) + more <= core.max_unsent:
         return False
     note(core, LEVEL_WARNING, line, <size_t>snprintf(
         line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
-        peer.address, peer.out.end - peer.out.begin))
-    buffer_release(&core.pool, &peer.out)
+        peer.address, peer_unsent(peer)))
+    core.stats.overflows += 1
+    output_release(core, peer)
     peer.flags |= PEER_OVERFLOW | PEER_CLOSING
     peer.held = 0       # it gets no job any more
     peer_mark_dirty(core, peer)
     return True
+
+
+cdef char* write_reference(Core* core, Peer* peer, uint32_t command, size_t head, Blob* blob, const char* data,
+                           size_t size) noexcept nogil:
+    """As write_packet, with a body of `head` bytes and then `size` bytes that stay in their blob.
+
+    Returns where the head goes, or NULL if the peer has failed.
+    """
+    cdef char* at
+    if peer_is_full(core, peer, head + size):
+        return NULL
+    at = buffer_space(&core.pool, &peer.out, 12 + head) if output_reserve(peer) == 0 else NULL
+    if at == NULL:
+        peer_fail(core, peer)
+        return NULL
+    put_header(at, True, command, <uint32_t>(head + size))
+    peer.out.end += 12 + head
+    core.stats.answered += 12 + head + size
+    output_refer(peer, blob, data, size)
+    peer_mark_dirty(core, peer)
+    return at + 12
+
+
+cdef char* write_workload(Core* core, Peer* peer, uint32_t command, size_t head, Job* job) noexcept nogil:
+    """The same with the workload of a large job."""
+    cdef Large large = job_large(job)
+    return write_reference(core, peer, command, head, large.blob, large.data, job.size)
+
+
+cdef void body_drop(Core* core, Body* body) noexcept nogil:
+    if body.blob != NULL:
+        blob_drop(core, body.blob)
 
 
 cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
@@ -154,15 +235,17 @@ cdef int write_bytes(Core* core, Peer* peer, const char* data, size_t size) noex
     if size and buffer_append(&core.pool, &peer.out, data, size) < 0:
         peer_fail(core, peer)
         return -1
+    core.stats.answered += size
     peer_mark_dirty(core, peer)
     return 0
 
 
-cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
+cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     """One more request of `peer` that waits for `job`; 0, or -1 without memory."""
-    cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter))
+    cdef Waiter* waiter = <Waiter*>slab_take(&core.slabs, sizeof(Waiter))
     if waiter == NULL:
         return -1
+    core.waiter_count += 1
     job.waiting += 1
     waiter.peer = peer
     waiter.job = job
@@ -179,7 +262,8 @@ cdef int waiter_add(Peer* peer, Job* job) noexcept nogil:
     return 0
 
 
-cdef void waiter_remove(Waiter* waiter) noexcept nogil:
+cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
+    core.waiter_count -= 1
     waiter.job.waiting -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
@@ -193,4 +277,4 @@ cdef void waiter_remove(Waiter* waiter) noexcept nogil:
         waiter.peer.waiters = waiter.peer_next
     if waiter.peer_next != NULL:
         waiter.peer_next.peer_prev = waiter.peer_prev
-    free(waiter)
+    slab_give(&core.slabs, waiter, sizeof(Waiter))

@@ -4,10 +4,11 @@
 
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
       │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
-      ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timers ─▶ Timer ─▶ Job
-      └── peers ─▶ Peer
+      ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule ─▶ Job
+      └── slots ─▶ Peer
 
-All memory comes from malloc. A record knows its place in each list that it is in, so leaving one costs no search.
+Jobs, waiters, functions and abilities lie in slabs, all else comes from malloc. A record knows its place in each list
+that it is in, so leaving one costs no search.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -15,10 +16,12 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 cdef struct Job
 cdef struct Waiter
 cdef struct Function
+cdef struct Tally
 cdef struct Ability
 cdef struct Peer
-cdef struct Timer
 cdef struct Node
+cdef struct Slab
+cdef struct Blob
 
 cdef enum:
     HIGH = 0                # the order of a function's queues
@@ -29,17 +32,15 @@ cdef enum:
 cdef enum:
     HELD = 4                    # an Ability's level: as 0, of a worker that has (or had) GRABs held
 
-cdef enum JobState:
-    JOB_QUEUED = 0          # in its function's queue
-    JOB_DELAYED = 1         # waits for its time; in no queue
-    JOB_RUNNING = 2         # in its worker's list
-
 cdef enum JobFlag:
     JOB_BACKGROUND = 1      # wanted by somebody who does not wait
     JOB_IGNORED = 2         # wanted by nobody: dropped when it is met
     JOB_CANCELLED = 4       # ignored, and unknown to whoever asks
-    JOB_IN_UNIQUES = 8
-    JOB_SAME_DATA = 16      # unique "-": coalesced by equal workloads
+    JOB_HAS_REDUCER = 8
+    JOB_PRIORITY = 48       # two bits for its queue, see job_priority
+    JOB_DELAYED = 64        # waits for its time, in its function's `delayed`
+    JOB_RUNNING = 128       # in its worker's list; neither of the two: in its function's queue
+    JOB_STATE = 192         # both
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -50,8 +51,12 @@ cdef enum PeerFlag:
     PEER_CLOSING = 32       # to be closed once its output is sent; takes no more input
     PEER_GONE = 64          # disconnected; freed when it leaves Core.dirty
     PEER_ADMIN = 128        # may use every admin command, shutdown included
-    PEER_OVERFLOW = 512         # had more output than is allowed: gets none any more
     PEER_READ_ONLY = 256    # may not use admin commands that change things
+    PEER_OVERFLOW = 512     # had more output than is allowed: gets none any more
+    PEER_CLIENT = 1024      # has submitted jobs
+    PEER_WORKER = 2048      # has registered functions
+    PEER_PENDING = 4096     # in Core.pending: has whole frames that wait for the next tick
+    PEER_FULL = 8192        # has whole frames that wait until it takes its output
 
 cdef enum Order:
     ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
@@ -80,34 +85,69 @@ cdef struct Buffer:
     size_t end
     size_t room
 
-cdef struct Timer:
-    int64_t when                # ns, of the clock of its heap
-    Job* job
-    size_t place                # in the heap's array
+cdef struct Blob:               # large data that several may hold
+    Blob* next                  # in Core.spare_blobs
+    size_t references           # of jobs, of parts of output, of the peer that receives into it
+    size_t begin                # while a peer receives into it: what was not dispatched yet
+    size_t end
+    size_t room
+    char data[1]
 
-cdef struct Heap:
-    Timer** timers
+cdef struct Large:              # in a job, in place of a workload that lies in a blob
+    Blob* blob
+    const char* data
+
+cdef struct Part:               # of a peer's output
+    Blob* blob
+    const char* data
+    size_t size
+    size_t before               # bytes of Peer.out that are sent after the part before it and before this one
+
+cdef struct Parts:
+    size_t first
     size_t count
     size_t room
+    size_t before               # sum of those of all parts
+    Part list[1]
 
-cdef struct Job:                # one allocation: this, [Node if unique], unique, reducer, workload
+cdef struct Entry:
+    int64_t key
+    void* item
+
+cdef struct Heap:
+    Entry* entries
+    uint32_t count
+    uint32_t room
+
+cdef struct Slab:               # the beginning of a slab; its cells follow
+    Slab* prev                  # among those of its size that have free cells
+    Slab* next
+    void* spare                 # cells that came back
+    uint32_t cell               # bytes of one
+    uint32_t fresh              # where the cells begin that were never used
+    uint32_t used               # cells in use
+
+cdef struct Slabs:
+    Slab* open[81]              # with free cells, by eighths of their size
+    Slab* spare                 # empty ones
+    size_t spare_count
+    size_t count                # of all
+
+cdef struct Job:    # one cell: this, [Node if unique], unique, [size of reducer, reducer], workload or a Large
     uint64_t number             # of its handle
     Function* function
     Job* prev                   # in its queue, or in its worker's list
     Job* next
     Peer* worker                # NULL unless running
     Waiter* waiters
-    Timer* timer                # of its due time or its time-out, or NULL
-    size_t size                 # bytes of workload
+    int64_t since               # when it was queued or given out, monotonic ns
+    uint32_t size               # bytes of workload
     uint32_t waiting            # of waiters
     uint32_t numerator
     uint32_t denominator
-    uint16_t retries            # how often it was lost with its worker
-    uint16_t reducer_size
+    uint32_t timer              # place in the heap of due times or of time-outs, 0 none
+    uint16_t retries            # how often it was lost with its worker; stays at 65535
     uint8_t unique_size
-    uint8_t has_reducer
-    uint8_t priority
-    uint8_t state               # a JobState
     uint8_t flags               # of JobFlag
 
 cdef struct Waiter:             # one foreground request
@@ -122,24 +162,17 @@ cdef struct Queue:
     Job* head
     Job* tail
 
-cdef struct AbleList:
-    Ability* head
-    Ability* tail
-
 cdef struct Ability:            # one registration of a function by a worker
     Node node                   # in Core.abilities
     Peer* peer
     Function* function
-    Ability* able_prev          # in its function's list for its level
+    Ability* able_prev          # in its function's list for its level; the first one's is the last one
     Ability* able_next
     Ability* peer_prev          # in its worker's list, newest first
     Ability* peer_next
-    Ability* child              # in its worker's heap for its level
-    Ability* sibling
-    Ability* back               # parent or left sibling
-    int64_t place               # in the worker's rotation; the smallest is next
+    int64_t place               # 8 times its place in the worker's rotation (the smallest is next), plus its level
     float timeout               # ms, 0 none; a float reaches far in four bytes and is exact up to 4.6 hours
-    uint8_t level               # see _ability.pxd
+    uint32_t spot               # place in its worker's heap for its level, 0 none
 
 cdef struct Function:
     Node node                   # in Core.functions
@@ -147,13 +180,14 @@ cdef struct Function:
     Function* next
     Queue queues[3]             # runnable jobs by priority
     Queue delayed               # jobs that wait for their time
-    AbleList able[5]            # registrations by level, HELD included
+    Ability* able[5]            # registrations by level, HELD included: the first of each list
     uint32_t queued[3]          # jobs by priority, delayed ones included
     uint32_t total              # jobs queued, delayed, running
     uint32_t running
     uint32_t workers            # registrations
     uint32_t limit[3]           # most jobs for a submission with that priority, 0 none
-    size_t size                 # of name
+    uint32_t size               # of name
+    Tally* tally                # counters, NULL until it has had a job
     char name[1]
 
 cdef struct Peer:               # one connection: client, worker or both
@@ -165,18 +199,26 @@ cdef struct Peer:               # one connection: client, worker or both
     uint8_t held_kind           # form of the last one
     uint64_t held_kinds         # forms of the first 32, two bits each; the others count as held_kind
     Buffer out
+    Parts* parts                # of blobs between the bytes of `out`, or NULL
+    size_t referenced           # bytes in them
     Buffer partial              # an unfinished frame
-    size_t wanted               # bytes of partial that make the next try worth while
+    Blob* large                 # an unfinished frame, if it is large; `partial` is then empty
+    size_t wanted               # bytes of an unfinished frame that make the next try worth while
+    size_t whole                # bytes that a large unfinished frame will have, else 0
+    size_t expected             # about what the next large frame will have, 0 if there was none lately
+    uint8_t quiet               # how often input came since the last one
     Ability* abilities
     uint32_t ability_count
-    Ability* ready[4]           # heaps by level
-    int64_t first_place         # for the next registration
-    int64_t last_place          # for the next rotation
+    Heap ready[4]               # abilities by level; none of level 0
+    int64_t first_place         # of the newest registration
+    int64_t last_place          # of the last rotation
     Job* jobs                   # running here, last grabbed first
     Waiter* waiters
     char* name                  # client id, or NULL
     char* address
     Peer* dirty_next
+    Peer* pending_prev
+    Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
 
 cdef struct PeerSlot:
@@ -187,11 +229,15 @@ cdef struct PeerSlot:
 cdef struct HandlePage:
     Node node
     uint32_t used
-    Job* jobs[512]
+    Job* jobs[64]
 
 cdef struct Handles:
     Index pages
     HandlePage* last            # the page used last
+    HandlePage* newest          # the page of the newest job; stays when it is empty
+    uint64_t spelled            # 10,000ths of the number that was written last, 0 none
+    size_t spelled_size
+    char spelling[96]           # a handle without its last four digits, for those of that ten thousand
 
 cdef struct Notice:
     uint8_t level
@@ -207,8 +253,38 @@ cdef struct Stats:
     uint64_t requeued
     uint64_t dropped
     uint64_t connected
-    uint64_t errors
-    uint64_t packets
+    uint64_t received           # bytes
+    uint64_t answered           # bytes, sent or not
+    uint64_t commands[43]       # packets by command
+    uint64_t lines              # text commands
+    uint64_t errors[7]          # by Refusal
+    uint64_t faults             # connections closed for bad bytes
+    uint64_t overflows          # connections closed since they did not take their output
+
+cdef struct Tally:              # of one function
+    uint64_t submitted
+    uint64_t coalesced
+    uint64_t refused            # for want of room in its queue
+    uint64_t completed
+    uint64_t failed
+    uint64_t exceptions
+    uint64_t requeued
+    uint64_t timeouts
+    uint64_t dropped
+    uint64_t waiting_ns         # sums over all jobs
+    uint64_t running_ns
+    uint64_t waiting[32]        # jobs by the time they waited: below 1 us, 2 us, 4 us, ...; the last takes all others
+    uint64_t running[32]        # jobs by the time they ran until they ended
+
+cdef enum Refusal:              # codes of ERROR
+    INVALID_MAGIC = 0
+    INVALID_COMMAND = 1
+    INVALID_ARGUMENT = 2
+    ARGUMENT_TOO_LARGE = 3
+    QUEUE_ERROR = 4
+    JOB_NOT_FOUND = 5
+    UNKNOWN_OPTION = 6
+    REFUSALS = 7
 
 cdef struct Core:
     # settings
@@ -216,6 +292,8 @@ cdef struct Core:
     size_t prefix_size
     size_t max_packet
     size_t max_unsent           # bytes of unsent output of one peer, 0 no limit
+    size_t high_water           # bytes of unsent output above which a peer's further frames wait, 0 no limit
+    size_t max_queued           # bytes of all jobs, above which there are no more, 0 no limit; see side_limit too
     int retries_limit
     uint32_t wakeup
     uint8_t order
@@ -230,13 +308,19 @@ cdef struct Core:
     int64_t wall                # ns since 1970
     uint64_t next_number
     Index functions
+    Function* recent            # the function that was looked for last, or NULL
     Function* first_function
     Function* last_function
     size_t function_count
     Index uniques
     Index abilities
     Handles handles
+    Slabs slabs
     size_t job_count
+    size_t queued_bytes         # of all jobs
+    size_t waiter_count         # of all jobs
+    size_t name_bytes           # of functions and registrations
+    uint8_t over_ceiling        # max_queued was reached, and a log was told
     size_t running_count
     size_t delayed_count
     size_t ignored_count        # of those in queues
@@ -248,7 +332,16 @@ cdef struct Core:
     size_t peer_count
     Peer* dirty
     Peer* dirty_tail
+    Peer* pending
+    Peer* pending_tail
+    uint32_t effort             # of commands that walk something, records walked in this tick
     Pool pool
+    Blob* input                 # where the frame that is being dispatched lies, if in a blob
+    size_t last_large           # bytes of the last data that was held by reference, until its peer knows
+    Blob* spare_blobs
+    size_t spare_bytes          # of room in them
+    size_t blob_count           # without the spare ones
+    size_t blob_bytes
     Notice notices[64]
     uint32_t notice_count
     uint32_t notices_lost

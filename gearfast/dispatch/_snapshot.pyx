@@ -3,31 +3,52 @@
 """The dispatcher's state as Python objects, for embedded servers, tests and metrics."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
+    job_priority,
     job_unique,
     job_workload,
     walk_begin,
     walk_next,
     write_handle,
 )
+from gearfast.dispatch._peer cimport peer_unsent
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
     PEER_ASLEEP,
+    PEER_CLIENT,
     PEER_CLOSING,
+    PEER_WORKER,
+    REFUSALS,
     Ability,
     Core,
     Function,
     Job,
     Peer,
+    Tally,
 )
+from gearfast.dispatch._tally cimport BUCKETS
+from gearfast.dispatch._timers cimport timer_when
+
+from gearfast import protocol
 
 PRIORITIES = ("high", "normal", "low")
+REFUSAL_NAMES = (
+    "INVALID_MAGIC", "INVALID_COMMAND", "INVALID_ARGUMENT", "ARGUMENT_TOO_LARGE", "QUEUE_ERROR", "JOB_NOT_FOUND",
+    "UNKNOWN_OPTION",
+)
+BOUNDS = [2**i / 1e6 for i in range(BUCKETS - 1)] + [float("inf")]     # seconds, each one not included
+
+cdef enum:
+    COMMANDS = 43
+    LOOKED_AT = 100             # of the first jobs of a queue, to find the oldest
 
 
 cdef str function_name(Function* function):
@@ -52,15 +73,15 @@ cdef list list_jobs(Core* core):
             "function": function_name(job.function),
             "unique": PyBytes_FromStringAndSize(job_unique(job), job.unique_size),
             "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
-            "priority": PRIORITIES[job.priority],
+            "priority": PRIORITIES[job_priority(job)],
             "background": job.flags & JOB_BACKGROUND != 0,
             "ignored": job.flags & JOB_IGNORED != 0,
-            "running": job.state == JOB_RUNNING,
+            "running": job.flags & JOB_RUNNING != 0,
             "retries": job.retries,
             "clients": job.waiting,
             "numerator": job.numerator,
             "denominator": job.denominator,
-            "due": job.timer.when / 1e9 if job.state == JOB_DELAYED else 0.0,
+            "due": timer_when(&core.schedule, job) / 1e9 if job.flags & JOB_DELAYED else 0.0,
             "worker": job.worker.id if job.worker != NULL else None,
         })
     found.sort(key=lambda each: each["number"])
@@ -81,6 +102,13 @@ cdef list list_functions(Core* core):
         })
         function = function.next
     return found
+
+
+cdef size_t unfinished(Peer* peer) noexcept:
+    """Bytes that are held of a frame that is not complete."""
+    if peer.large != NULL:
+        return peer.large.end - peer.large.begin
+    return peer.partial.end - peer.partial.begin
 
 
 cdef list list_peers(Core* core):
@@ -107,18 +135,132 @@ cdef list list_peers(Core* core):
             "asleep": peer.flags & PEER_ASLEEP != 0,
             "held": peer.held,
             "closing": peer.flags & PEER_CLOSING != 0,
-            "unsent": peer.out.end - peer.out.begin,
-            "partial": peer.partial.end - peer.partial.begin,
+            "unsent": peer_unsent(peer),
+            "partial": unfinished(peer),
         })
+    return found
+
+
+cdef uint64_t total(uint64_t* numbers, int count) noexcept:
+    cdef uint64_t found = 0
+    cdef int i
+    for i in range(count):
+        found += numbers[i]
     return found
 
 
 cdef dict read_stats(Core* core):
     return {
-        **core.stats,
+        "submitted": core.stats.submitted,
+        "coalesced": core.stats.coalesced,
+        "completed": core.stats.completed,
+        "failed": core.stats.failed,
+        "exceptions": core.stats.exceptions,
+        "requeued": core.stats.requeued,
+        "dropped": core.stats.dropped,
+        "connected": core.stats.connected,
+        "errors": total(core.stats.errors, REFUSALS),
+        "packets": total(core.stats.commands, COMMANDS),
         "jobs": core.job_count,
         "running": core.running_count,
         "delayed": core.delayed_count,
         "functions": core.function_count,
         "peers": core.peer_count,
+        "blobs": core.blob_count,
+        "blob_bytes": core.blob_bytes,
     }
+
+
+# Metrics
+
+cdef dict read_metrics(Core* core):
+    """See Dispatcher.metrics."""
+    cdef Function* function = core.first_function
+    cdef dict functions = {}
+    while function != NULL:
+        functions[function_name(function)] = function_metrics(core, function)
+        function = function.next
+    return {"bounds": list(BOUNDS), "server": server_metrics(core), "functions": functions}
+
+
+cdef dict server_metrics(Core* core):
+    cdef int i
+    cdef dict roles = {"client": 0, "worker": 0, "both": 0, "silent": 0}
+    cdef Peer* peer
+    cdef size_t slot
+    for slot in range(core.slot_count):
+        peer = core.slots[slot].peer
+        if peer == NULL:
+            continue
+        if peer.flags & PEER_CLIENT:
+            roles["both" if peer.flags & PEER_WORKER else "client"] += 1
+        else:
+            roles["worker" if peer.flags & PEER_WORKER else "silent"] += 1
+    return {
+        "connections": roles,
+        "connected": core.stats.connected,
+        "received_bytes": core.stats.received,
+        "answered_bytes": core.stats.answered,
+        "commands": {
+            protocol.Command(i).name: core.stats.commands[i] for i in range(COMMANDS) if core.stats.commands[i]
+        },
+        "text_commands": core.stats.lines,
+        "errors": {REFUSAL_NAMES[i]: core.stats.errors[i] for i in range(REFUSALS)},
+        "bad_bytes": core.stats.faults,
+        "overflows": core.stats.overflows,
+        "jobs": core.job_count,
+        "running": core.running_count,
+        "delayed": core.delayed_count,
+        "waiting_requests": core.waiter_count,
+        "queued_bytes": core.queued_bytes,
+        "max_queued": core.max_queued,
+    }
+
+
+cdef dict function_metrics(Core* core, Function* function):
+    cdef Tally nothing
+    cdef Tally* tally = function.tally
+    cdef int64_t oldest = core.now
+    cdef int i
+    for i in range(3):
+        oldest = min(oldest, oldest_of(function.queues[i].head, core.now))
+    if tally == NULL:
+        memset(&nothing, 0, sizeof(Tally))
+        tally = &nothing
+    return {
+        "submitted": tally.submitted,
+        "coalesced": tally.coalesced,
+        "refused": tally.refused,
+        "completed": tally.completed,
+        "failed": tally.failed,
+        "exceptions": tally.exceptions,
+        "dropped": tally.dropped,
+        "requeued": tally.requeued,
+        "timeouts": tally.timeouts,
+        "queued": {PRIORITIES[i]: function.queued[i] for i in range(3)},
+        "running": function.running,
+        "workers": function.workers,
+        "oldest_seconds": (core.now - oldest) / 1e9,
+        "waiting": histogram(tally.waiting, tally.waiting_ns),
+        "processing": histogram(tally.running, tally.running_ns),
+    }
+
+
+cdef int64_t oldest_of(Job* job, int64_t oldest) noexcept:
+    """Since when the oldest job of a queue has waited.
+
+    That is not always the first one: jobs of a later time join at the place of their submission, and those that
+    nobody wants any more do not wait. More than a few of both are not looked through.
+    """
+    cdef int left = LOOKED_AT
+    while job != NULL and left:
+        if not job.flags & JOB_IGNORED:
+            oldest = min(oldest, job.since)
+        job = job.next
+        left -= 1
+    return oldest
+
+
+cdef dict histogram(uint64_t* buckets, uint64_t ns):
+    cdef int i
+    return {"counts": [buckets[i] for i in range(BUCKETS)], "seconds": ns / 1e9}

@@ -2,7 +2,7 @@
 # cython: language_level=3
 """What the reactor needs of Linux: epoll, sockets, clocks."""
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, strlen
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -38,16 +38,38 @@ cdef extern from "<sys/socket.h>" nogil:
         sa_family_t sa_family
     cdef struct sockaddr_storage:
         sa_family_t ss_family
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
     ssize_t recv(int fd, void* data, size_t size, int flags)
     ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
     int shutdown(int fd, int how)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
+
+cdef extern from "<sys/ioctl.h>" nogil:
+    enum:
+        FIONREAD                # bytes that can be read
+        TIOCOUTQ                # of a socket: bytes that are not acknowledged
+    int ioctl(int fd, unsigned long request, ...)
 
 cdef extern from "<netinet/tcp.h>" nogil:
     enum:
         IPPROTO_TCP
+        TCP_INFO
         TCP_QUICKACK
+    cdef struct tcp_info:
+        uint8_t tcpi_retransmits
+        uint8_t tcpi_probes
+        uint32_t tcpi_rto       # µs
+        uint32_t tcpi_unacked
+        uint32_t tcpi_last_data_recv    # ms ago, as the next
+        uint32_t tcpi_last_ack_recv
 
 cdef extern from "<netinet/in.h>" nogil:
     cdef struct in_addr:
@@ -56,10 +78,13 @@ cdef extern from "<netinet/in.h>" nogil:
         uint8_t s6_addr[16]
     cdef struct sockaddr_in:
         in_addr sin_addr
+        uint16_t sin_port
     cdef struct sockaddr_in6:
         in6_addr sin6_addr
+        uint16_t sin6_port
 
 cdef extern from "<arpa/inet.h>" nogil:
+    uint16_t ntohs(uint16_t number)
     const char* inet_ntop(int family, const void* source, char* to, socklen_t size)
 
 cdef extern from "<time.h>" nogil:
@@ -102,6 +127,15 @@ cdef inline size_t write_address(const sockaddr_storage* address, char* text) no
     else:
         memcpy(text, b"unix", 5)
     return strlen(text)
+
+
+cdef inline int read_port(const sockaddr_storage* address) noexcept nogil:
+    """The peer's port, -1 if it has none."""
+    if address.ss_family == AF_INET:
+        return ntohs((<const sockaddr_in*>address).sin_port)
+    if address.ss_family == AF_INET6:
+        return ntohs((<const sockaddr_in6*>address).sin6_port)
+    return -1
 
 
 cdef inline int as_ms(int64_t wait) noexcept nogil:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 import selectors
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, final
 
@@ -9,7 +10,6 @@ from gearfast.dispatch import Dispatcher
 @final
 class Reactor(selectors.BaseSelector):
     dispatcher: Dispatcher
-    on_stream_output: Callable[[int], object] | None
     on_work: Callable[[], object] | None
     on_idle: Callable[[], object] | None
     def __init__(
@@ -20,6 +20,8 @@ class Reactor(selectors.BaseSelector):
         max_unsent: int = ...,
         stall_time: float = ...,
         max_connections: int = ...,
+        dead_peer_limit: float = ...,
+        silent_limit: float = ...,
     ) -> None: ...
     def fileno(self) -> int: ...
     def register(self, fileobj: Any, events: int, data: Any = ...) -> selectors.SelectorKey: ...
@@ -32,9 +34,22 @@ class Reactor(selectors.BaseSelector):
     def close(self) -> None: ...
     def abandon(self) -> None: ...
     def add_listener(self, sock: socket.socket, *, admin: bool | None = ...) -> None: ...
+    def add_secure_listener(
+        self,
+        sock: socket.socket,
+        *,
+        context: Callable[[], ssl.SSLContext | None],
+        handshake_limit: float,
+        most_handshakes: int = ...,
+        admin: bool | None = ...,
+    ) -> None: ...
     def remove_listener(self, sock: socket.socket) -> None: ...
     def close_peer(self, peer: int) -> None: ...
     @property
     def peer_count(self) -> int: ...
     @property
     def system_calls(self) -> tuple[int, int, int]: ...
+    @property
+    def handshakes(self) -> tuple[int, int]: ...
+    @property
+    def sealed_bytes(self) -> int: ...

@@ -14,9 +14,10 @@ from collections.abc import Mapping
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
-from gearfast.dispatch._dispatcher cimport advance, is_idle, time_left
+from gearfast.dispatch._core cimport advance, is_idle, time_left
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Peer
+from gearfast.server._greetings cimport GREETING
 from gearfast.server._linux cimport (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -30,10 +31,8 @@ from gearfast.server._linux cimport (
     epoll_event,
     epoll_wait,
 )
-from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, Sockets, make_mark
-
-cdef enum:
-    EVENTS = 512                # taken from the kernel at a time
+from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, make_mark
+from gearfast.server._tls cimport EVENTS, SecureSockets
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten times a second
@@ -59,15 +58,14 @@ class KeyMap(Mapping):
         return self._keys[as_fd(fileobj)]
 
 
-cdef class Reactor(Sockets):
+cdef class Reactor(SecureSockets):
     """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
 
-    `on_stream_output(peer)` is called for peers that a stream drives when they have output or are to be closed,
-    `on_work()` when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is None.
+    `on_work()` is called when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is
+    None.
     All calls, `select` included, belong to one thread.
     """
 
-    cdef public object on_stream_output
     cdef public object on_work
     cdef object idle_callback
     cdef dict keys
@@ -191,6 +189,9 @@ cdef class Reactor(Sockets):
         cdef list found = []
         cdef size_t i
         cdef uint32_t events
+        if self.interruption is not None:
+            error, self.interruption = self.interruption, None
+            raise error
         for i in range(<size_t>self.ready_count):
             key = self.keys.get(self.ready[i].fd)
             if key is None:
@@ -203,12 +204,6 @@ cdef class Reactor(Sockets):
             if events & key.events:
                 found.append((key, events & key.events))
         self.ready_count = 0
-        if self.stream_count:
-            numbers = [self.streams[i] for i in range(self.stream_count)]
-            self.stream_count = 0
-            if self.on_stream_output is not None:
-                for number in numbers:
-                    self.on_stream_output(number)
         if self.on_work is not None and self.notices_wait():
             self.noticed = self.core.now
             self.on_work()
@@ -228,21 +223,24 @@ cdef class Reactor(Sockets):
 
     cdef bint python_wanted(self) noexcept nogil:
         return (
-            self.ready_count or self.stream_count or self.notices_wait()
+            self.ready_count or self.interruption is not None or self.notices_wait()
             or self.watch_idle and is_idle(self.core)
         )
 
     cdef int64_t time_to_wait(self, int64_t limit) noexcept nogil:
         """ns until the next thing that is due, at most `limit`."""
         cdef int64_t wait = time_left(self.core)
-        if wait >= 0 and wait < limit:
-            limit = wait
+        if wait >= 0:
+            # Something is due some day: if by the wall clock, that may be set while this waits.
+            limit = min(limit, wait, SECOND)
+        limit = min(limit, self.guard_wait())
         if self.core.notice_count:
             limit = min(limit, max(self.noticed + NOTICE_PAUSE - self.core.now, <int64_t>0))
         if self.blocked or self.linger_count:
             limit = min(limit, SECOND)
         if self.accept_again:
             limit = min(limit, max(self.accept_again - self.core.now, <int64_t>0))
+        limit = max(self.greeting_left(limit), <int64_t>0)
         return limit
 
     cdef void turn(self, int64_t limit) noexcept nogil:
@@ -260,6 +258,8 @@ cdef class Reactor(Sockets):
             if count < 0:
                 return      # a signal: Python's handlers want to run
             self.handle_events(count)
+            if self.secure_wanted():
+                self.turn_secure()
             self.flush_dirty()
             self.housekeeping()
             left = limit - (self.core.now - begun)
@@ -283,10 +283,10 @@ cdef class Reactor(Sockets):
                 self.ready[self.ready_count].fd = <int><uint32_t>mark
                 self.ready[self.ready_count].events = self.events[i].events
                 self.ready_count += 1
+            elif mark & GREETING:
+                self.wake_secure(mark, self.events[i].events)
             else:
                 self.drain(<int><uint32_t>mark)
-
-    # Accepting
 
 
 cdef int as_fd(fileobj) except -1:

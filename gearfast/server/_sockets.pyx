@@ -8,17 +8,21 @@ A peer is read once a tick and sent to once a tick. One whose socket is full kee
 
 import os
 
-from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, errno as c_errno
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ETIMEDOUT, errno as c_errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
+from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
-from gearfast.dispatch._dispatcher cimport Dispatcher, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._core cimport feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_OVERFLOW, Peer
+from gearfast.dispatch._output cimport output_drop, output_pieces
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CLOEXEC,
@@ -42,9 +46,12 @@ from gearfast.server._linux cimport (
     epoll_create1,
     epoll_ctl,
     epoll_event,
+    iovec,
+    msghdr,
     open,
     recv,
     send,
+    sendmsg,
     setsockopt,
     shutdown,
     sockaddr,
@@ -52,10 +59,13 @@ from gearfast.server._linux cimport (
     socklen_t,
     write_address,
 )
-from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, OWNED, Listener, make_mark
+from gearfast.server._guard cimport BURST_DESCRIPTORS, BURST_FULL, OWNED, SILENT
+from gearfast.server._liveness cimport live_mark
+from gearfast.server._sockets cimport KIND_CLOSED, KIND_LISTENER, LINGERS, SECURE, Listener, make_mark
 
 cdef enum:
     SHARED = 131072             # bytes of the buffer that all peers receive into
+    PIECES = 64                 # of output that are sent at a time
     ACCEPTS = 64                # new connections a tick and listener
 
 cdef int ONE = 1
@@ -64,23 +74,42 @@ cdef int64_t LINGER_TIME = 2 * SECOND
 cdef int64_t ACCEPT_PAUSE = SECOND // 10
 
 
+cdef ssize_t send_pieces(Peer* peer) noexcept nogil:
+    """One send of output that lies in several places; as `send`."""
+    cdef Field pieces[PIECES]
+    cdef iovec vector[PIECES]
+    cdef msghdr message
+    cdef size_t count = output_pieces(peer, pieces, PIECES)
+    cdef size_t i
+    for i in range(count):
+        vector[i].iov_base = <void*>pieces[i].data
+        vector[i].iov_len = pieces[i].size
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vector
+    message.msg_iovlen = count
+    return sendmsg(peer.fd, &message, MSG_NOSIGNAL)
+
+
 cdef class Sockets:
     """The sockets of a dispatcher's peers; what it needs of a loop is in `_reactor.pyx`.
 
     `high_water`: bytes of unsent output beyond which a peer is not read from; `max_unsent`: beyond which it is cut;
     `stall_time`: seconds without progress after which a peer that is over `high_water`, or is to be closed, is cut;
-    `max_connections`: further ones are closed at once; 0 for no limit. Raises OSError if there is no epoll to be had.
+    `max_connections`: further ones are closed at once; 0 for no limit. `dead_peer_limit`, `silent_limit`: see `Guard`.
+    Raises OSError if there is no epoll to be had.
     """
 
     def __cinit__(self, Dispatcher dispatcher not None, *, size_t high_water=1 << 20, size_t max_unsent=256 << 20,
-                  double stall_time=30.0, size_t max_connections=0):
+                  double stall_time=30.0, size_t max_connections=0, double dead_peer_limit=10.0,
+                  double silent_limit=0.0):
         cdef int i
         self.epoll = -1
         self.spare = -1
         self.dispatcher = dispatcher
-        self.core = &dispatcher.core
+        self.guard(&dispatcher.core, dead_peer_limit, silent_limit)
         self.sockets = {}
         self.high_water = high_water
+        self.core.high_water = high_water
         self.max_unsent = max_unsent
         self.stall_time = <int64_t>(stall_time * 1e9)
         self.max_connections = max_connections
@@ -98,7 +127,6 @@ cdef class Sockets:
         self.close_all(False)
         free(self.shared)
         free(self.listeners)
-        free(self.streams)
 
     # What a driver is told
 
@@ -118,6 +146,7 @@ cdef class Sockets:
             self.listener_count += 1
         self.listeners[slot].fd = fd
         self.listeners[slot].paused = False
+        self.listeners[slot].secure = False
         self.listeners[slot].admin = -1 if admin is None else bool(admin)
         try:
             self.control(EPOLL_CTL_ADD, fd, EPOLLIN, make_mark(KIND_LISTENER, slot))
@@ -174,33 +203,59 @@ cdef class Sockets:
     # Input and output
 
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
+        if peer.interest & SILENT and events & EPOLLIN:
+            peer.interest &= ~<uint32_t>SILENT
+        if peer.interest & SECURE:
+            self.wake_secure(peer.id, events)
+            return
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & (PEER_PENDING | PEER_FULL):
             self.receive(peer)
 
     cdef void receive(self, Peer* peer) noexcept nogil:
-        """One recv: large frames into the peer's own buffer, all else into the shared one."""
+        """Large frames into blobs of their own, as many as the shared buffer would hold; all else into that."""
         cdef size_t room = 0
         cdef ssize_t size
-        cdef char* at = feed_space(self.core, peer, &room)
-        self.receives += 1
-        if at != NULL:
-            size = recv(peer.fd, at, room, 0)
-        else:
-            size = recv(peer.fd, self.shared, SHARED, 0)
-        if size > 0:
-            if at != NULL:
+        cdef size_t total = 0
+        cdef char* at
+        cdef bint slow
+        while True:
+            slow = peer.large != NULL
+            at = feed_space(self.core, peer, &room) if peer.expected else NULL
+            self.receives += 1
+            if at == NULL:
+                room = SHARED
+                size = recv(peer.fd, self.shared, SHARED, 0)
+                if size <= 0:
+                    break
+                feed(self.core, peer, self.shared, size)
+                total = SHARED
+            else:
+                size = recv(peer.fd, at, room, 0)
+                if size <= 0:
+                    break
+                feed_commit(self.core, peer, size)
+                total += size
+            if peer.whole or slow:
                 # A sender with a small socket buffer (libgearman's is 32 KiB) waits for each acknowledgement, which
                 # the kernel would delay by 40 ms. On a Unix socket the call does nothing.
                 setsockopt(peer.fd, IPPROTO_TCP, TCP_QUICKACK, &ONE, sizeof(ONE))
-                feed_commit(self.core, peer, size)
-            else:
-                feed(self.core, peer, self.shared, size)
+            if <size_t>size < room or total >= SHARED or peer.flags & (PEER_CLOSING | PEER_FULL | PEER_PENDING):
+                return
+        if size == 0 and peer_unsent(peer) and not peer.flags & PEER_CLOSING:
+            # It may have closed only its sending side: answers that are ready still go out, but its jobs are others'.
+            if at != NULL:
+                feed_commit(self.core, peer, 0)
+            leave_jobs(self.core, peer)
+            peer.flags |= PEER_CLOSING
+            self.send_output(peer)
+        elif size < 0 and c_errno == ETIMEDOUT:
+            self.cut(peer, "it does not answer")
         elif size == 0 or c_errno != EAGAIN and c_errno != EINTR:
-            # It may have closed only its sending side: answers that are ready still go out.
-            if peer.out.end == peer.out.begin or self.send_output(peer):
-                self.drop(peer)
+            self.drop(peer)
+        elif at != NULL:
+            feed_commit(self.core, peer, 0)
 
     cdef void flush_dirty(self) noexcept nogil:
         """Send once to every peer that was touched."""
@@ -208,32 +263,51 @@ cdef class Sockets:
         while True:
             peer = peer_next_dirty(self.core)
             if peer == NULL:
-                return
+                break
             if not peer.interest & OWNED:
-                self.add_stream(peer.id)
-            elif peer.flags & PEER_OVERFLOW:
+                continue        # it has no socket here
+            if peer.flags & PEER_OVERFLOW:
                 self.drop(peer)
             elif not peer.interest & EPOLLOUT:
-                self.send_output(peer)
-            elif peer.out.end - peer.out.begin > self.max_unsent:
+                if peer.interest & SECURE:
+                    self.touch_secure(peer)
+                else:
+                    self.send_output(peer)
+            elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
-            elif peer.out.end - peer.out.begin > self.high_water:
+            elif peer_unsent(peer) > self.high_water:
                 self.watch(peer, EPOLLOUT)
+        self.seal_touched()
 
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""
-        cdef size_t size = peer.out.end - peer.out.begin
+        cdef size_t size = peer_unsent(peer)
         cdef ssize_t sent = 0
+        if peer.interest & SECURE:
+            return self.send_secure(peer)
         if size:
             self.sends += 1
-            sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
+            if peer.parts == NULL:
+                sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
+            else:
+                sent = send_pieces(peer)
             if sent < 0:
                 if c_errno != EAGAIN and c_errno != EINTR:
                     self.drop(peer)
                     return False
                 sent = 0
-            buffer_drop(&self.core.pool, &peer.out, sent)
+            if peer.parts == NULL:
+                buffer_drop(&self.core.pool, &peer.out, sent)
+            else:
+                output_drop(self.core, peer, sent)
+            peer_relieve(self.core, peer)
             size -= sent
+        return self.settle_output(peer, size, sent)
+
+    cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil:
+        """After `sent` bytes have left and `size` have not: what that means for a peer. False if it is gone by that."""
+        if sent or size:
+            live_mark(&self.live, peer.id)
         if size == 0:
             if peer.interest & EPOLLOUT:
                 self.blocked -= 1
@@ -256,23 +330,13 @@ cdef class Sockets:
 
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil:
         cdef epoll_event event
-        if peer.interest == OWNED | mask:
+        mask |= peer.interest & (OWNED | SECURE)
+        if peer.interest == mask:
             return
-        event.events = mask
+        event.events = mask & ~<uint32_t>(OWNED | SECURE)
         event.data.u64 = peer.id
         epoll_ctl(self.epoll, EPOLL_CTL_MOD, peer.fd, &event)
-        peer.interest = OWNED | mask
-
-    cdef void add_stream(self, uint64_t id) noexcept nogil:
-        cdef uint64_t* streams
-        if self.stream_count == self.stream_room:
-            streams = <uint64_t*>realloc(self.streams, (2 * self.stream_room + 64) * sizeof(uint64_t))
-            if streams == NULL:
-                return
-            self.streams = streams
-            self.stream_room = 2 * self.stream_room + 64
-        self.streams[self.stream_count] = id
-        self.stream_count += 1
+        peer.interest = mask
 
     # Closing
 
@@ -280,7 +344,7 @@ cdef class Sockets:
         cdef char line[190]
         note(self.core, LEVEL_WARNING, line, <size_t>snprintf(
             line, sizeof(line), "closing connection %.64s: %s (%zu bytes unsent)",
-            peer.address, why, peer.out.end - peer.out.begin))
+            peer.address, why, peer_unsent(peer)))
         self.drop(peer)
 
     cdef void drop(self, Peer* peer) noexcept nogil:
@@ -289,19 +353,28 @@ cdef class Sockets:
         if peer.interest & EPOLLOUT:
             self.blocked -= 1
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-        part(self.core, peer)
+        self.leave(peer)
         close(fd)
+
+    cdef void leave(self, Peer* peer) noexcept nogil:
+        if peer.interest & SECURE:
+            self.forget_secure(peer)
+        part(self.core, peer)
 
     cdef void linger(self, Peer* peer) noexcept nogil:
         """Close a connection whose input is not all read; at once, the kernel would drop what is on its way to it."""
         cdef int fd = peer.fd
+        self.leave(peer)
+        self.linger_on(fd)
+
+    cdef void linger_on(self, int fd) noexcept nogil:
         cdef int slot = self.linger_next
         cdef epoll_event event
         if self.lingers[slot].fd >= 0:
-            self.drop(peer)
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
+            close(fd)
             return
         self.linger_next = (slot + 1) % LINGERS
-        part(self.core, peer)
         shutdown(fd, SHUT_WR)
         event.events = EPOLLIN
         event.data.u64 = make_mark(KIND_CLOSED, slot)
@@ -330,7 +403,10 @@ cdef class Sockets:
         cdef size_t i
         if self.accept_again and self.core.now >= self.accept_again:
             self.accept_again = 0
+            if self.spare < 0:
+                self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
             self.pause_listeners(False)
+        self.guard_sweep()
         if self.core.now - self.swept < SECOND or not (self.blocked or self.linger_count):
             return
         self.swept = self.core.now
@@ -350,7 +426,7 @@ cdef class Sockets:
                 continue
             if self.core.now - peer.stalled < self.stall_time:
                 continue
-            if peer.out.end - peer.out.begin > self.high_water or peer.flags & PEER_CLOSING:
+            if not peer.interest & EPOLLIN or peer.flags & PEER_CLOSING:
                 self.cut(peer, "it takes no output")
 
     cdef void close_all(self, bint tell_epoll) noexcept:
@@ -367,7 +443,7 @@ cdef class Sockets:
             fd = peer.fd
             if tell_epoll:
                 epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, NULL)
-            part(self.core, peer)
+            self.leave(peer)
             close(fd)
         for i in range(LINGERS):
             if self.lingers[i].fd >= 0:
@@ -393,7 +469,9 @@ cdef class Sockets:
             size = sizeof(address)
             address.ss_family = 0
             fd = accept4(self.listeners[slot].fd, <sockaddr*>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd >= 0:
+            if fd >= 0 and self.listeners[slot].secure:
+                self.adopt_secure(fd, &address, slot)
+            elif fd >= 0:
                 self.adopt(fd, &address, self.listeners[slot].admin)
             elif c_errno == EMFILE or c_errno == ENFILE:
                 self.out_of_descriptors(slot)
@@ -405,33 +483,38 @@ cdef class Sockets:
         cdef char text[ADDRESS]
         cdef epoll_event event
         cdef Peer* peer
-        if self.max_connections and self.core.peer_count >= self.max_connections:
-            note(self.core, LEVEL_WARNING, b"too many connections: closing a new one", 39)
+        cdef size_t size = write_address(address, text)
+        if self.max_connections and self.core.peer_count >= self.max_connections and not self.make_place():
+            self.burst(BURST_FULL, text)
             close(fd)
             return
-        peer = join(self.core, fd, text, write_address(address, text), admin)
+        peer = join(self.core, fd, text, size, admin)
         if peer == NULL:
             close(fd)
             return
         event.events = EPOLLIN
         event.data.u64 = peer.id
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
+        if self.add_newcomer(peer) < 0 or epoll_ctl(self.epoll, EPOLL_CTL_ADD, fd, &event) < 0:
             part(self.core, peer)
             close(fd)
             return
-        peer.interest = OWNED | EPOLLIN
+        peer.interest = OWNED | SILENT | EPOLLIN
 
     cdef void out_of_descriptors(self, int slot) noexcept nogil:
-        """Turn one connection away by means of the spare descriptor, so that it learns of it; then wait a little."""
+        """Turn one connection away by means of the spare descriptor, so that it learns of it; then wait a little.
+
+        If there is a connection that has never said anything, that one goes instead.
+        """
         cdef int fd
+        if self.make_place():
+            return
         if self.spare >= 0:
             close(self.spare)
             fd = accept4(self.listeners[slot].fd, NULL, NULL, SOCK_CLOEXEC)
             if fd >= 0:
                 close(fd)
             self.spare = open(b"/dev/null", O_RDONLY | O_CLOEXEC)
-        if not self.accept_again:
-            note(self.core, LEVEL_WARNING, b"out of file descriptors: no new connections for a while", 55)
+        self.burst(BURST_DESCRIPTORS, b"")
         self.accept_again = self.core.now + ACCEPT_PAUSE
         self.pause_listeners(True)
 
@@ -445,3 +528,23 @@ cdef class Sockets:
             event.events = EPOLLIN
             event.data.u64 = make_mark(KIND_LISTENER, slot)
             epoll_ctl(self.epoll, EPOLL_CTL_DEL if paused else EPOLL_CTL_ADD, self.listeners[slot].fd, &event)
+
+    # Connections with TLS are not served by this class
+
+    cdef void adopt_secure(self, int fd, const sockaddr_storage* address, int slot) noexcept nogil:
+        close(fd)
+
+    cdef void wake_secure(self, uint64_t mark, uint32_t events) noexcept nogil:
+        pass
+
+    cdef void touch_secure(self, Peer* peer) noexcept nogil:
+        pass
+
+    cdef void seal_touched(self) noexcept nogil:
+        pass
+
+    cdef bint send_secure(self, Peer* peer) noexcept nogil:
+        return True
+
+    cdef void forget_secure(self, Peer* peer) noexcept nogil:
+        pass

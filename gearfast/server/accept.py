@@ -8,11 +8,13 @@ certificate without closing its socket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gearfast.server.log import logger
+from gearfast.server.log import Burst, logger
 
 if TYPE_CHECKING:
     import socket
@@ -25,8 +27,8 @@ __all__ = ["Acceptor"]
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _CLOSED = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
-_BATCH = 64
-_PAUSE = 0.5
+_BATCH = 16
+_PAUSE = 0.1
 SHUTDOWN_LIMIT = 1.0
 """Seconds that the other side gets to answer the end of TLS."""
 
@@ -35,6 +37,7 @@ class Acceptor:
     """Accepts from one listener until it is stopped.
 
     `factory` makes the protocol of a connection; `context` gives the TLS context for the next one, None for none.
+    `make_place` closes a connection that nobody misses, if there is one, and says whether it did.
     """
 
     def __init__(
@@ -43,50 +46,108 @@ class Acceptor:
         factory: Callable[[], StreamPeer],
         context: Callable[[], ssl.SSLContext | None],
         handshake_limit: float,
+        make_place: Callable[[], bool] = lambda: False,
     ) -> None:
         self._listener = listener
         self._factory = factory
         self._context = context
         self._handshake_limit = handshake_limit
+        self._make_place = make_place
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._run())
         self._greetings: dict[asyncio.Task[None], socket.socket] = {}
+        self._again: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._exhausted = Burst("out of file descriptors: no new connections for a while", self._loop)
+        self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._listen(True)
 
     async def stop(self) -> None:
         """Stops accepting; handshakes that are under way end. The listening socket stays open."""
-        tasks = [self._task, *self._greetings]
+        self._listen(False)
+        if self._again is not None:
+            self._again.cancel()
+        self._exhausted.close()
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+        tasks = list(self._greetings)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self) -> None:
-        exhausted = False
-        accepted = 0
+    def _listen(self, on: bool) -> None:
+        # Sockets are taken where no cancellation can come between: one that is accepted is never lost.
+        try:
+            if on:
+                self._loop.add_reader(self._listener.sock, self._accept)
+            else:
+                self._loop.remove_reader(self._listener.sock)
+        except NotImplementedError:  # Windows' proactor
+            if self._task is not None:
+                self._task.cancel()
+            self._task = self._loop.create_task(self._accept_one_by_one()) if on else None
+
+    async def _accept_one_by_one(self) -> None:
         while True:
             try:
                 sock, address = await self._loop.sock_accept(self._listener.sock)
+            except OSError as error:
+                if error.errno in _CLOSED:
+                    return
+                await asyncio.sleep(_PAUSE)
+                continue
+            self._welcome(sock, address)
+
+    def _accept(self) -> None:
+        """Takes what waits, but so much at a time that the others get their turn."""
+        for _ in range(_BATCH):
+            try:
+                sock, address = self._listener.sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
             except ConnectionError:
                 continue  # it went away before it was accepted
             except OSError as error:
                 if error.errno in _CLOSED:
                     logger.error("%s accepts no more: %s", self._listener.label, error)
+                    self._listen(False)
                     return
-                if error.errno not in _EXHAUSTED:
-                    await asyncio.sleep(0)
-                    continue  # Linux tells of the new connection's network errors here
-                if not exhausted:
-                    logger.warning("Connections wait to be accepted: %s", error.strerror)
-                exhausted = True
-                await asyncio.sleep(_PAUSE)
-                continue
-            exhausted = False
-            task = self._loop.create_task(self._greet(sock, address))
-            self._greetings[task] = sock
-            task.add_done_callback(self._greeted)
-            accepted += 1
-            if accepted % _BATCH == 0:
-                # Under a rush of connections sock_accept never waits; the others must get their turn.
-                await asyncio.sleep(0)
+                if error.errno in _EXHAUSTED:
+                    self._out_of_descriptors()
+                    return
+                continue  # Linux tells of the new connection's network errors here
+            self._welcome(sock, address)
+
+    def _welcome(self, sock: socket.socket, address: Any) -> None:
+        sock.setblocking(False)
+        task = self._loop.create_task(self._greet(sock, address))
+        self._greetings[task] = sock
+        task.add_done_callback(self._greeted)
+
+    def _out_of_descriptors(self) -> None:
+        """Turns one connection away by means of the spare descriptor, so that it learns of it; then waits a little.
+
+        If there is a connection that has never said anything, that one goes instead.
+        """
+        if self._make_place():
+            return  # its descriptor is free with the next turn of the loop
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+            with contextlib.suppress(OSError):
+                self._listener.sock.accept()[0].close()
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._exhausted.add()
+        self._listen(False)
+        self._again = self._loop.call_later(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._again = None
+        if self._spare < 0:
+            with contextlib.suppress(OSError):
+                self._spare = os.open(os.devnull, os.O_RDONLY)
+        self._listen(True)
 
     def _greeted(self, task: asyncio.Task[None]) -> None:
         sock = self._greetings.pop(task)

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 from gearfast.server.config import ConfigError, ServerConfig
 from gearfast.server.listen import bind_all, endpoints
-from gearfast.server.log import configure, logger
+from gearfast.server.log import install, logger
+from gearfast.server.logfile import LogWriter
+from gearfast.server.memory import usable_memory
 from gearfast.server.service import Service
 from gearfast.server.tls import make_context
 
@@ -42,6 +46,18 @@ def raise_descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def _fill_descriptors() -> None:
+    """Opens /dev/null for each of the three standard descriptors that is closed.
+
+    Or else a socket would get its number, and whatever is written to standard error would go to a client.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+
+
 class ServerApp:
     """A job server that owns its process. `reload`: called on SIGHUP, reads the configuration again."""
 
@@ -58,8 +74,11 @@ class ServerApp:
 
         Raises ConfigError, and OSError if an address cannot be listened on.
         """
+        _fill_descriptors()
         config = self.config
-        configure(config.log_level, config.log_format)
+        install(LogWriter(config.log_file), config.log_level, config.log_format)
+        if config.max_queued is None:
+            config = self.config = dataclasses.replace(config, max_queued=usable_memory() * 3 // 4)
         limit = raise_descriptor_limit()
         context = make_context(config)
         listeners = bind_all(endpoints(config), config)
@@ -176,14 +195,19 @@ class ServerApp:
             return
         try:
             new = self._reload().config
+            if new.max_queued is None:
+                new = dataclasses.replace(new, max_queued=self.config.max_queued)
             context = make_context(new)
         except ConfigError as error:  # the old one stays in force
             logger.error("Configuration not reloaded: %s", error)
             return
-        configure(new.log_level, new.log_format)
+        try:
+            install(LogWriter(new.log_file), new.log_level, new.log_format)
+        except OSError as error:
+            logger.error("The log stays where it is: %s", error.strerror)
         if context is not None and self._service.context is not None:
             self._service.context = context
-        live = {"log_level", "log_format", "tls_cert", "tls_key", "tls_client_ca", "shutdown_limit"}
+        live = {"log_level", "log_format", "log_file", "tls_cert", "tls_key", "tls_client_ca", "shutdown_limit"}
         old = self._service.config
         names = ServerConfig.__dataclass_fields__
         waiting = [name for name in names if name not in live and getattr(new, name) != getattr(old, name)]

@@ -103,6 +103,22 @@ def _size(low: int, high: int) -> Callable[[object], int]:
     return parse
 
 
+def _ceiling(value: object) -> int | None:
+    if value is None or str(value).lower() == "auto":
+        return None
+    return 0 if str(value).lower() == "none" else _size(0, 1 << 60)(value)
+
+
+def _zero_or(parse: Callable[[object], float], least: float) -> Callable[[object], float]:
+    def check_least(value: object) -> float:
+        number = parse(value)
+        if 0 < number < least:
+            raise ValueError(f"must be 0, or {least:g} or more")
+        return number
+
+    return check_least
+
+
 def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number of seconds")
@@ -190,6 +206,13 @@ class ServerConfig:
     max_unsent: int = _setting(
         2 * MAX_PACKET, _size(1 << 16, 1 << 40), "unsent bytes above which a connection is cut", "SIZE"
     )
+    max_queued: int | None = _setting(
+        None,
+        _ceiling,
+        "bytes of all queued jobs above which submissions are refused; 0 or none: no limit "
+        "(default: 75 % of the memory that this process may use; none in an embedded server)",
+        "SIZE",
+    )
     max_connections: int = _setting(0, _whole(0, 1 << 24), "most connections; 0: as many as descriptors allow", "N")
     stall_limit: float = _setting(
         300.0,
@@ -200,15 +223,36 @@ class ServerConfig:
     backlog: int = _setting(4096, _whole(1, 1 << 20), "connections that may wait to be accepted", "N")
     shutdown_limit: float = _setting(25.0, _seconds, "how long running jobs get to finish after SIGTERM", "SECONDS")
     handshake_limit: float = _setting(10.0, _seconds, "how long a TLS handshake may take", "SECONDS")
-    keepalive_idle: int = _setting(30, _whole(0, 32767), "silence before TCP keep-alive probes; 0: system's", "SECONDS")
-    keepalive_interval: int = _setting(10, _whole(0, 32767), "time between the probes; 0: system's", "SECONDS")
-    keepalive_count: int = _setting(3, _whole(0, 127), "unanswered probes that end a connection; 0: system's", "N")
+    dead_peer_limit: float = _setting(
+        10.0,
+        _zero_or(_seconds, 2.0),
+        "how long a peer that the network does not reach any more may go unnoticed, 2 or more; 0: for ever",
+        "SECONDS",
+    )
+    keepalive_idle: int = _setting(
+        0, _whole(0, 32767), "silence before TCP keep-alive probes; 0: as dead-peer-limit needs", "SECONDS"
+    )
+    keepalive_interval: int = _setting(
+        0, _whole(0, 32767), "time between the probes; 0: as dead-peer-limit needs", "SECONDS"
+    )
+    keepalive_count: int = _setting(
+        0, _whole(0, 127), "unanswered probes that end a connection; 0: as dead-peer-limit needs", "N"
+    )
     # Off by default: the kernel also ends connections of living peers that do not read for so long.
     user_timeout: float = _setting(
         0.0, _seconds, "TCP_USER_TIMEOUT: unacknowledged or unread output ends a connection; 0: system's", "SECONDS"
     )
+    silent_limit: float = _setting(
+        0.0,
+        _seconds,
+        "how long a connection may stay that has never sent a byte; 0: until others need its place",
+        "SECONDS",
+    )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
-    log_format: str = _chosen("text", ("text", "json"), "form of log lines on standard error")
+    log_format: str = _chosen("text", ("text", "json"), "form of log lines")
+    log_file: str | None = _setting(
+        None, _optional, "file that log lines are added to, opened again on SIGHUP (default: standard error)", "FILE"
+    )
 
     @classmethod
     def from_values(cls, values: Mapping[str, object], source: str = "") -> ServerConfig:

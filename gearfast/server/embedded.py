@@ -238,6 +238,13 @@ class _Face:
         """All connections, clients and workers."""
         return [_connection(peer) for peer in self._live().call(lambda service: service.dispatcher.peers())]
 
+    def metrics(self) -> dict[str, Any]:
+        """All counters and histograms at one moment, as plain numbers: `server`, `functions` by name, `bounds` (s).
+
+        `Dispatcher.metrics` names each of them.
+        """
+        return self._live().call(lambda service: service.dispatcher.metrics())
+
     def disconnect(self, which: int | ConnectionInfo | Callable[[ConnectionInfo], bool]) -> int:
         """Cuts connections: one by its number or entry of `connections()`, or all that a predicate chooses.
 

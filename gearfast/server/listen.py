@@ -22,8 +22,10 @@ from gearfast.server.config import ConfigError, ServerConfig
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Endpoint", "Listener", "bind", "bind_all", "endpoints", "parse_endpoint"]
+__all__ = ["Endpoint", "Listener", "bind", "bind_all", "endpoints", "keepalive", "parse_endpoint", "set_options"]
 
+TCP_RTO_MAX_MS = 44
+"""Linux 6.15 and later, without a name in the socket module: the longest time between two retransmissions."""
 _HAS_UNIX = hasattr(socket, "AF_UNIX")
 _NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, getattr(errno, "EPROTONOSUPPORT", errno.EAFNOSUPPORT))
 
@@ -209,20 +211,43 @@ def _tcp_socket(family: socket.AddressFamily, host: str, port: int, config: Serv
     return sock
 
 
+def keepalive(config: ServerConfig) -> tuple[int, int, int]:
+    """Idle time, interval (s) and count of TCP's keep-alive probes; 0 where the system's own value is to stay.
+
+    What is not set follows from `dead_peer_limit`: the last probe is given up a tenth before the limit, and of the
+    time up to then more than a half is spent on probes, so that a short outage ends no connection.
+    """
+    limit = config.dead_peer_limit
+    idle, interval, count = config.keepalive_idle, config.keepalive_interval, config.keepalive_count
+    if limit:
+        idle = idle or min(max(1, int(0.4 * limit)), 32767)
+        interval = interval or min(max(1, int(limit / 10)), 32767)
+        # Who wants probes to begin later than the limit allows gets a usual number of them.
+        count = count or (3 if idle > limit else min(max(1, int((0.9 * limit - idle) / interval)), 127))
+    return idle, interval, count
+
+
 def set_options(sock: socket.socket, config: ServerConfig) -> None:
-    """TCP_NODELAY, keep-alive and TCP_USER_TIMEOUT as configured, as far as the system has them."""
+    """TCP_NODELAY, keep-alive, TCP_USER_TIMEOUT and TCP_RTO_MAX_MS as configured, as far as the system has them."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    idle, interval, count = keepalive(config)
     wanted = (
-        (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), config.keepalive_idle),
-        (("TCP_KEEPINTVL",), config.keepalive_interval),
-        (("TCP_KEEPCNT",), config.keepalive_count),
+        (("TCP_KEEPIDLE", "TCP_KEEPALIVE"), idle),
+        (("TCP_KEEPINTVL",), interval),
+        (("TCP_KEEPCNT",), count),
         (("TCP_USER_TIMEOUT",), int(config.user_timeout * 1000)),
     )
     for names, value in wanted:
         option = next((getattr(socket, name) for name in names if hasattr(socket, name)), None)
         if value and option is not None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    if config.dead_peer_limit and sys.platform == "linux":
+        # So that a peer which has not read for long is still asked often enough whether it lives.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(
+                socket.IPPROTO_TCP, TCP_RTO_MAX_MS, int(min(max(config.dead_peer_limit / 5, 1), 120) * 1000)
+            )
 
 
 def _bind_unix(endpoint: Endpoint, config: ServerConfig) -> Listener:

@@ -7,9 +7,12 @@ import json
 import logging
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["LEVELS", "NOTICE", "configure", "level_number", "logger"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["LEVELS", "NOTICE", "Burst", "configure", "install", "level_number", "logger"]
 
 NOTICE = 25
 """Between INFO and WARNING, as syslog and gearmand have it."""
@@ -24,6 +27,9 @@ LEVELS = {
     "ALERT": logging.CRITICAL,
     "FATAL": logging.CRITICAL,
 }
+
+BURST_PAUSE = 10.0
+"""Seconds between two lines of a `Burst`; the reactor has the same."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "bare"}
 
@@ -42,6 +48,38 @@ def _level_name(record: logging.LogRecord) -> str:
 
 def _time(record: logging.LogRecord) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+class Burst:
+    """Warnings of one kind that may come by the thousand: the first is logged at once, then their number at times."""
+
+    def __init__(self, text: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._text = text
+        self._loop = loop
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, detail: str = "") -> None:
+        """One more of them; `detail` is what only a line of its own would show."""
+        if self._timer is not None:
+            self._count += 1
+            return
+        logger.warning("%s%s", self._text, f" ({detail})" if detail else "")
+        self._timer = self._loop.call_later(BURST_PAUSE, self._sum)
+
+    def _sum(self) -> None:
+        self._timer = None
+        if self._count:
+            logger.warning("%s (%d times in %g seconds)", self._text, self._count, BURST_PAUSE)
+            self._count = 0
+            self._timer = self._loop.call_later(BURST_PAUSE, self._sum)
+
+    def close(self) -> None:
+        """No more of them."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._count = 0
 
 
 class TextFormatter(logging.Formatter):
@@ -77,11 +115,16 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
 
     Calling it again replaces what the last call set.
     """
-    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    install(logging.StreamHandler(sys.stderr if stream is None else stream), level, form)
+
+
+def install(handler: logging.Handler, level: str, form: str) -> None:
+    """Makes `handler` the one for log lines of gearfast and asyncio; an earlier one is closed."""
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     handler.set_name("gearfast")
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.get_name() == "gearfast"]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     logging.getLogger("gearfast").setLevel(level_number(level))

@@ -2,9 +2,8 @@
 """A job server in an event loop: the dispatcher, its drivers and its listening sockets, from start to stop.
 
 `Service` knows nothing of signals, threads or the command line; `app` and `embedded` do. Where the reactor is there,
-it takes the plain TCP and Unix connections: as the selector of a loop made by `new_loop`, or, in somebody else's loop,
-as a descriptor watched with `add_reader`. TLS connections, and all others where there is no reactor, are asyncio
-transports of the stream driver. Both feed the one dispatcher.
+it takes all connections: as the selector of a loop made by `new_loop`, or, in somebody else's loop, as a descriptor
+watched with `add_reader`. Elsewhere they are asyncio transports of the stream driver. Both feed the one dispatcher.
 
 Everything but the constructor and `new_loop` belongs to the loop's thread.
 """
@@ -99,6 +98,8 @@ class Service:
             seed=int.from_bytes(os.urandom(16), "little"),
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
+            high_water=config.high_water,
+            max_queued=config.max_queued or 0,
             job_retries=config.job_retries,
             wakeup=config.wakeup,
             order=config.order,
@@ -134,6 +135,8 @@ class Service:
             max_unsent=config.max_unsent,
             stall_time=config.stall_limit or NEVER,
             max_connections=config.max_connections,
+            dead_peer_limit=config.dead_peer_limit,
+            silent_limit=config.silent_limit,
         )
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -148,24 +151,18 @@ class Service:
         loop = self._loop = asyncio.get_running_loop()
         self.listeners = list(listeners)
         reactor = self.reactor
-        self.stream = StreamDriver(
-            loop,
-            self.dispatcher,
-            self.config,
-            alone=reactor is None,
-            on_receive=None if self._is_selector else self._schedule_turn,
-            on_turn=self._after_turn,
-        )
-        if reactor is not None:
-            reactor.on_stream_output = self.stream.output
+        if reactor is None:
+            self.stream = StreamDriver(loop, self.dispatcher, self.config, on_turn=self._after_turn)
+        else:
             reactor.on_work = self._take_notices
             if not self._is_selector:
                 loop.add_reader(reactor.fileno(), self._turn)
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
-        self.stream.start()
-        if reactor is not None and not self._is_selector:
+        if self.stream is not None:
+            self.stream.start()
+        elif not self._is_selector:
             self._schedule_turn()
 
     def _rights(self, listener: Listener) -> bool | None:
@@ -176,13 +173,17 @@ class Service:
         return True if listener.is_loopback else None
 
     def _serve(self, listener: Listener) -> None:
-        assert self.stream is not None
-        if self.reactor is not None and not listener.tls:
-            self.reactor.add_listener(listener.sock, admin=self._rights(listener))
-            return
-        factory = self.stream.factory(self._rights(listener))
+        rights, limit = self._rights(listener), self.config.handshake_limit
         context = (lambda: self.context) if listener.tls else (lambda: None)
-        self._acceptors[listener] = Acceptor(listener, factory, context, self.config.handshake_limit)
+        if self.reactor is None:
+            assert self.stream is not None
+            self._acceptors[listener] = Acceptor(
+                listener, self.stream.factory(rights), context, limit, self.stream.make_place
+            )
+        elif listener.tls:
+            self.reactor.add_secure_listener(listener.sock, context=context, handshake_limit=limit, admin=rights)
+        else:
+            self.reactor.add_listener(listener.sock, admin=rights)
 
     # Turns of a reactor in somebody else's loop.
 
@@ -196,11 +197,19 @@ class Service:
         if self._closed or self.reactor is None or self._loop is None:
             return
         wait = self.reactor.run_once()
+        if wait < 0:
+            return
+        due = self._loop.time() + wait / 1e9
         if self._timer is not None:
+            # A timer that comes too early only looks again; so a busy server does not renew it at each turn.
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
-            self._timer = None
-        if wait >= 0:
-            self._timer = self._loop.call_later(wait / 1e9, self._turn)
+        self._timer = self._loop.call_at(due, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _take_notices(self) -> None:
         for level, text in self.dispatcher.take_notices():
@@ -293,7 +302,7 @@ class Service:
         reactor = self.reactor
         if reactor is None:
             return
-        reactor.on_stream_output = reactor.on_work = reactor.on_idle = None
+        reactor.on_work = reactor.on_idle = None
         if self._is_selector:
             # The loop still needs its selector, which it closes as its last act.
             for peer in self.dispatcher.peers():
@@ -308,4 +317,7 @@ class Service:
     @property
     def _unsent(self) -> int:
         """Bytes that the reactor has still to send."""
-        return 0 if self.reactor is None else sum(peer["unsent"] for peer in self.dispatcher.peers())
+        if self.reactor is None:
+            return 0
+        unsent: int = sum(peer["unsent"] for peer in self.dispatcher.peers())
+        return unsent + self.reactor.sealed_bytes

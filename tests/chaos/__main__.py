@@ -5,8 +5,9 @@
     python -m tests.chaos --embedded --seconds 10      jobs through an embedded server beside threads that hog the GIL
 
 Clients and workers, some speaking packets and some the package's own, ask for and do jobs of every kind, by TCP, Unix
-socket, TLS and a proxy that cuts, delays, splits, stalls and duplicates connections; they are killed and stopped at
-random. Others storm, say half, never read, send garbage, and administer. Exit status 1: something does not hold.
+socket, TLS and proxies that cut, delay, split, stall and duplicate connections; they are killed and stopped at random,
+with --restarts the server too. Others storm, say half, never read, send garbage, and administer. Exit status 1:
+something does not hold.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ def row(seed: int, outcome: Outcome) -> str:
     settings = " ".join(outcome.settings)
     return (
         f"| {today} | {seed} | {settings} | {outcome.seconds:.0f} | {t.requests} | {t.grabs} | {t.answers} "
-        f"| {outcome.kills} | {outcome.stops} | {findings.replace('|', '/')} |\n"
+        f"| {outcome.kills} | {outcome.stops} | {outcome.restarts} | {findings.replace('|', '/')} |\n"
     )
 
 
 def run_chaos(args: argparse.Namespace, folder: Path) -> int:
     print(f"chaos: seed {args.seed}, {args.seconds:g} s, driver {args.driver}", flush=True)
-    run = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python)
-    outcome = run.go(args.seconds, SPARE_MEMORY_TLS if run.certificate else SPARE_MEMORY)
+    run = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python, restarts=args.restarts)
+    outcome = run.go(args.seconds, SPARE_MEMORY_TLS if run.program.certificate else SPARE_MEMORY)
     t = outcome.totals
     print(
         f"seed {args.seed} {' '.join(outcome.settings)}: {outcome.seconds:.0f} s, {t.requests} requests, "
         f"{t.grabs} jobs given out, {t.finals} ended, {t.answers} answers, {t.background} acknowledged in the "
-        f"background, {outcome.kills} kills, {outcome.stops} stops, resident memory "
+        f"background, {outcome.kills} kills, {outcome.stops} stops, {outcome.restarts} restarts, resident memory "
         f"{outcome.memory[0] >> 20} to {outcome.memory[1] >> 20} MiB"
     )
     for fault in outcome.faults[:40]:
@@ -63,6 +64,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--driver", choices=("auto", "reactor", "stream", "hosted"), default="auto")
+    parser.add_argument("--restarts", action="store_true", help="the server is killed and started again, too")
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--workers", type=int, default=5)
     parser.add_argument("--python", default=sys.executable, help="what runs the server: another build's interpreter")

@@ -20,6 +20,11 @@ class Final(NamedTuple):
     kind: str
     accepted: bool | None
 
+    @property
+    def doubled(self) -> bool:
+        """What is sent through a proxy may reach the server twice."""
+        return self.kind.startswith("proxy")
+
 
 class Totals(NamedTuple):
     """What a run consisted of."""
@@ -40,12 +45,15 @@ class Histories:
         self.created: dict[str, str] = {}
         self.refused: set[str] = set()
         self.answers: dict[tuple[str, int, str], list[tuple[str, str]]] = defaultdict(list)
-        self.results: dict[str, tuple[str, str]] = {}
+        self.results: dict[str, list[tuple[str, str]]] = defaultdict(list)
         self.closed: set[tuple[str, int]] = set()
         self.ended: dict[str, int] = {}
         self.exceptions: dict[tuple[str, int], bool] = {}
         self.grabs: dict[str, list[tuple[str, str]]] = defaultdict(list)  # handle: function, request
         self.finals: dict[str, list[Final]] = defaultdict(list)
+        self.asked_at: dict[str, float] = {}
+        self.restarts: list[list[float]] = []  # of the server: begin and end of each time without it
+        self.drained: list[float] = []  # when everything that had been asked for was done
         self.cancelled: set[str] = set()
         self.dropped: set[str] = set()
         self.faults: list[str] = []
@@ -58,7 +66,7 @@ class Histories:
         for line in path.read_bytes().split(b"\n"):
             if not line.endswith(b"]"):
                 continue  # its process was killed in the middle, or the end
-            kind, _, *values = json.loads(line)
+            kind, when, *values = json.loads(line)
             if kind == "conn":
                 kinds[values[0]] = values[1]
             if kind == "final":
@@ -69,11 +77,21 @@ class Histories:
                 conn, handle, accepted = values
                 at = open_finals[conn, handle]
                 self.finals[handle][at] = self.finals[handle][at]._replace(accepted=accepted)
+            elif kind == "down":
+                self.restarts.append([when, float("inf")])
+            elif kind == "up":
+                self.restarts[-1][1] = when
+            elif kind == "drained":
+                self.drained.append(when)
             else:
+                if kind == "ask":
+                    self.asked_at[values[0]] = when
                 self._take(path.stem, kind, values)
 
     def _take(self, name: str, kind: str, values: list[Any]) -> None:
         if kind == "ask":
+            if values[0] in self.asks:
+                self.faults.append(f"{name}: asked twice for {values[0]}")
             self.asks[values[0]] = (name, *values[1:])
         elif kind == "created":
             self.created[values[0]] = values[1]
@@ -84,7 +102,7 @@ class Histories:
         elif kind == "got":
             self.answers[name, values[0], values[1]].append((values[2], values[3]))
         elif kind == "result":
-            self.results[values[0]] = (values[1], values[2])
+            self.results[values[0]].append((values[1], values[2]))
         elif kind == "conn" and len(values) == 3:
             self.exceptions[name, values[0]] = values[2]
         elif kind == "closed":
@@ -104,9 +122,14 @@ class Histories:
         """The connection was there at the end."""
         return self.ended.get(name) == conn
 
+    def forgotten(self, request: str) -> bool:
+        """The server may have been killed with this request in its memory."""
+        asked = self.asked_at[request]
+        return any(asked <= up and not any(asked < rest < down for rest in self.drained) for down, up in self.restarts)
+
     def totals(self) -> Totals:
         background = sum(not self.asks[request][2] for request in self.created if request in self.asks)
-        answers = sum(map(len, self.answers.values())) + len(self.results)
+        answers = sum(map(len, self.answers.values())) + sum(map(len, self.results.values()))
         finals = sum(map(len, self.finals.values()))
         return Totals(len(self.asks), answers, background, sum(map(len, self.grabs.values())), finals)
 
@@ -121,6 +144,9 @@ class Checker:
         self.by_place: dict[tuple[str, int, str], list[str]] = defaultdict(list)
         self.functions: dict[str, set[str]] = defaultdict(set)
         for request, handle in histories.created.items():
+            if request not in histories.asks:
+                self.faults.append(f"{handle}: {request} was acknowledged and never asked for")
+                continue
             name, conn, foreground, function, _ = histories.asks[request]
             self.functions[handle].add(function)
             if foreground:
@@ -136,6 +162,9 @@ class Checker:
             got = len(self.h.answers.get(place, ()))
             if got > len(requests) or (got < len(requests) and self.h.lived(name, conn)):
                 self.faults.append(f"{place}: {got} answers to {requests}")
+        for request, results in self.h.results.items():
+            if len(results) > 1 or request not in self.h.asks:
+                self.faults.append(f"{request}: {len(results)} results {results}")
         for request, (name, conn, _, _, _) in self.h.asks.items():
             known = request in self.h.created or request in self.h.refused or request in self.h.results
             if not known and self.h.lived(name, conn):
@@ -157,9 +186,10 @@ class Checker:
                     self.faults.append(f"{name} {conn} {handle}: {what} {data!r} was not sent by a worker: {finals}")
             if len(set(answers)) > 1:
                 self.faults.append(f"{name} {conn} {handle}: different answers {set(answers)}")
-        for request, (what, data) in self.h.results.items():
-            if what == "complete" and not self.sent(data):
-                self.faults.append(f"{request}: result {data!r} was not sent by a worker")
+        for request, results in self.h.results.items():
+            for what, data in results:
+                if what == "complete" and not self.sent(data):
+                    self.faults.append(f"{request}: result {data!r} was not sent by a worker")
 
     def sent(self, data: str) -> bool:
         if not hasattr(self, "_sent"):
@@ -190,21 +220,26 @@ class Checker:
                 if not delivered[handle] <= wanted:
                     self.faults.append(f"{handle}: {delivered[handle]} was delivered, {wanted} accepted")
             for final in finals:
-                if final.accepted is False and final.kind != "proxy" and (final.what, final.data) in delivered[handle]:
+                if final.accepted is False and not final.doubled and (final.what, final.data) in delivered[handle]:
                     self.faults.append(f"{handle}: {final} was refused and delivered")
 
     def background(self) -> None:
-        """Each acknowledged background job was done."""
+        """Each acknowledged background job was done: by a worker whose last packet was not refused."""
         for request, handle in self.h.created.items():
-            _, _, foreground, function, _ = self.h.asks[request]
-            if not foreground and not self.h.finals.get(handle) and not self.given_up(handle, function):
-                self.faults.append(f"{request}: background job {handle} of {function} was never done")
+            _, _, foreground, function, _ = self.h.asks.get(request, ("", 0, True, "", ""))
+            if foreground or self.given_up(handle, function) or self.h.forgotten(request):
+                continue
+            finals = self.h.finals.get(handle, [])
+            if not any(final.accepted is not False or final.doubled for final in finals):
+                self.faults.append(f"{request}: background job {handle} of {function} was never done: {finals}")
 
     def handles(self) -> None:
         """No two jobs had the same handle: a handle's requests have one unique, or one request."""
         uniques: dict[str, set[str]] = defaultdict(set)
         counts: Counter[str] = Counter()
         for request, handle in self.h.created.items():
+            if request not in self.h.asks:
+                continue
             uniques[handle].add(self.h.asks[request][4])
             counts[handle] += 1
         for handle, found in uniques.items():

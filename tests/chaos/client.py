@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A client of a chaos run, speaking packets: asks for jobs of all kinds, many at a time, and writes down each answer.
 
-A workload is `REQUEST:BEHAVIOUR:PADDING`; a worker's answer is `REQUEST|NONCE`, with the request of the submission that
-made the job.
+A workload is `REQUEST:BEHAVIOUR:SIZE:PADDING`; a worker's answer is `REQUEST|NONCE`, with the request of the submission
+that made the job, and `|SIZE|PADDING` if it is large.
 
 History: conn N KIND EXCEPTIONS; ask REQUEST N FOREGROUND FUNCTION UNIQUE; created REQUEST HANDLE; refused REQUEST CODE;
 got N HANDLE WHAT DATA; part N HANDLE; stray N TEXT; closed N; idle N; end N.
@@ -18,7 +18,22 @@ from collections import Counter, deque
 from gearfast._codec import Packet
 from gearfast.protocol import Command
 
-from .link import PLAIN, RARE, TIMED, History, Link, Lost, Orders, Route, pick, read_setup, text, words
+from .link import (
+    PLAIN,
+    RARE,
+    TIMED,
+    History,
+    Link,
+    Lost,
+    Orders,
+    Route,
+    make_workload,
+    pick,
+    read_setup,
+    text,
+    whole_answer,
+    words,
+)
 
 FOREGROUND = (Command.SUBMIT_JOB, Command.SUBMIT_JOB_HIGH, Command.SUBMIT_JOB_LOW, Command.SUBMIT_REDUCE_JOB)
 BACKGROUND = (Command.SUBMIT_JOB_BG, Command.SUBMIT_JOB_HIGH_BG, Command.SUBMIT_JOB_LOW_BG)
@@ -73,8 +88,8 @@ class Client:
         request = f"{self.name}-{self.asked}"
         function = pick(choices, ((choices.choice(PLAIN), 6), (choices.choice(TIMED), 3), (choices.choice(RARE), 0.2)))
         behaviour = pick(choices, BEHAVIOURS)
-        padding = "x" * pick(choices, ((0, 10), (100, 5), (3000, 2), (200_000, 0.1)))
-        workload = f"{request}:{behaviour}:{padding}".encode()
+        size = pick(choices, ((0, 10), (100, 5), (3000, 2), (70_000, 0.2), (200_000, 0.1), (900_000, 0.03)))
+        workload = make_workload(request, behaviour, size)
         unique = pick(choices, (("", 5), (f"u{choices.randrange(40)}", 3), (request, 1)))
         if not unique and choices.random() < 0.1:
             unique = "-"
@@ -111,6 +126,8 @@ class Client:
         elif packet.command in ENDINGS:
             handle, *data = words(packet)
             write("got", conn, handle, ENDINGS[Command(packet.command)], data[0][:200] if data else "")
+            if data and not whole_answer(data[0]):
+                write("bad", f"{handle}: the answer {data[0][:200]!r} is not whole")
             if self.waiting[handle] == 0:
                 write("stray", conn, f"{packet.name} {handle} that nobody waits for")
             self.waiting[handle] -= 1

@@ -8,6 +8,7 @@ WHAT DATA` for each future, since the client repeats and renews connections by i
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 import threading
 import time
@@ -15,20 +16,30 @@ import time
 from gearfast import Client, Job, JobException, JobFailed, Worker
 from gearfast.errors import GearfastError
 
-from .link import PLAIN, TIMED, Orders, Route, read_setup
+from .link import PLAIN, TIMED, Orders, Route, make_workload, read_setup, read_workload
 
 
 def url(route: Route) -> str:
-    return f"unix://{route.host}" if route.kind == "unix" else f"gearman://{route.host}:{route.port}"
+    if route.kind == "unix":
+        return f"unix://{route.host}"
+    return f"{'gearmans' if route.tls else 'gearman'}://{route.host}:{route.port}"
+
+
+def context(route: Route) -> ssl.SSLContext | None:
+    if not route.tls:
+        return None
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
 
 
 def run_client() -> None:
     setup, choices, history = read_setup()
-    route = choices.choice([route for route in setup.routes if route.kind != "tls"])
+    route = choices.choice(setup.routes)
     orders = Orders()
     told = False
     number = 0
-    with Client(url(route), timeout=40) as client:
+    with Client(url(route), timeout=40, ssl=context(route)) as client:
         while (order := orders.look()) != "q":
             if order != "g":
                 if not told:
@@ -43,9 +54,10 @@ def run_client() -> None:
                 request = f"{setup.name}-{number}"
                 function = choices.choice(PLAIN + TIMED)
                 unique = choices.choice((None, None, f"u{choices.randrange(40)}"))
-                workload = f"{request}:{choices.choice(('ok', 'ok', 'parts', 'fail', 'exception', 'slow'))}:"
+                behaviour = choices.choice(("ok", "ok", "parts", "fail", "exception", "slow"))
+                workload = make_workload(request, behaviour, choices.choice((0, 0, 0, 0, 500, 100_000)))
                 history.write("ask", request, 0, True, function, unique or "")
-                futures.append((request, client.submit(function, workload.encode(), unique=unique)))
+                futures.append((request, client.submit(function, workload, unique=unique)))
             for request, future in futures:
                 try:
                     what, data = "complete", future.result(60).decode("latin-1")
@@ -61,8 +73,8 @@ def run_client() -> None:
 
 def run_worker() -> None:
     setup, choices, history = read_setup()
-    route = choices.choice([route for route in setup.routes if route.kind != "tls"])
-    worker = Worker(url(route), concurrency=choices.choice((1, 4)), id=setup.name)
+    route = choices.choice(setup.routes)
+    worker = Worker(url(route), concurrency=choices.choice((1, 4)), id=setup.name, ssl=context(route))
     orders = Orders()
     count = 0
     lock = threading.Lock()
@@ -72,10 +84,12 @@ def run_worker() -> None:
         with lock:
             count += 1
             number = count
-        request, behaviour, _ = job.workload.decode("latin-1").split(":", 2)
+        request, behaviour, sound = read_workload(job.workload)
         answer = f"{request}|{setup.name}.{number}"
         handle = str(job.handle)
         history.write("grab", 0, handle, job.function, request)
+        if not sound:
+            history.write("bad", f"{handle}: the workload of {request} is not whole")
         if behaviour == "parts":
             job.send_status(1, 2)
             job.send_data(f"part of {answer}")

@@ -8,6 +8,7 @@ right up to the moment at which its process is killed.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -35,11 +36,15 @@ class Lost(Exception):
 
 
 class Route(NamedTuple):
-    """A way to the server: `kind` is tcp, unix (`host` is the path), tls or proxy."""
+    """A way to the server: `kind` is tcp, unix (`host` is the path), tls, proxy, or `proxy tls`."""
 
     kind: str
     host: str
     port: int
+
+    @property
+    def tls(self) -> bool:
+        return self.kind.endswith("tls")
 
 
 class History:
@@ -104,7 +109,7 @@ class Link:
             else:
                 self.sock = socket.create_connection((route.host, route.port), timeout)
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if route.kind == "tls":
+            if route.tls:
                 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -154,6 +159,34 @@ class Link:
             if reset and self.sock.family != socket.AF_UNIX:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             self.sock.close()
+
+
+def padding(seed: str, size: int) -> str:
+    """So many letters that nobody else's are like."""
+    block = hashlib.sha256(seed.encode()).hexdigest()
+    return (block * (size // len(block) + 1))[:size]
+
+
+def make_workload(request: str, behaviour: str, size: int = 0) -> bytes:
+    return f"{request}:{behaviour}:{size}:{padding(request, size)}".encode()
+
+
+def read_workload(data: bytes) -> tuple[str, str, bool]:
+    """Request, behaviour, and whether every byte is as it was asked."""
+    request, behaviour, size, rest = data.decode("latin-1").split(":", 3)
+    return request, behaviour, rest == padding(request, int(size))
+
+
+def make_answer(head: str, size: int = 0) -> str:
+    """A result: `REQUEST|NONCE`, and more behind it if it is to be large."""
+    return f"{head}|{size}|{padding(head, size)}" if size else head
+
+
+def whole_answer(answer: str) -> bool:
+    head, _, rest = answer.partition("|")
+    nonce, _, rest = rest.partition("|")
+    size, _, rest = rest.partition("|")
+    return not size or rest == padding(f"{head}|{nonce}", int(size))
 
 
 def text(data: bytes) -> str:

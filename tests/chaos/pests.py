@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from gearfast._codec import encode
 from gearfast.protocol import Command
 
-from .link import PLAIN, RARE, TIMED, History, Link, Lost, Orders, Route, pick, read_setup
+from .link import PLAIN, RARE, TIMED, History, Link, Lost, Orders, Route, make_workload, pick, read_setup
 
 MOST = 1_000_000
 """More than that many jobs there cannot be: a counter beyond it went below zero."""
@@ -109,7 +109,7 @@ class Pests:
         self.asked += 1
         request, function = f"a0-{self.asked}", self.choices.choice(PLAIN)
         self.history.write("ask", request, -1, True, function, request)
-        workload = f"{request}:large:".encode()
+        workload = make_workload(request, "large")
         with contextlib.suppress(BlockingIOError):
             if self.choices.random() < 0.5:
                 sock.send(encode(Command.SUBMIT_JOB, function.encode(), request.encode(), workload) * 400)

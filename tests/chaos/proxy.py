@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A proxy that does to connections what networks do: cuts, delays, splits, stalls and duplicates them.
 
-Argument: a setup as in `link.py`, whose route is the server. Its own port is its first line of output. While it is told
-to drain, it passes everything on, and ends the connections that cannot become sound again.
+Argument: a setup as in `link.py`; each connection goes to one of its routes, and TLS passes as the bytes that it is.
+Its own port is its first line of output. While it is told to drain, it passes everything on, and ends the connections
+that cannot become sound again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,19 @@ class Pipe:
         self.reader = reader
         self.writer = writer
         self.choices = random.Random(proxy.choices.random())
+        self.route = self.choices.choice(proxy.routes)
         self.fate = "plain" if proxy.calm else pick(self.choices, FATES)
         self.left = int(10 ** self.choices.uniform(1, 5.5)) if self.fate in ("cut", "half") else -1
         self.writers = [writer]
 
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.route.kind == "unix":
+            return await asyncio.open_unix_connection(self.route.host)
+        return await asyncio.open_connection(self.route.host, self.route.port)
+
     async def run(self) -> None:
-        route = self.proxy.route
         try:
-            up_reader, up = await asyncio.open_connection(route.host, route.port)
+            up_reader, up = await self.connect()
         except OSError:
             self.end()
             return
@@ -48,7 +54,7 @@ class Pipe:
         tasks = [self.pass_on(up_reader, [self.writer])]
         if self.fate == "duplicate":
             with contextlib.suppress(OSError):
-                shadow_reader, shadow = await asyncio.open_connection(route.host, route.port)
+                shadow_reader, shadow = await self.connect()
                 self.writers.append(shadow)
                 targets.append(shadow)
                 tasks.append(self.swallow(shadow_reader))
@@ -116,9 +122,9 @@ class Pipe:
 
 
 class Proxy:
-    def __init__(self, choices: random.Random, route: Route) -> None:
+    def __init__(self, choices: random.Random, routes: list[Route]) -> None:
         self.choices = choices
-        self.route = route
+        self.routes = routes
         self.calm = False
         self.pipes: dict[asyncio.Task[None], Pipe] = {}
 
@@ -140,7 +146,7 @@ class Proxy:
 
 async def serve() -> None:
     setup, choices, _ = read_setup()
-    proxy = Proxy(choices, setup.routes[0])
+    proxy = Proxy(choices, setup.routes)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0, limit=CHUNK)
     print(server.sockets[0].getsockname()[1], flush=True)
     orders = Orders()

@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
-import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,17 +19,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .check import Totals, check
-from .link import PLAIN, History, Route, Setup
+from .link import PLAIN, History, Route, Setup, make_workload
+from .target import PATIENCE, ROOT, Program, Server
 
-ROOT = Path(__file__).resolve().parents[2]
-DRAIN_LIMIT = 45.0 * float(os.environ.get("GEARFAST_TEST_SLOW", "1"))
+DRAIN_LIMIT = 45.0 * PATIENCE
 ROUND = 10.0
+IDLE_DESCRIPTORS = 3 + 4 + 4 + 3 + 4
+"""Standard ones, epoll, a pair that wakes the loop, a spare one, listeners; and some slack."""
 KILLABLE = ("client", "worker", "library client", "library worker")
 MODULES = {name: [f"tests.chaos.{name}"] for name in ("client", "worker", "proxy", "pests")} | {
     "library client": ["tests.chaos.library"],
     "library worker": ["tests.chaos.library"],
 }
-TROUBLE = re.compile(r"Traceback|Exception ignored|Fatal Python|Segmentation|assert", re.IGNORECASE)
 
 
 class Outcome(NamedTuple):
@@ -42,6 +40,7 @@ class Outcome(NamedTuple):
     totals: Totals
     kills: int
     stops: int
+    restarts: int
     seconds: float
     memory: tuple[int, int]
     settings: list[str]
@@ -94,66 +93,45 @@ class Member:
                     pipe.close()
 
 
-class Server:
-    """The job server under test, its addresses and its log."""
-
-    def __init__(
-        self, folder: Path, python: str, driver: str, options: list[str], certificate: str | None, most_files: int
-    ) -> None:
-        self.log_path = folder / "server.log"
-        self.unix = str(folder / "s")
-        listen = ["--listen", "gearman://127.0.0.1:0", "--unix", self.unix]
-        if certificate:
-            listen += ["--listen", "gearmans://127.0.0.1:0", "--tls-cert", certificate]
-        command = [python, "-m", "gearfast", "server", "--driver", driver, *listen, *options]
-        if driver == "hosted":
-            command = [python, "-m", "tests.chaos.host", "--unix", self.unix, *options]
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log, cwd=ROOT)
-        deadline = time.monotonic() + 20
-        while len(ports := re.findall(r"Listening on 127.0.0.1:(\d+)", self.log())) < 1 + bool(certificate):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the server did not start:\n{self.log()}")
-            time.sleep(0.01)
-        self.port = int(ports[0])
-        if most_files:
-            resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (most_files, most_files))
-        self.tls_port = int(ports[1]) if certificate else 0
-
-    def log(self) -> str:
-        return self.log_path.read_text("utf-8", "replace")
-
-    def ask(self, command: str) -> list[str]:
-        """The lines of a text command that answers with a list. Raises OSError."""
-        with socket.create_connection(("127.0.0.1", self.port), 10) as sock, sock.makefile("rb") as replies:
-            sock.sendall(f"{command}\n".encode())
-            lines = []
-            while (line := replies.readline()) != b".\n":
-                if not line:
-                    raise OSError("no whole answer")
-                lines.append(line.decode("latin-1").rstrip("\n"))
-            return lines
-
-    def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
-
-    def memory(self) -> int:
-        """Resident bytes."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGESIZE")
-
-
 class Run:
-    """A chaos run in `folder`, all choices from `seed`. `python` runs the server."""
+    """A chaos run in `folder`, all choices from `seed`. `python` runs the server; `restarts`: it is killed as well."""
 
     def __init__(
-        self, folder: Path, seed: int, driver: str, clients: int, workers: int, python: str = sys.executable
+        self,
+        folder: Path,
+        seed: int,
+        driver: str,
+        clients: int,
+        workers: int,
+        python: str = sys.executable,
+        *,
+        restarts: bool = False,
     ) -> None:
         self.folder = folder
         self.seed = seed
         self.driver = driver
-        self.choices = choices = random.Random(seed)
-        self.options = [
+        self.choices = random.Random(seed)
+        self.faults: list[str] = []
+        self.kills = self.stops = self.restarts = self.count = 0
+        self.baseline = 0
+        self.members: list[Member] = []
+        self.program = self.choose_program(python, [] if not restarts else ["--shutdown-limit", "1"])
+        self.server = Server(folder, self.program)
+        self.restart_at = time.monotonic() + 3 if restarts else float("inf")
+        self.tool = shutil.which("gearman")
+        self.shots: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.history = History(str(folder / "tool.jsonl"))
+        self.routes = self.open_routes()
+        for number in range(clients):
+            self.spawn("client", f"c{number}.0", self.routes)
+        for number in range(workers):
+            self.spawn("worker", f"w{number}.0", self.routes)
+        self.spawn("library client", "l0.0", self.routes)
+        self.spawn("library worker", "m0.0", self.routes)
+
+    def choose_program(self, python: str, options: list[str]) -> Program:
+        choices = self.choices
+        options = [
             *("--order", choices.choice(("priority", "priority", "function", "function-rotate"))),
             *("--wakeup", choices.choice(("0", "0", "1", "2"))),
             *("--job-retries", choices.choice(("5", "5", "-1", "2"))),
@@ -161,32 +139,34 @@ class Run:
             *("--stall-limit", "2"),
             *(["--max-connections", "150"] if choices.random() < 0.2 else []),
             *(["--max-packet", "1M", "--max-unsent", "1M"] if choices.random() < 0.3 else []),
+            *(["--max-queued", choices.choice(("100K", "1M"))] if choices.random() < 0.3 else []),
             *(["--exceptions"] if choices.random() < 0.3 else []),
+            *options,
         ]
-        self.certificate = self.make_certificate() if choices.random() < 0.5 and driver != "hosted" else None
+        certificate = self.make_certificate() if choices.random() < 0.5 and self.driver != "hosted" else None
         most_files = 130 if choices.random() < 0.25 else 0
-        self.faults: list[str] = []
-        self.kills = self.stops = self.count = 0
-        self.members: list[Member] = []
-        self.server = Server(folder, python, driver, self.options, self.certificate, most_files)
-        self.settings = ["--driver", driver, *self.options, *(["TLS"] if self.certificate else [])]
-        self.settings += [f"{most_files} files"] if most_files else []
-        self.tool = shutil.which("gearman")
-        self.shots: list[tuple[str, subprocess.Popen[bytes]]] = []
-        self.history = History(str(folder / "tool.jsonl"))
+        watched = choices.random() < 0.5 or self.driver == "hosted"
+        return Program(python, self.driver, options, watched, certificate, most_files)
+
+    @property
+    def settings(self) -> list[str]:
+        program = self.program
+        more = ["watched"] * program.watched + ["TLS"] * bool(program.certificate)
+        files = [f"{program.most_files} files"] if program.most_files else []
+        return ["--driver", program.driver, *program.options, *more, *files]
+
+    def open_routes(self) -> list[Route]:
+        """All ways to the server; half of them lead through a proxy."""
         tcp = Route("tcp", "127.0.0.1", self.server.port)
-        proxy = self.spawn("proxy", "p0", [tcp])
-        self.sound = [tcp, Route("unix", self.server.unix, 0)]
-        if self.certificate:
-            self.sound.append(Route("tls", "127.0.0.1", self.server.tls_port))
-        self.routes = [*self.sound, Route("proxy", "127.0.0.1", proxy.port), Route("proxy", "127.0.0.1", proxy.port)]
-        self.spawn("pests", "a0", self.sound)
-        for number in range(clients):
-            self.spawn("client", f"c{number}.0", self.routes)
-        for number in range(workers):
-            self.spawn("worker", f"w{number}.0", self.routes)
-        self.spawn("library client", "l0.0", self.routes)
-        self.spawn("library worker", "m0.0", self.routes)
+        unix = Route("unix", self.server.unix, 0)
+        sound = [tcp, unix]
+        proxies = [Route("proxy", "127.0.0.1", self.spawn("proxy", "p0", [tcp, unix]).port)] * 2
+        if self.program.certificate:
+            tls = Route("tls", "127.0.0.1", self.server.tls_port)
+            sound.append(tls)
+            proxies.append(Route("proxy tls", "127.0.0.1", self.spawn("proxy", "p1", [tls]).port))
+        self.spawn("pests", "a0", sound)
+        return sound + proxies
 
     def make_certificate(self) -> str | None:
         try:
@@ -230,6 +210,23 @@ class Run:
             victim.process.send_signal(signal.SIGSTOP)
             victim.resume_at = time.monotonic() + self.choices.uniform(0.05, 2.5)
 
+    def restart(self) -> None:
+        """The server itself is killed or stopped, and started again: what is in its memory is lost."""
+        self.restarts += 1
+        self.resume(everybody=True)
+        self.history.write("down")
+        number = self.choices.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+        if wrong := self.server.stop(number):
+            self.faults.append(wrong)
+        time.sleep(self.choices.uniform(0, 0.5))
+        try:
+            self.server.start()
+        except AssertionError as error:
+            self.faults.append(str(error))
+        self.history.write("up")
+        self.baseline = 0
+        self.restart_at = time.monotonic() + self.choices.uniform(5, 20)
+
     def resume(self, *, everybody: bool) -> None:
         for member in self.members:
             if member.resume_at and (everybody or member.resume_at < time.monotonic()):
@@ -244,7 +241,8 @@ class Run:
         request = f"tool-{self.count}"
         function = self.choices.choice(PLAIN)
         self.history.write("ask", request, -1, True, function, "")
-        command = [self.tool, "-h", "127.0.0.1", "-p", str(self.server.port), "-f", function, f"{request}:ok:"]
+        workload = make_workload(request, "ok").decode()
+        command = [self.tool, "-h", "127.0.0.1", "-p", str(self.server.port), "-f", function, workload]
         self.shots.append((request, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)))
 
     def collect(self, *, everything: bool) -> None:
@@ -269,6 +267,8 @@ class Run:
         while time.monotonic() < end and self.alive():
             self.resume(everybody=False)
             self.collect(everything=False)
+            if time.monotonic() > self.restart_at:
+                self.restart()
             if time.monotonic() > strike:
                 self.strike()
                 if self.choices.random() < 0.15:
@@ -315,6 +315,8 @@ class Run:
             self.faults.append(f"not at rest {DRAIN_LIMIT:g} s after the last request: {left[:8]}\n" + "\n".join(state))
             return
         self.collect(everything=True)
+        self.history.write("drained")
+        self.baseline = self.baseline or self.server.memory()
         for line in self.server.ask("status"):
             if line.split("\t")[1:3] != ["0", "0"]:
                 self.faults.append(f"status of an idle server: {line!r}")
@@ -348,28 +350,17 @@ class Run:
             self.faults.append(f"jobs left over: {jobs}")
 
     def stop_server(self) -> None:
-        if self.server.process.poll() is None:
-            self.server.process.send_signal(signal.SIGTERM)
-            try:
-                if self.server.process.wait(15) != 0:
-                    self.faults.append(f"exit status {self.server.process.returncode}")
-            except subprocess.TimeoutExpired:
-                self.faults.append("the server does not end at SIGTERM")
-                self.server.process.kill()
-                self.server.process.wait()
-        trouble = [line for line in self.server.log().splitlines() if TROUBLE.search(line)]
-        if trouble:
+        if self.server.process.poll() is None and (wrong := self.server.stop(signal.SIGTERM)):
+            self.faults.append(wrong)
+        if trouble := self.server.troubles():
             self.faults.append(f"the server's log: {trouble[:5]}")
 
     def go(self, seconds: float, spare_memory: int) -> Outcome:
         begun = time.monotonic()
-        descriptors = self.server.descriptors()
-        memory = [0]
+        memory = 0
         try:
-            first = min(ROUND, seconds / 2)
-            self.rage(first)
+            self.rage(min(ROUND, seconds / 2))
             self.drain()
-            memory = [self.server.memory() if self.alive() else 0]
             while not self.faults and (left := seconds - (time.monotonic() - begun)) > 0:
                 self.rage(min(left, self.choices.uniform(0.5, 1.5) * ROUND))
                 self.drain()
@@ -377,19 +368,19 @@ class Run:
             self.resume(everybody=True)
             self.dismiss()
         if self.server.process.poll() is None:
-            # Connections of the members that came before the count are no more there either.
-            self.settle(min(descriptors, self.idle_descriptors))
-            memory.append(self.server.memory())
-            if memory[-1] > memory[0] + spare_memory:
-                self.faults.append(f"memory grew from {memory[0]} to {memory[-1]} bytes")
+            self.settle(IDLE_DESCRIPTORS)
+            memory = self.server.memory()
+            if memory > self.baseline + spare_memory:
+                self.faults.append(f"memory grew from {self.baseline} to {memory} bytes")
         self.stop_server()
         found, totals = check(self.folder, self.server.log())
-        elapsed = time.monotonic() - begun
         return Outcome(
-            self.faults + found, totals, self.kills, self.stops, elapsed, (memory[0], memory[-1]), self.settings
+            self.faults + found,
+            totals,
+            self.kills,
+            self.stops,
+            self.restarts,
+            time.monotonic() - begun,
+            (self.baseline, memory),
+            self.settings,
         )
-
-    @property
-    def idle_descriptors(self) -> int:
-        """Standard ones, epoll, a pair that wakes the loop, a spare one, listeners; and some slack."""
-        return 3 + 4 + 4 + 3 + 4

@@ -14,7 +14,22 @@ import time
 from gearfast._codec import Packet
 from gearfast.protocol import Command
 
-from .link import PLAIN, RARE, TIMED, TIMEOUT_MS, History, Link, Lost, Orders, Route, pick, read_setup, text
+from .link import (
+    PLAIN,
+    RARE,
+    TIMED,
+    TIMEOUT_MS,
+    History,
+    Link,
+    Lost,
+    Orders,
+    Route,
+    make_answer,
+    pick,
+    read_setup,
+    read_workload,
+    text,
+)
 
 GRABS = (Command.GRAB_JOB, Command.GRAB_JOB_UNIQ, Command.GRAB_JOB_ALL)
 ASSIGNED = (Command.JOB_ASSIGN, Command.JOB_ASSIGN_UNIQ, Command.JOB_ASSIGN_ALL)
@@ -94,8 +109,10 @@ class Worker:
 
     def assigned(self, packet: Packet) -> None:
         handle, function, workload = packet.args[0], packet.args[1], packet.args[-1]
-        request, behaviour, _ = text(workload).split(":", 2)
+        request, behaviour, sound = read_workload(workload)
         self.history.write("grab", self.conn, text(handle), text(function), request)
+        if not sound:
+            self.history.write("bad", f"{text(handle)}: the workload of {request} is not whole")
         self.grabs -= 1
         if self.grabs < 0:
             self.history.write("stray", self.conn, f"{packet.name} for no grab")
@@ -116,14 +133,13 @@ class Worker:
     def finish(self, handle: bytes, number: int, request: str, behaviour: str) -> None:
         assert self.link is not None
         link = self.link
-        answer = f"{request}|{self.name}.{number}"
+        size = self.choices.choice((70_000, 100_000, 500_000)) if behaviour == "large" else 0
+        answer = make_answer(f"{request}|{self.name}.{number}", size)
         if behaviour == "parts":
             link.send(Command.WORK_STATUS, handle, b"1", b"2")
             link.send(Command.WORK_DATA, handle, b"part of " + answer.encode())
             link.send(Command.WORK_WARNING, handle, b"careful")
         what = behaviour if behaviour in ("fail", "exception") else "complete"
-        if behaviour == "large":
-            answer += "|" + "y" * 100_000
         self.history.write("final", self.conn, text(handle), what, answer[:200])
         link.send(Command.ECHO_REQ, b"<" + handle)
         if what == "fail":

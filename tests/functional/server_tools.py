@@ -154,11 +154,17 @@ class Wire:
 
 
 class ServerProcess:
-    """`gearfast server` as a process. `labels`: what it said that it listens on."""
+    """`gearfast server` as a process. `labels`: what it said that it listens on. `wrap`: a command to run it with."""
 
-    def __init__(self, *flags: str, listeners: int = 1, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        listeners: int = 1,
+        environ: dict[str, str] | None = None,
+        wrap: tuple[str, ...] = (),
+    ) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("GEARFAST_")}
-        command = [sys.executable, "-W", "error", "-m", "gearfast", "server", *flags]
+        command = [*wrap, sys.executable, "-W", "error", "-m", "gearfast", "server", *flags]
         if not any(flag.startswith(("--port", "--unix", "--listen")) for flag in flags):
             command += ["--port", "0"]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=clean | (environ or {}))

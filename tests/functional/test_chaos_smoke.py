@@ -22,11 +22,11 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(("driver", "more"), [*((driver, []) for driver in DRIVERS), (DRIVERS[0], ["--restarts"])])
 def test_every_job_has_its_end_whatever_happens(
-    driver: str, tmp_path: Path, patience: Callable[[float], float]
+    driver: str, more: list[str], tmp_path: Path, patience: Callable[[float], float]
 ) -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--seconds", "5", "--seed", "7", "--driver", driver]
+    command = [sys.executable, "-m", "tests.chaos", "--seconds", "5", "--seed", "7", "--driver", driver, *more]
     done = subprocess.run(
         [*command, "--clients", "3", "--workers", "3", "--keep", str(tmp_path)],
         cwd=ROOT,
@@ -83,6 +83,7 @@ def test_the_checker_passes_sound_histories(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
+        # Lost, doubled, and never asked for.
         ({("c0.0", 5): []}, "0 answers"),
         ({("c0.0", 5): [["got", 1, "H:1", "complete", "c0.0-1|w0.0.1"]] * 2}, "2 answers"),
         ({("c0.0", 5): [["got", 1, "H:1", "complete", "another"]]}, "not sent by a worker"),
@@ -90,10 +91,20 @@ def test_the_checker_passes_sound_histories(tmp_path: Path) -> None:
         ({("c0.0", 2): [["created", "c0.0-1", "H:2"]]}, "requests with uniques"),
         ({("c0.0", 4): []}, "neither acknowledged nor refused"),
         ({("w0.0", 5): [], ("w0.0", 6): []}, "never done"),
+        ({("w0.0", 6): [["fence", 1, "H:2", False]]}, "never done"),
+        ({("w0.0", 4): [], ("w0.0", 5): [], ("w0.0", 6): []}, "never done"),
+        ({("c0.0", 6): [["got", 1, "H:9", "complete", "c0.0-1|w0.0.1"], ["end", 1]]}, "did not ask for"),
+        ({("c0.0", 6): [["got", 1, "H:2", "complete", "c0.0-2|w0.0.2"], ["end", 1]]}, "did not ask for"),
+        ({("c0.0", 6): [["created", "c0.0-3", "H:3"], ["end", 1]]}, "never asked for"),
+        ({("c0.0", 6): [["ask", "c0.0-1", 1, True, "f0", ""], ["end", 1]]}, "asked twice"),
+        ({("c0.0", 6): [["result", "c0.0-1", "complete", "c0.0-1|w0.0.1"]] * 2 + [["end", 1]]}, "2 results"),
+        ({("c0.0", 6): [["result", "c0.0-1", "complete", "another"], ["end", 1]]}, "not sent by a worker"),
+        ({("c0.0", 6): [["refused", "c0.0-2", "JOB_NOT_FOUND"], ["end", 1]]}, "refused with"),
         ({("w0.0", 4): [["grab", 1, "H:2", "f0", "c9.9-1"]]}, "never asked for"),
         ({("w0.0", 3): [["fence", 1, "H:1", False]]}, "refused and delivered"),
         ({("w0.0", 6): [["fence", 1, "H:2", True], *SOUND["w0.0"][4:]]}, "done 2 times"),
         ({("c0.0", 6): [["stray", 1, "NOOP"], ["end", 1]]}, "stray"),
+        ({("w0.0", 6): [["bad", "H:2: the workload of c0.0-2 is not whole"]]}, "not whole"),
     ],
 )
 def test_the_checker_sees_what_is_wrong(
@@ -113,3 +124,29 @@ def test_the_checker_excuses_what_the_server_gave_up(tmp_path: Path) -> None:
         "a0": [["cancel", "H:2"]],
     }
     assert faults(tmp_path, histories, "Dropped job due to max retry count: H:1 u\n") == []
+
+
+def write(path: Path, lines: list[tuple[str, float, list[object]]]) -> None:
+    path.write_text("".join(json.dumps([kind, when, *values]) + "\n" for kind, when, values in lines))
+
+
+@pytest.mark.parametrize(
+    ("drained", "down", "excused"),
+    [
+        (None, 5.0, True),  # it was asked for, and then the server died
+        (None, 0.5, False),  # the server was up again before
+        (3.0, 5.0, False),  # everything had been done before it died
+        (6.5, 5.0, True),
+    ],
+)
+def test_only_what_a_killed_server_may_have_had_in_memory_is_excused(
+    tmp_path: Path, drained: float | None, down: float, excused: bool
+) -> None:
+    write(
+        tmp_path / "c0.0.jsonl",
+        [("ask", 1.0, ["c0.0-1", 1, False, "f0", ""]), ("created", 1.1, ["c0.0-1", "H:1"]), ("end", 9.0, [0])],
+    )
+    rest: list[tuple[str, float, list[object]]] = [] if drained is None else [("drained", drained, [])]
+    restart: list[tuple[str, float, list[object]]] = [("down", down, []), ("up", down + 0.4, [])]
+    write(tmp_path / "tool.jsonl", sorted(rest + restart, key=lambda line: line[1]))
+    assert (load_check()(tmp_path, "")[0] == []) == excused

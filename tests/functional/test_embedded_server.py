@@ -194,6 +194,22 @@ def test_settings_reach_the_dispatcher(driver: str) -> None:
 # Looking in.
 
 
+def test_metrics(driver: str) -> None:
+    with Server(driver=driver) as server:
+        do_a_job(server, b"resize")
+        metrics = server.metrics()
+        resize = metrics["functions"]["resize"]
+        assert (resize["submitted"], resize["completed"], resize["queued"]) == (
+            1,
+            1,
+            {"high": 0, "normal": 0, "low": 0},
+        )
+        assert sum(resize["waiting"]["counts"]) == sum(resize["processing"]["counts"]) == 1
+        assert metrics["server"]["commands"]["SUBMIT_JOB"] == 1
+        assert metrics["server"]["queued_bytes"] == 0
+        assert metrics["server"]["connected"] == 2
+
+
 def test_jobs_connections_and_idleness(driver: str) -> None:
     with Server(driver=driver) as server:
         server.wait_idle(LIMIT)

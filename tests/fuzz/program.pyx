@@ -13,24 +13,18 @@ the input says. After every few operations, and when all have left, every record
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 
-from gearfast._codec cimport PACKET, Frame, decode, put_header
-from gearfast.dispatch._buffer cimport buffer_drop, buffer_release
-from gearfast.dispatch._check cimport check_core, runnable_level
-from gearfast.dispatch._dispatcher cimport Dispatcher, advance, feed, feed_commit, feed_space, part
-from gearfast.dispatch._dispatcher cimport join as join_core
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
+from gearfast._codec cimport PACKET, Field, Frame, decode, put_header
+from gearfast.dispatch._check cimport assert_core, check_core, runnable_level
+from gearfast.dispatch._core cimport advance, feed, feed_commit, feed_space, part, watch_with
+from gearfast.dispatch._core cimport join as join_core
+from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._job cimport job_priority
+from gearfast.dispatch._output cimport output_drop, output_pieces
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
 from gearfast.dispatch._records cimport (
-    ORDER_PRIORITY,
-    PEER_ASLEEP,
-    PEER_CLOSING,
-    PEER_NOTICED,
-    PRIORITIES,
-    Ability,
-    Core,
-    Job,
-    Peer,
+    ORDER_PRIORITY, PEER_ASLEEP, PEER_CLOSING, PEER_NOTICED, PRIORITIES, Ability, Core, Job, Peer,
 )
 
 cdef enum:
@@ -40,19 +34,31 @@ cdef enum:
     CHECK_EVERY = 6
     MANY = 127                  # most of one operation's repetitions; above the size of a small table
     LIMIT = 1 << 20             # bytes of a packet
+    PIECES = 5                  # of output that are taken at a time
+    CYCLE = 23                  # letters of a large body before they repeat
+    LARGE = 20000               # bytes of an argument that must be part of such a body
 
+ctypedef const char* Text
 ctypedef int (*Operation)(Program program, int who) except -1
 
 cdef Operation OPERATIONS[32]
 
 cdef int[10] SUBMISSIONS = [7, 21, 33, 18, 32, 34, 36, 35, 37, 38]
+cdef int[8] LARGE_COMMANDS = [16, 7, 18, 21, 13, 28, 25, 29]
 cdef int[6] WORKS = [28, 29, 12, 13, 14, 25]
 cdef int[4] SIZES = [0, 1, 5, 600]
 cdef int[4] RETRIES = [-1, 0, 1, 3]
 cdef int[4] WAKEUPS = [0, 0, 1, 2]
+cdef Text[8] ADMIN = [
+    "create function f%d", "drop function f%d", "maxqueue f%d %d", "show jobs", "show unique jobs", "workers",
+    "prioritystatus", "status",
+]
+cdef size_t[4] CEILINGS = [0, 0, 3000, 300000]
 cdef list ORDERS = ["priority", "function", "function-rotate", "priority"]
 cdef char[600] FILLER
 memset(FILLER, c'w', sizeof(FILLER))
+cdef bytes LETTERS = bytes(ord("a") + i % CYCLE for i in range(400_000))
+cdef const char* PATTERN = LETTERS
 
 
 def match(minute, hour, day, month, weekday, after):
@@ -75,6 +81,10 @@ cdef class Program:
     cdef int64_t monotonic
     cdef int64_t wall
     cdef int cut                # the next packet is sent in two pieces, the first of this size; 0: in one
+    cdef int gather             # so many packets of `gatherer` are gathered, to be sent in one piece
+    cdef int gatherer
+    cdef char batch[ROOM]
+    cdef size_t batched
     cdef char packet[ROOM]
     cdef size_t length
 
@@ -144,12 +154,26 @@ cdef class Program:
 
     cdef int send(self, int who, const char* data, size_t size) except -1:
         cdef size_t first = min(<size_t>self.cut, size)
+        if self.gather and who == self.gatherer:
+            if self.batched + size <= ROOM:
+                memcpy(self.batch + self.batched, data, size)
+                self.batched += size
+                self.gather -= 1
+                return 0 if self.gather else self.flush()
+            self.flush()
         self.cut = 0
         if first:
             self.give(self.peer(who), data, first)
         if first < size:
             self.give(self.peer(who), data + first, size - first)
         return 0
+
+    cdef int flush(self) except -1:
+        """What was gathered is sent."""
+        cdef size_t size = self.batched
+        self.gather = 0
+        self.batched = 0
+        return self.give(self.peer(self.gatherer), self.batch, size) if size else 0
 
     cdef int give(self, Peer* peer, const char* data, size_t size) except -1:
         """From a block of exactly this size, so that no read beyond it goes unnoticed."""
@@ -183,19 +207,50 @@ cdef class Program:
 cdef int verify_output(Program program, int who) except -1:
     """Take a peer's output; if it sent packets only, it is whole packets of a server."""
     cdef Peer* peer = program.peer(who)
-    cdef const char* data = peer.out.data
-    cdef size_t at = peer.out.begin
+    cdef size_t size = peer_unsent(peer)
+    cdef char* data = <char*>malloc(size if size else 1)
+    cdef size_t at = 0
     cdef Frame frame
-    while program.clean[who] and at < peer.out.end:
-        if decode(data + at, peer.out.end - at, 2 * LIMIT, &frame) != PACKET or not frame.is_response:
-            raise AssertionError(f"peer {who} gets no packet at byte {at - peer.out.begin} of its output")
+    take(program.core, peer, data)
+    while program.clean[who] and at < size:
+        if decode(data + at, size - at, 2 * LIMIT, &frame) != PACKET or not frame.is_response:
+            raise AssertionError(f"peer {who} gets no packet at byte {at} of its output")
+        if frame.count and not is_whole(&frame):
+            raise AssertionError(f"peer {who} gets a large body that is not what was sent")
         at += frame.size
-    buffer_release(&program.core.pool, &peer.out)
+    free(data)
     return 0
+
+
+cdef int take(Core* core, Peer* peer, char* data) except -1:
+    """All output of a peer, joined."""
+    cdef Field[PIECES] pieces
+    cdef size_t before
+    cdef size_t i
+    while peer_unsent(peer):
+        before = 0
+        for i in range(output_pieces(peer, pieces, PIECES)):
+            memcpy(data + before, pieces[i].data, pieces[i].size)
+            before += pieces[i].size
+        if before == 0:
+            raise AssertionError("there is output, but no piece of it")
+        output_drop(core, peer, before)
+        data += before
+    peer_relieve(core, peer)
+    return 0
+
+
+cdef bint is_whole(Frame* frame) noexcept:
+    """Whether a large last argument is as op_large makes them."""
+    cdef const char* data = frame.args[frame.count - 1].data
+    cdef size_t size = frame.args[frame.count - 1].size
+    return size < LARGE or c'a' <= data[0] < c'a' + CYCLE and memcmp(data, PATTERN + data[0] - c'a', size) == 0
 
 
 cdef int leave(Program program, int who) except -1:
     if program.ids[who]:
+        if program.gather and program.gatherer == who:
+            program.flush()
         verify_output(program, who)
         part(program.core, program.peer(who))
         program.ids[who] = 0
@@ -257,16 +312,17 @@ cdef int op_output(Program program, int who) except -1:
     return verify_output(program, who)
 
 
-# count: the dirty peers are taken off their list, and so many bytes of this one's output are sent
+# count (128: of thousands): the dirty peers are taken off their list, and so many bytes of this one's output are sent
 cdef int op_drain(Program program, int who) except -1:
     cdef Peer* peer = program.peer(who)
     cdef size_t size = program.byte()
-    size = min(size, peer.out.end - peer.out.begin)
+    size = min(1000 * (size & 127) if size & 128 else size, peer_unsent(peer))
     while peer_next_dirty(program.core) != NULL:
         pass
     if size:
         program.clean[who] = False
-        buffer_drop(&program.core.pool, &peer.out, size)
+        output_drop(program.core, peer, size)
+        peer_relieve(program.core, peer)
     return 0
 
 
@@ -294,7 +350,9 @@ cdef int best_level(Program program, Peer* peer) noexcept:
     """The level of the most urgent job that a worker could be given, 0 if there is none or it is not listened to."""
     cdef Ability* ability = peer.abilities
     cdef int best = 0
-    if program.core.draining or peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin:
+    if program.core.draining or peer.flags & PEER_CLOSING or peer.partial.end != peer.partial.begin \
+            or peer.large != NULL or peer.whole or program.gather \
+            or program.core.high_water and peer_unsent(peer) > program.core.high_water:
         return 0
     while ability != NULL:
         best = max(best, runnable_level(program.core, ability.function))
@@ -314,8 +372,8 @@ cdef int op_grab(Program program, int who) except -1:
         return 0
     if best and program.core.running_count != running + 1:
         raise AssertionError(f"peer {who} is given no job, though one of level {best} is there")
-    if best and program.core.order == ORDER_PRIORITY and PRIORITIES - peer.jobs.priority != best:
-        raise AssertionError(f"peer {who} is given a job of priority {peer.jobs.priority}, not one of level {best}")
+    if best and program.core.order == ORDER_PRIORITY and PRIORITIES - job_priority(peer.jobs) != best:
+        raise AssertionError(f"peer {who} is given a job of priority {job_priority(peer.jobs)}, not of level {best}")
     return 0
 
 
@@ -442,22 +500,7 @@ cdef int op_cancel(Program program, int who) except -1:
 cdef int op_admin(Program program, int who) except -1:
     cdef int verb = program.byte() % 8
     cdef int names = program.byte()
-    cdef const char* form = "status"
-    if verb == 0:
-        form = "create function f%d"
-    elif verb == 1:
-        form = "drop function f%d"
-    elif verb == 2:
-        form = "maxqueue f%d %d"
-    elif verb == 3:
-        form = "show jobs"
-    elif verb == 4:
-        form = "show unique jobs"
-    elif verb == 5:
-        form = "workers"
-    elif verb == 6:
-        form = "prioritystatus"
-    return say(program, who, snprintf(program.packet, 64, form, names & 7, names >> 3))
+    return say(program, who, snprintf(program.packet, 64, ADMIN[verb], names & 7, names >> 3))
 
 
 # count, bytes
@@ -469,38 +512,60 @@ cdef int op_client_id(Program program, int who) except -1:
     return program.send_packet(who, 22)
 
 
-# count
+# count; 128: that many packets of this peer, and two more, are sent in one piece
 cdef int op_cut(Program program, int who) except -1:
-    program.cut = program.byte()
+    cdef int count = program.byte()
+    if count & 128:
+        program.flush()
+        program.gather = 2 + (count & 7)
+        program.gatherer = who
+    else:
+        program.cut = count
     return 0
 
 
-# size in KiB: a large ECHO_REQ by the way of drivers that receive into the dispatcher's memory
+# kind, KiB: a packet with a large body. The low three bits of the kind say which packet; 8: not by the way of drivers
+# that receive into the dispatcher's memory; 16: in small pieces; 32: the peer leaves in the middle.
 cdef int op_large(Program program, int who) except -1:
-    cdef size_t body = 65536 + 1024 * <size_t>program.byte()
-    cdef size_t left = body
+    cdef int kind = program.byte()
+    cdef size_t size = 24576 + 1024 * <size_t>program.byte()
+    cdef size_t left = size
     cdef size_t room = 0
+    cdef int command = LARGE_COMMANDS[kind & 7]
     cdef Peer* peer = program.peer(who)
     cdef char* at
-    put_header(program.packet, False, 16, <unsigned>body)
-    program.give(peer, program.packet, 12)
-    while left:
-        at = feed_space(program.core, peer, &room)
-        if at == NULL:
-            room = min(left, sizeof(FILLER))
-            program.give(peer, FILLER, room)
+    program.begin()
+    if command != 16:
+        if kind & 7 < 4:
+            program.add_function(kind)
+            program.add_text("" if kind & 7 == 1 else "-" if kind & 7 == 2 else "large")
         else:
-            room = min(room, left)
-            memset(at, c'w', room)
+            program.add_number("H:%lld", own_job(peer, 0))
+        program.packet[program.length] = 0
+        program.length += 1
+    put_header(program.packet, False, command, <unsigned>(program.length - 12 + size))
+    program.give(peer, program.packet, program.length)
+    while left:
+        if kind & 32 and left < size // 2:
+            return leave(program, who)
+        at = NULL if kind & 8 else feed_space(program.core, peer, &room)
+        if at == NULL:
+            room = min(left, <size_t>(600 if kind & 16 else 5000))
+            program.give(peer, PATTERN + (size - left) % CYCLE, room)
+        else:
+            room = min(min(room, left), <size_t>(3000 if kind & 16 else len(LETTERS) - CYCLE))
+            memcpy(at, PATTERN + (size - left) % CYCLE, room)
             feed_commit(program.core, peer, room)
         left -= room
     return 0
 
 
-# of the last peer also: no more jobs are given out
+# of the last peer also: no more jobs are given out; of the last but one: all that another one has sent is done
 cdef int op_check(Program program, int who) except -1:
     if who == 7:
         program.dispatcher.drain()
+    elif who == 6 and program.ids[5]:
+        program.dispatcher.complete(program.ids[5])
     return check_core(program.core)
 
 
@@ -601,31 +666,27 @@ cdef int op_crowd_leave(Program program, int who) except -1:
     return 0
 
 
-cdef void fill_table() noexcept:
-    cdef int i
-    cdef Operation[32] table = [
-        op_connect, op_raw, op_line, op_tick, op_output, op_submit, op_grab, op_pre_sleep,
-        op_can_do, op_cant_do, op_can_do_timeout, op_reset, op_work_own, op_work_recent, op_status, op_status_unique,
-        op_option, op_cancel, op_admin, op_client_id, op_cut, op_large, op_check, op_packet,
-        op_many_can_do, op_many_submit, op_many_functions, op_many_grab, op_many_complete, op_crowd, op_crowd_leave,
-        op_drain,
-    ]
-    for i in range(32):
-        OPERATIONS[i] = table[i]
-
-
-fill_table()
+OPERATIONS[:] = [
+    op_connect, op_raw, op_line, op_tick, op_output, op_submit, op_grab, op_pre_sleep, op_can_do, op_cant_do,
+    op_can_do_timeout, op_reset, op_work_own, op_work_recent, op_status, op_status_unique, op_option, op_cancel,
+    op_admin, op_client_id, op_cut, op_large, op_check, op_packet, op_many_can_do, op_many_submit, op_many_functions,
+    op_many_grab, op_many_complete, op_crowd, op_crowd_leave, op_drain,
+]
 
 
 cdef public int fuzz_dispatcher(unsigned char* data, size_t size) except -1:
     cdef Program program
     if size < 2:
         return 0
+    watch_with(NULL)            # it takes most of the time
+    if data[1] & 224 == 0:
+        watch_with(assert_core)
     program = Program()
     program.dispatcher = Dispatcher(
         handle_prefix=b"H", order=ORDERS[data[0] & 3], wakeup=WAKEUPS[data[0] >> 2 & 3], exceptions=data[0] & 16 != 0,
         admin_writes=data[0] & 32 == 0, job_retries=RETRIES[data[0] >> 6], seed=data[1],
-        max_packet=4096 if data[1] & 1 else LIMIT, max_unsent=300 if data[1] & 2 else 0, next_match=match,
+        max_packet=4096 if data[1] & 1 else LIMIT, max_unsent=300 if data[1] & 2 else 0,
+        max_queued=CEILINGS[data[1] >> 2 & 3], high_water=200 if data[1] & 16 else 0, next_match=match,
     )
     program.core = &program.dispatcher.core
     program.data = data + 2

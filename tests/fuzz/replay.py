@@ -22,6 +22,10 @@ CHECK_EVERY: Final = 6
 SUBMISSIONS: Final = (7, 21, 33, 18, 32, 34, 36, 35, 37, 38)
 WORKS: Final = (28, 29, 12, 13, 14, 25)
 SIZES: Final = (0, 1, 5, 600)
+LARGE_COMMANDS: Final = (16, 7, 18, 21, 13, 28, 25, 29)
+CEILINGS: Final = (0, 0, 3000, 300_000)
+HIGH_WATER: Final = 200
+ROOM: Final = 2048
 ORDERS: Final = ("priority", "function", "function-rotate", "priority")
 RANKS: Final = {"high": 0, "normal": 1, "low": 2}
 PRELUDE: Final = (
@@ -104,8 +108,12 @@ class Program:
         self.ids: dict[int, int] = {}
         self.crowd: list[int] = []
         self.cut = 0
+        self.gather = 0
+        self.gatherer = 0
+        self.batch = b""
         self.draining = False
         self.order = ORDERS[data[0] & 3]
+        self.high_water = HIGH_WATER if data[1] & 16 else 0
         self.monotonic = 1
         self.wall = 1_700_000_000 * 10**9
         self.dispatcher = Dispatcher(
@@ -118,6 +126,8 @@ class Program:
             seed=data[1],
             max_packet=4096 if data[1] & 1 else PACKET_LIMIT,
             max_unsent=300 if data[1] & 2 else 0,
+            max_queued=CEILINGS[data[1] >> 2 & 3],
+            high_water=HIGH_WATER if data[1] & 16 else 0,
         )
         self.dispatcher.tick(self.monotonic, self.wall)
 
@@ -160,9 +170,25 @@ class Program:
         return self.ids[who]
 
     def leave(self, who: int) -> None:
+        if self.gather and self.gatherer == who:
+            self.flush()
         self.dispatcher.disconnect(self.ids.pop(who))
 
+    def flush(self) -> None:
+        """What was gathered is sent."""
+        batch, self.batch, self.gather = self.batch, b"", 0
+        if batch:
+            self.dispatcher.receive(self.peer(self.gatherer), batch)
+
     def send(self, who: int, data: bytes) -> None:
+        if self.gather and who == self.gatherer:
+            if len(self.batch) + len(data) <= ROOM:
+                self.batch += data
+                self.gather -= 1
+                if not self.gather:
+                    self.flush()
+                return
+            self.flush()
         pieces = [data[: self.cut], data[self.cut :]]
         self.cut = 0
         for piece in filter(None, pieces):
@@ -225,7 +251,9 @@ class Program:
     def best(self, who: int) -> int | None:
         """The priority of the most urgent job that a worker could be given, None if there is none."""
         peer = self.known(who)
-        if self.draining or peer["closing"] or peer["partial"]:
+        if self.draining or peer["closing"] or peer["partial"] or self.gather:
+            return None
+        if self.high_water and peer["unsent"] > self.high_water:
             return None
         ready = (job for job in self.dispatcher.jobs() if not job["running"] and not job["ignored"] and not job["due"])
         return min((RANKS[job["priority"]] for job in ready if job["function"] in peer["functions"]), default=None)
@@ -312,18 +340,37 @@ class Program:
         self.packet(who, Command.SET_CLIENT_ID, self.take())
 
     def cut_next(self, who: int) -> None:
-        self.cut = self.byte()
+        count = self.byte()
+        if count & 128:
+            self.flush()
+            self.gather, self.gatherer = 2 + (count & 7), who
+        else:
+            self.cut = count
 
     def large(self, who: int) -> None:
-        body = 65536 + 1024 * self.byte()
+        kind = self.byte()
+        size = 24576 + 1024 * self.byte()
         peer = self.peer(who)
-        for piece in (b"\0REQ\0\0\0\x10" + body.to_bytes(4, "big"), b"w" * 1000, b"w" * (body - 1000)):
-            self.dispatcher.receive(peer, piece)
+        head = b""
+        if kind & 7 in (1, 2, 3):
+            head = function(kind) + b"\0" + (b"", b"-", b"large")[(kind & 7) - 1] + b"\0"
+        elif kind & 7:
+            head = (self.own(who, 0) or b"H:0") + b"\0"
+        body = head + bytes(97 + i % 23 for i in range(size))
+        packet = b"\0REQ" + LARGE_COMMANDS[kind & 7].to_bytes(4, "big") + len(body).to_bytes(4, "big") + body
+        step = 600 if kind & 16 else 5000
+        for at in range(0, len(packet), step):
+            if kind & 32 and at > len(packet) // 2:
+                self.leave(who)
+                return
+            self.dispatcher.receive(peer, packet[at : at + step])
 
     def check(self, who: int) -> None:
         if who == 7:
             self.draining = True
             self.dispatcher.drain()
+        elif who == 6 and 5 in self.ids:
+            self.dispatcher.complete(self.ids[5])
         check(self.dispatcher)
 
     def any_packet(self, who: int) -> None:

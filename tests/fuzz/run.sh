@@ -10,6 +10,7 @@
 # UndefinedBehaviorSanitizer and libFuzzer's counters into build/fuzz/tree ($FUZZ_DIR/tree); build/fuzz/TARGET is the
 # program. Inputs gather in build/fuzz/corpus/TARGET, and what fails lies in build/fuzz/failures:
 # `ASAN_OPTIONS=detect_leaks=0 build/fuzz/TARGET FILE` repeats it. Once mended, it goes to tests/fuzz/found/TARGET.
+# The seconds of the clock and of the processor stand in a row for tests/fuzz/LOG.md, which also goes to build/fuzz/rows.md.
 # Needs clang with its runtime (Debian: apt-get install clang libclang-rt-14-dev).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -66,7 +67,7 @@ esac
 EOF
     chmod +x "$out/cc"
     GEARFAST_BUILD=sanitize GEARFAST_ONLY=gearfast._codec,gearfast.dispatch CC=$out/cc LDSHARED="$out/cc -shared" \
-        CFLAGS="-fsanitize=fuzzer-no-link -Wno-unused-function" nice "$python" setup.py --quiet \
+        CFLAGS="-fsanitize=fuzzer-no-link -Wno-unused-function" "$python" setup.py --quiet \
         build_ext --build-lib "$out/tree" --build-temp "$out/objects" >"$out/build.log" 2>&1 || {
         tail -n 40 "$out/build.log" >&2
         return 1
@@ -107,8 +108,19 @@ summary() {
     printf '%s: %s\n' "$2" "$(grep -E 'cov: ' "$1" | tail -n 1 | sed -E 's/^#([0-9]+)\t[A-Za-z]+ */\1 execs, /')"
 }
 
+# A row for tests/fuzz/LOG.md: log, target, `seconds of the clock, of the user, of the system`, failures.
+row() {
+    local clock user system runs edges
+    read -r clock user system <<<"$3"
+    runs=$(awk '/number_of_executed_units/ { print $2 }' "$1")
+    edges=$(grep -oE 'cov: [0-9]+' "$1" | tail -n 1 | cut -d ' ' -f 2)
+    printf '| %s | %s | %.0f | %.0f | %s | %s | %s |\n' \
+        "$(date -u +%F)" "$2" "$clock" "$(awk "BEGIN { print $user + $system }")" "${runs:-?}" "${edges:-?}" "$4"
+}
+
 run() {
-    local seconds=$1 failed=0 target log seeds
+    local seconds=$1 failed=0 target log seeds failures
+    local TIMEFORMAT='%R %U %S'
     shift
     for target in "$@"; do
         log=$out/$target.log
@@ -116,14 +128,18 @@ run() {
         echo "--- $target for $seconds s"
         seeds=("tests/fuzz/corpus/$target")
         [[ ! -d "tests/fuzz/found/$target" ]] || seeds+=("tests/fuzz/found/$target")
-        if ! "$out/$target" "$out/corpus/$target" "${seeds[@]}" -max_total_time="$seconds" \
+        failures=none
+        if ! { time "$out/$target" "$out/corpus/$target" "${seeds[@]}" -max_total_time="$seconds" \
             -max_len="${longest[$target]}" -dict=tests/fuzz/gearman.dict -artifact_prefix="$out/failures/$target-" \
-            -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 >"$log" 2>&1; then
+            -timeout="${PATIENCE:-30}" -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 >"$log" 2>&1; } \
+            2>"$log.time"; then
             failed=1
+            failures=one
             grep -vE '^#[0-9]+' "$log" | tail -n 60
             echo "$target FAILED; the input is in build/fuzz/failures"
         fi
         summary "$log" "$target"
+        row "$log" "$target" "$(<"$log.time")" "$failures" | tee -a "$out/rows.md"
     done
     return "$failed"
 }

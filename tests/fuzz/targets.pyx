@@ -14,7 +14,8 @@ from libc.string cimport memcpy
 
 from gearfast._codec cimport FAULTY, LINE, PACKET, Frame, decode
 from gearfast.dispatch._check cimport check_core
-from gearfast.dispatch._dispatcher cimport Dispatcher, feed
+from gearfast.dispatch._core cimport feed
+from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._records cimport Core, Peer
 

@@ -91,6 +91,31 @@ class TestEpoch:
         wire.pass_time(10 * HOUR)
         w.expect(R.NOOP())
 
+    def test_a_jump_over_several_due_times_brings_all_of_them(self, wire: Wire) -> None:
+        c, w = wire.peer("c"), wire.worker("w", b"f")
+        for wait in (3 * HOUR, HOUR, 2 * HOUR, 9 * HOUR):
+            c.submit_at(b"f", START_WALL + wait, b"%d" % wait)
+        wire.wall += 5 * HOUR * 10**9
+        wire.tick()
+        # Jobs that are due wait in the order of their submission.
+        assert w.grab_all() == [b"%d" % (hours * HOUR) for hours in (3, 1, 2)]
+        # What was given out stays so when the clock is found to be wrong.
+        wire.wall -= 5 * HOUR * 10**9
+        wire.tick()
+        assert w.grab() is None
+        wire.pass_time(9 * HOUR)
+        assert w.grab() == b"%d" % (9 * HOUR)
+
+    def test_the_deadline_follows_the_wall_clock(self, wire: Wire) -> None:
+        c, w = wire.peer("c"), wire.sleeper("w", b"f")
+        c.submit_at(b"f", START_WALL + HOUR, b"x")
+        wire.wall -= HOUR * 10**9
+        assert HOUR * 10**9 < wire.tick() <= 2 * HOUR * 10**9
+        wire.wall += 2 * HOUR * 10**9
+        wire.tick()
+        w.expect(R.NOOP())
+        assert wire.tick() == -1
+
     def test_far_future(self, wire: Wire) -> None:
         c, w = wire.peer("c"), wire.worker("w", b"f")
         job = c.submit_at(b"f", 2**63 - 1, b"x")

@@ -8,7 +8,6 @@ import random
 import pytest
 
 from .conftest import MakeWire
-from .model import places, rotate
 from .script import Q, Wire
 
 KINDS = ("SUBMIT_JOB_HIGH", "SUBMIT_JOB", "SUBMIT_JOB_LOW")
@@ -31,12 +30,20 @@ class PlainOrder:
         self.jobs.setdefault(function, ([], [], []))[priority].append(data)
 
     def take(self) -> bytes | None:
-        for function, priority in places(self.functions, self.order):
+        for function, priority in self.places():
             waiting = self.jobs.get(function, ([], [], []))[priority]
             if waiting:
-                rotate(self.functions, function, self.order)
+                if self.order != "function":
+                    self.functions.remove(function)
+                    self.functions.append(function)
                 return waiting.pop(0)
         return None
+
+    def places(self) -> list[tuple[bytes, int]]:
+        """Where to look for a job: functions and priorities, in their order."""
+        if self.order == "priority":
+            return [(f, p) for p in range(3) for f in self.functions]
+        return [(f, p) for f in self.functions for p in range(3)]
 
 
 def test_first_in_first_out(wire: Wire) -> None:

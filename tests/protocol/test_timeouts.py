@@ -206,3 +206,16 @@ def test_many_timers_fire_in_their_order(wire: Wire) -> None:
         fired += sleeper.grab_all()
         assert passed * 1000 == pytest.approx(waits[int(fired[-1])], abs=20)
     assert fired == [b"%d" % waits.index(wait) for wait in sorted(waits)]
+
+
+@pytest.mark.parametrize("jump", [-(10**9), -3600, 3600, 10**9])
+def test_the_wall_clock_may_jump_meanwhile(wire: Wire, jump: int) -> None:
+    c, w, other = wire.peer("c"), timed(wire), wire.worker("other", b"f")
+    c.submit(b"f", b"x")
+    assert w.grab() == b"x"
+    wire.wall += jump * 10**9
+    wire.tick()
+    wire.pass_time(1.98)
+    assert other.grab() is None
+    wire.pass_time(0.04)
+    assert other.grab() == b"x"

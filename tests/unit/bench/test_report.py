@@ -13,8 +13,8 @@ if sys.platform != "linux":
     pytest.skip("gearfast bench runs on Linux only", allow_module_level=True)
 
 from gearfast.bench import plot, report
+from gearfast.bench.bars import BARS
 from gearfast.bench.harness import Results, Sample, cpus
-from gearfast.bench.traffic import BARS
 
 if TYPE_CHECKING:
     from ...conftest import Require
@@ -62,10 +62,10 @@ def test_the_better_setting_takes_less_cpu(results: Results) -> None:
 
 def test_verdicts(results: Results) -> None:
     verdicts = {verdict.what: verdict for verdict in report.check(results, {"decode-c": [25.0, 30.0, 35.0]})}
-    assert verdicts["fg-1x1 x floor"].passed is True
-    assert verdicts["fg-1x1 x gearmand-t1"].passed is True
-    assert verdicts["functions5000-4x4 x functions1-4x4"].passed is False
-    assert verdicts["fg-8x8 x floor"].passed is None
+    assert verdicts["fg-1x1 / floor"].passed is False  # 1.2, and the bar is 1.1
+    assert verdicts["fg-1x1 / gearmand-t1"].passed is True
+    assert verdicts["functions5000-4x4 / functions1-4x4"].passed is False
+    assert verdicts["fg-8x8 / floor"].passed is None
     assert verdicts["decode-c (million/s)"].passed is True
     assert verdicts["decode-python (million/s)"].passed is None
     assert len(verdicts) >= len(BARS)
@@ -75,7 +75,7 @@ def test_verdicts(results: Results) -> None:
 
 def test_equal_to_gearmand_is_not_below_it() -> None:
     same = Results({"fg-1x1": {"gearfast": samples(16.0), "gearmand": samples(16.0)}})
-    verdict = next(v for v in report.check(same, {}) if v.what == "fg-1x1 x gearmand")
+    verdict = next(v for v in report.check(same, {}) if v.what == "fg-1x1 / gearmand")
     assert verdict.passed is False
 
 

@@ -75,6 +75,12 @@ def test_a_unix_socket_alone_opens_no_port() -> None:
         ("handle_prefix", "H:x", "H:x"),
         ("handle_prefix", "", None),
         ("job_retries", "-1", -1),
+        ("max_queued", "none", 0),
+        ("max_queued", "0", 0),
+        ("max_queued", "auto", None),
+        ("max_queued", "2G", 2 << 30),
+        ("dead_peer_limit", "0", 0.0),
+        ("dead_peer_limit", "2.5", 2.5),
     ],
 )
 def test_values(name: str, text: object, value: object) -> None:
@@ -92,6 +98,8 @@ def test_values(name: str, text: object, value: object) -> None:
         ("max_packet", "1", "from 1024"),
         ("exceptions", "maybe", "true or false"),
         ("shutdown_limit", "-1", "seconds"),
+        ("dead_peer_limit", "1", "0, or 2 or more"),
+        ("max_queued", "much", "number of bytes"),
         ("shutdown_limit", "nan", "seconds"),
         ("shutdown_limit", "soon", "seconds"),
         ("unix_mode", "999", "octal"),

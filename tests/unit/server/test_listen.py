@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gearfast.server.config import ConfigError, ServerConfig
-from gearfast.server.listen import Endpoint, bind, bind_all, endpoints, parse_endpoint
+from gearfast.server.listen import Endpoint, bind, bind_all, endpoints, keepalive, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +143,21 @@ def test_accepted_sockets_have_the_options() -> None:
         accepted.close()
         client.close()
         listener.close()
+
+
+@pytest.mark.parametrize("limit", [2, 3, 5, 10, 30, 60, 3600])
+def test_keep_alive_ends_within_the_limit(limit: float) -> None:
+    idle, interval, count = keepalive(ServerConfig(dead_peer_limit=limit))
+    assert min(idle, interval, count) >= 1
+    assert idle + interval * count <= limit
+    assert limit < 10 or idle + interval * count >= 0.7 * limit
+
+
+def test_keep_alive_that_is_set_stays_and_none_is_the_systems() -> None:
+    assert keepalive(ServerConfig()) == (4, 1, 5)
+    assert keepalive(ServerConfig(keepalive_idle=20)) == (20, 1, 3)
+    assert keepalive(ServerConfig(keepalive_idle=60, keepalive_interval=10, keepalive_count=3)) == (60, 10, 3)
+    assert keepalive(ServerConfig(dead_peer_limit=0)) == (0, 0, 0)
 
 
 @unix_only

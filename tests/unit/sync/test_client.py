@@ -156,7 +156,7 @@ def test_a_late_result_does_not_reach_the_next_call(scripted: Scripted) -> None:
 
     with scripted.play(script) as one:
         with pytest.raises(JobTimeout) as caught:
-            one.run("f", timeout=0.02)
+            one.run("f", timeout=0.5)
         assert caught.value.handle == "H:1"
         overdue.set()
         assert one.run("f", timeout=20) == b"right"

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""How a job ends: finished, failed, cancelled, dropped, or wanted by nobody any more."""
+
+from libc.string cimport memcpy
+
+from gearfast._codec cimport CMD_WORK_FAIL
+from gearfast.dispatch._function cimport function_drop, queue_remove
+from gearfast.dispatch._index cimport index_remove
+from gearfast.dispatch._job cimport HANDLE_ROOM, job_free, job_in_uniques, job_node, job_priority, write_handle
+from gearfast.dispatch._peer cimport waiter_remove, write_packet
+from gearfast.dispatch._records cimport (
+    JOB_BACKGROUND,
+    JOB_CANCELLED,
+    JOB_DELAYED,
+    JOB_IGNORED,
+    JOB_RUNNING,
+    JOB_STATE,
+    PRIORITIES,
+    Core,
+    Function,
+    Job,
+    Waiter,
+)
+from gearfast.dispatch._tally cimport tally_time
+from gearfast.dispatch._timers cimport timer_clear
+
+
+cdef void leave_worker(Core* core, Job* job) noexcept nogil:
+    """A running job leaves its worker."""
+    if job.prev != NULL:
+        job.prev.next = job.next
+    else:
+        job.worker.jobs = job.next
+    if job.next != NULL:
+        job.next.prev = job.prev
+    job.worker = NULL
+    job.flags &= ~<int>JOB_RUNNING
+    job.function.running -= 1
+    core.running_count -= 1
+    if job.timer:
+        timer_clear(&core.timeouts, job)
+
+
+cdef void drop(Core* core, Job* job) noexcept nogil:
+    """Forget a job, wherever it is. Its waiters must have been answered."""
+    cdef Function* function = job.function
+    if job.flags & JOB_RUNNING:
+        leave_worker(core, job)
+    else:
+        if not job.flags & JOB_DELAYED:
+            queue_remove(&function.queues[job_priority(job)], job)
+            if job.flags & JOB_IGNORED:
+                core.ignored_count -= 1
+        else:
+            queue_remove(&function.delayed, job)
+            timer_clear(&core.schedule, job)
+            core.delayed_count -= 1
+        function.queued[job_priority(job)] -= 1
+    function.total -= 1
+    if job_in_uniques(job):
+        index_remove(&core.uniques, job_node(job))
+    while job.waiters != NULL:
+        waiter_remove(core, job.waiters)
+    job_free(core, job)
+
+
+cdef void finish(Core* core, Job* job) noexcept nogil:
+    """A running job has ended and its waiters were told."""
+    tally_time(job.function.tally.running, &job.function.tally.running_ns, core.now - job.since)
+    drop(core, job)
+
+
+cdef void fail_waiters(Core* core, Job* job) noexcept nogil:
+    """WORK_FAIL to everybody who waits for a job. Its handle never ends in a NUL: libgearman would ignore it."""
+    cdef char handle[HANDLE_ROOM]
+    cdef size_t size = write_handle(core, handle, job.number)
+    cdef Waiter* waiter = job.waiters
+    cdef char* at
+    while waiter != NULL:
+        at = write_packet(core, waiter.peer, CMD_WORK_FAIL, size)
+        if at != NULL:
+            memcpy(at, handle, size)
+        waiter = waiter.job_next
+
+
+cdef void cancel(Core* core, Job* job) noexcept nogil:
+    """`cancel job`: its clients get WORK_FAIL; a queued job stays until it is met, a running one until it ends."""
+    fail_waiters(core, job)
+    while job.waiters != NULL:
+        waiter_remove(core, job.waiters)
+    job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
+    ignore(core, job)
+    if job.flags & JOB_DELAYED:
+        drop_failed(core, job)
+
+
+cdef void ignore(Core* core, Job* job) noexcept nogil:
+    """Nobody wants this job any more: it coalesces with nothing, and is dropped when it is met."""
+    if job.flags & JOB_IGNORED:
+        return
+    if job_in_uniques(job):
+        index_remove(&core.uniques, job_node(job))
+    job.flags |= JOB_IGNORED
+    if not job.flags & JOB_STATE:
+        core.ignored_count += 1
+
+
+cdef void drop_function(Core* core, Function* function) noexcept nogil:
+    """`drop function`: one without workers and running jobs; who waits for its queued jobs gets WORK_FAIL."""
+    cdef int priority
+    for priority in range(PRIORITIES):
+        while function.queues[priority].head != NULL:
+            drop_failed(core, function.queues[priority].head)
+    while function.delayed.head != NULL:
+        drop_failed(core, function.delayed.head)
+    function_drop(core, function)
+
+
+cdef void drop_failed(Core* core, Job* job) noexcept nogil:
+    """Drop a job that does not end by its worker; who still waits for it gets WORK_FAIL."""
+    core.stats.dropped += 1
+    job.function.tally.dropped += 1
+    fail_waiters(core, job)
+    drop(core, job)

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Which worker gets which job: queueing, waking, grabbing.
+
+Two promises hold between any two calls:
+- no ability's level is below what its function has to give (`_ability.pxd`);
+- a worker that sleeps and had no NOOP, or has GRABs held, has no runnable job (with `wakeup` N, other workers were
+  woken for it instead).
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from gearfast._codec cimport (
+    CMD_GRAB_JOB,
+    CMD_GRAB_JOB_ALL,
+    CMD_GRAB_JOB_UNIQ,
+    CMD_JOB_ASSIGN,
+    CMD_JOB_ASSIGN_ALL,
+    CMD_JOB_ASSIGN_UNIQ,
+    CMD_NOOP,
+    CMD_NO_JOB,
+)
+from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
+from gearfast.dispatch._end cimport drop_failed
+from gearfast.dispatch._function cimport queue_push, queue_remove
+from gearfast.dispatch._job cimport (
+    HANDLE_ROOM,
+    job_is_large,
+    job_priority,
+    job_reducer,
+    job_unique,
+    job_workload,
+    write_handle,
+)
+from gearfast.dispatch._peer cimport write_packet, write_workload
+from gearfast.dispatch._records cimport (
+    HELD,
+    JOB_HAS_REDUCER,
+    JOB_IGNORED,
+    JOB_RUNNING,
+    ORDER_FUNCTION,
+    PEER_ALL_YOURS,
+    PEER_ASLEEP,
+    PEER_NOTICED,
+    PRIORITIES,
+    Ability,
+    Core,
+    Function,
+    Job,
+    Peer,
+)
+from gearfast.dispatch._tally cimport tally_time
+from gearfast.dispatch._timers cimport timer_set
+
+cdef enum:
+    MOST_HELD = 65536           # held GRABs of one worker, which PRE_SLEEP answers all at once
+
+cdef float LONGEST_TIMEOUT = 4e12   # ms, 126 years: beyond it there is none
+
+
+# Queueing and waking
+
+cdef int level_of(Core* core, Function* function) noexcept nogil:
+    """What a function has to give; jobs at the head of its queues that nobody wants are dropped on the way."""
+    cdef int priority
+    for priority in range(PRIORITIES):
+        while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
+            drop_failed(core, function.queues[priority].head)
+        if function.queues[priority].head != NULL:
+            return level_of_priority(core, priority)
+    return 0
+
+
+cdef void enqueue(Core* core, Job* job) noexcept nogil:
+    """To the end of its queue; workers that wait for it are served or woken."""
+    job.since = core.now
+    queue_push(&job.function.queues[job_priority(job)], job)
+    rise(core, job.function, level_of_priority(core, job_priority(job)))
+
+
+cdef void rise(Core* core, Function* function, int level) noexcept nogil:
+    """Bring every ability of a function up to `level`, and wake whoever sleeps on one."""
+    cdef Ability* ability
+    cdef Ability* after
+    cdef int below
+    cdef uint32_t woken = 0
+    if core.draining:
+        return
+    if core.wakeup:
+        level = max(level, level_of(core, function))    # those that slept on were not brought up before
+    for below in range(1, level):
+        while function.able[below] != NULL:
+            ability_move(function.able[below], level)
+    while function.able[HELD] != NULL:
+        ability = function.able[HELD]
+        if not ability.peer.held:
+            ability_move(ability, level)
+        elif not serve_held(core, ability) or level_of(core, function) == 0:
+            return
+    ability = function.able[0]
+    while ability != NULL:
+        after = ability.able_next
+        core.effort += 1
+        if ability.peer.held:
+            if not serve_held(core, ability) or level_of(core, function) == 0:
+                return
+        elif ability.peer.flags & (PEER_ASLEEP | PEER_NOTICED) != PEER_ASLEEP:
+            ability_move(ability, level)
+        elif core.wakeup == 0 or woken < core.wakeup:
+            wake(core, ability.peer)
+            woken += 1
+            ability_move(ability, level)
+        ability = after
+
+
+cdef void wake(Core* core, Peer* peer) noexcept nogil:
+    peer.flags |= PEER_NOTICED
+    write_packet(core, peer, CMD_NOOP, 0)
+
+
+cdef void hold_grab(Peer* peer, int kind) noexcept nogil:
+    """Keep a GRAB for the next job, and in which form that is to be given.
+
+    Who asked first is served first; workers of very many functions keep their old place, since moving them all would
+    make each of their grabs dear.
+    """
+    cdef Ability* ability = peer.abilities
+    if peer.held == 0 and peer.ability_count <= FEW_FUNCTIONS:
+        while ability != NULL:
+            ability_move(ability, HELD)
+            ability = ability.peer_next
+    peer.held_kind = 1 if kind == CMD_GRAB_JOB_UNIQ else 2 if kind == CMD_GRAB_JOB_ALL else 0
+    if peer.held < 32:
+        peer.held_kinds |= <uint64_t>peer.held_kind << (2 * peer.held)
+    peer.held += 1
+
+
+cdef int release_grab(Peer* peer) noexcept nogil:
+    """Take the oldest held GRAB; returns its command."""
+    cdef int form = peer.held_kinds & 3
+    peer.held_kinds >>= 2
+    peer.held -= 1
+    if peer.held >= 32:
+        peer.held_kinds |= <uint64_t>peer.held_kind << 62
+    return CMD_GRAB_JOB_UNIQ if form == 1 else CMD_GRAB_JOB_ALL if form == 2 else CMD_GRAB_JOB
+
+
+cdef bint serve_held(Core* core, Ability* ability) noexcept nogil:
+    """Answer a held GRAB with this function's next job; False if there is none."""
+    cdef Peer* peer = ability.peer
+    cdef Function* function = ability.function
+    cdef Job* job
+    cdef int kind
+    if core.draining or level_of(core, function) == 0:
+        return False
+    job = pop(core, function)
+    kind = release_grab(peer)
+    ability_move(ability, ability_level(ability) if peer.held else level_of(core, function))
+    assign(core, ability, job, kind)
+    if core.order != ORDER_FUNCTION:
+        ability_rotate(ability)
+    return True
+
+
+# Grabbing
+
+cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
+    """The ability whose function gives this worker its next job, or NULL. Levels that are too high fall."""
+    cdef Ability* ability
+    cdef int level
+    cdef int really
+    for level in range(PRIORITIES, 0, -1):
+        while peer.ready[level].count:
+            ability = <Ability*>peer.ready[level].entries[0].item
+            really = level_of(core, ability.function)
+            if really == level:
+                return ability
+            ability_move(ability, really)
+    return NULL
+
+
+cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
+    """As next_ability; a worker that was left asleep for others' sake first looks at all its functions again."""
+    cdef Ability* each = peer.abilities if core.wakeup and peer.flags & PEER_ASLEEP else NULL
+    cdef int level
+    if core.draining:
+        return NULL
+    while each != NULL:
+        level = level_of(core, each.function)
+        if level > ability_level(each):
+            ability_move(each, level)
+        each = each.peer_next
+    return next_ability(core, peer)
+
+
+cdef Job* pop(Core* core, Function* function) noexcept nogil:
+    """Take the first job of the most urgent queue that has one; level_of has cleaned the heads."""
+    cdef int priority
+    cdef Job* job
+    for priority in range(PRIORITIES):
+        job = function.queues[priority].head
+        if job != NULL:
+            queue_remove(&function.queues[priority], job)
+            return job
+    return NULL
+
+
+cdef void grab(Core* core, Peer* peer, int kind) noexcept nogil:
+    """GRAB_JOB, GRAB_JOB_UNIQ or GRAB_JOB_ALL (`kind`)."""
+    cdef Ability* ability = find_work(core, peer)
+    peer.flags &= ~<uint32_t>(PEER_ASLEEP | PEER_NOTICED)
+    if ability != NULL:
+        assign(core, ability, pop(core, ability.function), kind)
+        if core.order != ORDER_FUNCTION:
+            ability_rotate(ability)
+    elif peer.flags & PEER_ALL_YOURS and peer.held < MOST_HELD:
+        hold_grab(peer, kind)
+    else:
+        write_packet(core, peer, CMD_NO_JOB, 0)
+
+
+cdef void sleep_or_wake(Core* core, Peer* peer) noexcept nogil:
+    """PRE_SLEEP: held GRABs end without a job; then asleep, or a NOOP if there is work."""
+    cdef Ability* ability = peer.abilities if peer.flags & PEER_ALL_YOURS else NULL
+    while peer.held:
+        release_grab(peer)
+        write_packet(core, peer, CMD_NO_JOB, 0)
+    while ability != NULL:
+        if ability_level(ability) == HELD:
+            ability_move(ability, 0)
+        ability = ability.peer_next
+    if find_work(core, peer) != NULL:
+        peer.flags &= ~<uint32_t>PEER_ASLEEP
+        wake(core, peer)
+    else:
+        peer.flags = (peer.flags | PEER_ASLEEP) & ~<uint32_t>PEER_NOTICED
+
+
+cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogil:
+    """A queued job becomes this worker's."""
+    cdef Peer* peer = ability.peer
+    cdef Function* function = job.function
+    tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
+    job.flags |= JOB_RUNNING
+    job.since = core.now
+    job.worker = peer
+    job.prev = NULL
+    job.next = peer.jobs
+    if peer.jobs != NULL:
+        peer.jobs.prev = job
+    peer.jobs = job
+    function.queued[job_priority(job)] -= 1
+    function.running += 1
+    core.running_count += 1
+    if 0 < ability.timeout < LONGEST_TIMEOUT:
+        timer_set(&core.timeouts, job, core.now + <int64_t>(<double>ability.timeout * 1e6))
+    write_assign(core, peer, job, kind)
+
+
+cdef void write_assign(Core* core, Peer* peer, Job* job, int kind) noexcept nogil:
+    """JOB_ASSIGN: handle, function, workload; _UNIQ: the unique before the workload; _ALL: and the reducer."""
+    cdef char handle[HANDLE_ROOM]
+    cdef size_t size = write_handle(core, handle, job.number)
+    cdef Function* function = job.function
+    cdef size_t head = size + 1 + function.size + 1
+    cdef int command = CMD_JOB_ASSIGN
+    cdef char* at
+    if kind == CMD_GRAB_JOB_ALL and job.flags & JOB_HAS_REDUCER:
+        command = CMD_JOB_ASSIGN_ALL
+        head += job_reducer(job).size + 1 + job.unique_size + 1
+    elif kind != CMD_GRAB_JOB:
+        command = CMD_JOB_ASSIGN_UNIQ
+        head += job.unique_size + 1
+    if job_is_large(job):
+        at = write_workload(core, peer, command, head, job)
+    else:
+        at = write_packet(core, peer, command, head + job.size)
+    if at == NULL:
+        return
+    at = put_field(at, handle, size)
+    at = put_field(at, function.name, function.size)
+    if command != CMD_JOB_ASSIGN:
+        at = put_field(at, job_unique(job), job.unique_size)
+    if command == CMD_JOB_ASSIGN_ALL:
+        at = put_field(at, job_reducer(job).data, job_reducer(job).size)
+    if not job_is_large(job):
+        memcpy(at, job_workload(job), job.size)
+
+
+cdef inline char* put_field(char* at, const char* data, size_t size) noexcept nogil:
+    memcpy(at, data, size)
+    at[size] = 0
+    return at + size + 1
