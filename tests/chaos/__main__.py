@@ -25,7 +25,7 @@ from .run import Outcome, Run
 SPARE_MEMORY = 24 << 20
 """By so many bytes may a server have grown since the first drain: what its allocator keeps of peaks."""
 SPARE_MEMORY_TLS = 96 << 20
-"""The same with TLS, where asyncio gives each connection a buffer of 256 KiB and a storm brings hundreds at once."""
+"""The same where TLS is asyncio's, which gives each connection a buffer of 256 KiB; a storm brings hundreds at once."""
 
 
 def row(seed: int, outcome: Outcome) -> str:
@@ -42,7 +42,8 @@ def row(seed: int, outcome: Outcome) -> str:
 def run_chaos(args: argparse.Namespace, folder: Path) -> int:
     print(f"chaos: seed {args.seed}, {args.seconds:g} s, driver {args.driver}", flush=True)
     run = Run(folder, args.seed, args.driver, args.clients, args.workers, args.python, restarts=args.restarts)
-    outcome = run.go(args.seconds, SPARE_MEMORY_TLS if run.program.certificate else SPARE_MEMORY)
+    asyncio_tls = run.program.certificate and args.driver == "stream"
+    outcome = run.go(args.seconds, SPARE_MEMORY_TLS if asyncio_tls else SPARE_MEMORY)
     t = outcome.totals
     print(
         f"seed {args.seed} {' '.join(outcome.settings)}: {outcome.seconds:.0f} s, {t.requests} requests, "

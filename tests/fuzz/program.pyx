@@ -524,11 +524,11 @@ cdef int op_cut(Program program, int who) except -1:
     return 0
 
 
-# kind, KiB: a packet with a large body. The low three bits of the kind say which packet; 8: not by the way of drivers
-# that receive into the dispatcher's memory; 16: in small pieces; 32: the peer leaves in the middle.
+# kind, half KiBs: a packet with a large body. The low three bits of the kind say which packet; 8: not by the way of
+# drivers that receive into the dispatcher's memory; 16: in small pieces; 32: the peer leaves in the middle.
 cdef int op_large(Program program, int who) except -1:
     cdef int kind = program.byte()
-    cdef size_t size = 24576 + 1024 * <size_t>program.byte()
+    cdef size_t size = 24576 + 512 * <size_t>program.byte()
     cdef size_t left = size
     cdef size_t room = 0
     cdef int command = LARGE_COMMANDS[kind & 7]

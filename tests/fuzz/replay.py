@@ -349,7 +349,7 @@ class Program:
 
     def large(self, who: int) -> None:
         kind = self.byte()
-        size = 24576 + 1024 * self.byte()
+        size = 24576 + 512 * self.byte()
         peer = self.peer(who)
         head = b""
         if kind & 7 in (1, 2, 3):

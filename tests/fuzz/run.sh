@@ -118,28 +118,36 @@ row() {
         "$(date -u +%F)" "$2" "$clock" "$(awk "BEGIN { print $user + $system }")" "${runs:-?}" "${edges:-?}" "$4"
 }
 
-run() {
-    local seconds=$1 failed=0 target log seeds failures
+run_target() {
+    local seconds=$1 target=$2 failures=none
+    local log=$out/$target.log seeds=("tests/fuzz/corpus/$2")
     local TIMEFORMAT='%R %U %S'
+    mkdir -p "$out/corpus/$target" "tests/fuzz/corpus/$target"
+    [[ ! -d "tests/fuzz/found/$target" ]] || seeds+=("tests/fuzz/found/$target")
+    if ! { time "$out/$target" "$out/corpus/$target" "${seeds[@]}" -max_total_time="$seconds" \
+        -max_len="${longest[$target]}" -dict=tests/fuzz/gearman.dict -artifact_prefix="$out/failures/$target-" \
+        -timeout="${PATIENCE:-30}" -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 >"$log" 2>&1; } \
+        2>"$log.time"; then
+        failures=one
+        grep -vE '^#[0-9]+' "$log" | tail -n 60
+        echo "$target FAILED; the input is in build/fuzz/failures"
+    fi
+    summary "$log" "$target"
+    row "$log" "$target" "$(<"$log.time")" "$failures" | tee -a "$out/rows.md"
+    [[ "$failures" == none ]]
+}
+
+# All targets at once: a row has the seconds of the processor.
+run() {
+    local seconds=$1 failed=0 target child children=()
     shift
+    echo "--- $* for $seconds s"
     for target in "$@"; do
-        log=$out/$target.log
-        mkdir -p "$out/corpus/$target" "tests/fuzz/corpus/$target"
-        echo "--- $target for $seconds s"
-        seeds=("tests/fuzz/corpus/$target")
-        [[ ! -d "tests/fuzz/found/$target" ]] || seeds+=("tests/fuzz/found/$target")
-        failures=none
-        if ! { time "$out/$target" "$out/corpus/$target" "${seeds[@]}" -max_total_time="$seconds" \
-            -max_len="${longest[$target]}" -dict=tests/fuzz/gearman.dict -artifact_prefix="$out/failures/$target-" \
-            -timeout="${PATIENCE:-30}" -rss_limit_mb=2048 -print_final_stats=1 -detect_leaks=0 >"$log" 2>&1; } \
-            2>"$log.time"; then
-            failed=1
-            failures=one
-            grep -vE '^#[0-9]+' "$log" | tail -n 60
-            echo "$target FAILED; the input is in build/fuzz/failures"
-        fi
-        summary "$log" "$target"
-        row "$log" "$target" "$(<"$log.time")" "$failures" | tee -a "$out/rows.md"
+        run_target "$seconds" "$target" &
+        children+=($!)
+    done
+    for child in "${children[@]}"; do
+        wait "$child" || failed=1
     done
     return "$failed"
 }
