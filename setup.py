@@ -16,7 +16,6 @@ Directives that change what the code means stand in the .pyx files, so that a fi
 
 import os
 import sys
-import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -82,14 +81,12 @@ class BuildExtensions(build_ext):
         sources = {extension.name: extension.sources for extension in generated}
         for extension in self.extensions:
             extension.sources = sources[extension.name]
-        # What lies in place may come from another build; distutils compares only the times of files.
-        mark = Path("build", f"inplace{sysconfig.get_config_var('EXT_SUFFIX')}.txt")
-        if self.inplace:
-            self.force = self.force or not mark.exists() or mark.read_text() != BUILD
         super().build_extensions()
-        if self.inplace:
-            mark.parent.mkdir(exist_ok=True)
-            mark.write_text(BUILD)
+
+    def copy_extensions_to_source(self) -> None:
+        # What lies in place may be newer and yet come from another build; without force only older files are replaced.
+        self.force = True
+        super().copy_extensions_to_source()
 
 
 if BUILD not in BUILDS:

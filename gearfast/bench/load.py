@@ -219,6 +219,11 @@ class Loader:
         self._finished = finished
         return done
 
+    def resume(self) -> None:
+        """Lets workers that were paused go on with all that is queued. Raises LoadError."""
+        assert self._workers is not None
+        self._workers.order(order="resume")
+
     def sample(self, seconds: float, meter: Meter) -> Counts:
         """Sends traffic for `seconds` and until all of it is finished. `meter` is read around the part that counts."""
         phase, workers = self.traffic.phase, self._workers
@@ -239,7 +244,7 @@ class Loader:
             meter.start()
             start = time.monotonic()
         if phase != "whole" and workers is not None:
-            workers.order(order="resume")
+            self.resume()
         self.settle(0 if self.traffic.kind == "echo" else jobs)
         if phase != "submit":
             meter.stop()

@@ -62,7 +62,10 @@ def connection_memory(name: str = "gearfast", connections: int = CONNECTIONS) ->
             sock.sendall(packet)
             left = len(packet)
             while left:
-                left -= len(sock.recv(left)) or left
+                data = sock.recv(left)
+                if not data:
+                    raise ConnectionResetError(f"{name} closed a connection")
+                left -= len(data)
         return (server.resident() - before) / connections
 
 
