@@ -41,6 +41,8 @@ def run_client() -> None:
     number = 0
     with Client(url(route), timeout=40, ssl=context(route)) as client:
         while (order := orders.look()) != "q":
+            if orders.gone_on:
+                orders.gone_on = told = False
             if order != "g":
                 if not told:
                     os.write(1, b"i")
