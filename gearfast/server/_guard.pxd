@@ -9,7 +9,7 @@ from gearfast.server._liveness cimport Liveness
 
 # In Peer.interest, beside epoll's.
 cdef enum:
-    OWNED = 1 << 24             # a plain socket's, not a stream's
+    OWNED = 1 << 24             # its socket is in this epoll
     SILENT = 1 << 26            # has not sent a byte; Peer.stalled is when it came
 
 cdef enum BurstKind:

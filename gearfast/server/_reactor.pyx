@@ -4,7 +4,7 @@
 
 `select` waits, reads every ready socket, dispatches, and then sends once to each peer that was touched (a tick), tick
 after tick, without the GIL. It returns to Python only when Python has something to do: a descriptor of asyncio's own,
-a timer, a log line, output of a peer that a stream drives. What is in the epoll is told by the two highest bits of its
+a timer, a log line. What is in the epoll is told by the two highest bits of its
 64-bit mark: a peer, a listener, a descriptor of asyncio's, or a connection that is being closed.
 """
 

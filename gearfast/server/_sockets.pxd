@@ -40,7 +40,6 @@ cdef class Sockets(Guard):
     cdef dict sockets
     cdef int epoll
     cdef int spare                  # a descriptor to give up when there are no more
-    cdef size_t high_water
     cdef size_t max_unsent
     cdef int64_t stall_time
     cdef size_t max_connections     # 0: no limit

@@ -108,7 +108,6 @@ cdef class Sockets:
         self.dispatcher = dispatcher
         self.guard(&dispatcher.core, dead_peer_limit, silent_limit)
         self.sockets = {}
-        self.high_water = high_water
         self.core.high_water = high_water
         self.max_unsent = max_unsent
         self.stall_time = <int64_t>(stall_time * 1e9)
@@ -181,7 +180,7 @@ cdef class Sockets:
 
     @property
     def peer_count(self):
-        """Connections, those of streams included."""
+        """Connections."""
         return self.core.peer_count
 
     @property
@@ -275,7 +274,7 @@ cdef class Sockets:
                     self.send_output(peer)
             elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
-            elif peer_unsent(peer) > self.high_water:
+            elif peer_unsent(peer) > self.core.high_water:
                 self.watch(peer, EPOLLOUT)
         self.seal_touched()
 
@@ -325,7 +324,7 @@ cdef class Sockets:
         if sent:
             peer.stalled = self.core.now
         # Who does not read its answers is not read from: so its requests wait in the kernel, not here.
-        self.watch(peer, EPOLLOUT if size > self.high_water or peer.flags & PEER_CLOSING else EPOLLIN | EPOLLOUT)
+        self.watch(peer, EPOLLOUT if size > self.core.high_water or peer.flags & PEER_CLOSING else EPOLLIN | EPOLLOUT)
         return True
 
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil:

@@ -10,7 +10,6 @@ got N HANDLE WHAT DATA; part N HANDLE; stray N TEXT; closed N; idle N; end N.
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter, deque
@@ -56,15 +55,15 @@ BEHAVIOURS = (
 
 
 class Client:
-    def __init__(self, choices: random.Random, history: History, name: str) -> None:
+    def __init__(self, choices: random.Random, history: History, name: str, orders: Orders) -> None:
         self.choices = choices
+        self.orders = orders
         self.history = history
         self.name = name
         self.asked = 0
         self.conn = 0
         self.link: Link | None = None
         self.window = choices.choice((1, 2, 8, 32))
-        self.idle_told = False
 
     def connect(self, route: Route) -> None:
         self.link = Link(route)
@@ -165,22 +164,20 @@ class Client:
 
     def tell_idle(self) -> None:
         """All is answered: once a drain, and only after an echo behind it."""
-        if self.link is None or self.outstanding or self.idle_told:
+        if self.link is None or self.outstanding or self.orders.idle_told:
             return
         if not self.fence:
             self.fence, self.fence_back = b"fence %d" % time.monotonic_ns(), False
             self.link.send(Command.ECHO_REQ, self.fence)
         elif self.fence_back:
             self.history.write("idle", self.conn)
-            os.write(1, b"i")
-            self.idle_told = True
+            self.orders.tell_idle()
             self.fence = b""
 
     def turn(self, order: str) -> None:
         """One round of a living connection. Raises Lost."""
         assert self.link is not None
         if order == "g":
-            self.idle_told = False
             self.fence = b""
             while self.outstanding < self.window:
                 self.ask()
@@ -200,14 +197,11 @@ class Client:
 def main() -> None:
     setup, choices, history = read_setup()
     orders = Orders()
-    client = Client(choices, history, setup.name)
+    client = Client(choices, history, setup.name, orders)
     while (order := orders.look()) != "q":
-        if orders.gone_on:
-            orders.gone_on = False
-            client.idle_told = False
         try:
             if client.link is None:
-                if order == "d" and client.idle_told:
+                if order == "d" and orders.idle_told:
                     time.sleep(0.05)
                     continue
                 client.connect(choices.choice(setup.routes))

@@ -7,7 +7,6 @@ WHAT DATA` for each future, since the client repeats and renews connections by i
 
 from __future__ import annotations
 
-import os
 import ssl
 import sys
 import threading
@@ -37,19 +36,13 @@ def run_client() -> None:
     setup, choices, history = read_setup()
     route = choices.choice(setup.routes)
     orders = Orders()
-    told = False
     number = 0
     with Client(url(route), timeout=40, ssl=context(route)) as client:
         while (order := orders.look()) != "q":
-            if orders.gone_on:
-                orders.gone_on = told = False
             if order != "g":
-                if not told:
-                    os.write(1, b"i")
-                told = True
+                orders.tell_idle()
                 time.sleep(0.05)
                 continue
-            told = False
             futures = []
             for _ in range(choices.choice((1, 4, 16))):
                 number += 1

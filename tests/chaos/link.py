@@ -83,7 +83,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.current = "g"
-        self.gone_on = False  # there was a `g`, though maybe not the latest order
+        self.idle_told = False  # since the latest `g`, which need not be the latest order
         os.set_blocking(0, False)
 
     def look(self) -> str:
@@ -91,8 +91,15 @@ class Orders:
         with contextlib.suppress(BlockingIOError):
             got = os.read(0, 100)
             self.current = got.decode()[-1] if got else "q"
-            self.gone_on = self.gone_on or b"g" in got
+            if b"g" in got:
+                self.idle_told = False
         return self.current
+
+    def tell_idle(self) -> None:
+        """All is answered: said once a drain."""
+        if not self.idle_told:
+            self.idle_told = True
+            os.write(1, b"i")
 
 
 class Link:

@@ -102,6 +102,16 @@ def ping(driver: Driver, peer: int, number: int) -> None:
     assert driver.got[peer][before:] == R.ECHO_RES(b"%d" % number)
 
 
+def ticks_beside(driver: Driver, polite: int) -> int:
+    """How many ticks it takes until no frame waits; before each of them another peer is answered."""
+    number = 0
+    while driver.server.pending:
+        number += 1
+        ping(driver, polite, number)
+        driver.tick()
+    return number
+
+
 # Effort
 
 
@@ -162,12 +172,7 @@ def test_pipelined_drops() -> None:
         b"OK\r\n",
     ]
     driver.send(greedy, b"".join(lines) * 100)
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 100
+    assert ticks_beside(driver, polite) >= 100
     assert driver.got[greedy] == b"".join(answers) * 100
     assert len(driver.server.functions()) == 15_200
 
@@ -184,12 +189,7 @@ def test_pipelined_lists(line: bytes) -> None:
     assert one.count(b"\n") > 3
     driver.send(greedy, line * 20)
     driver.take()
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 8
+    assert ticks_beside(driver, polite) >= 8
     assert driver.got[greedy] == one * 20
 
 
@@ -202,12 +202,7 @@ def test_pipelined_sleeps_of_a_worker_of_many_functions() -> None:
     driver.got[w] = b""
     driver.send(w, (Q.GRAB_JOB() + Q.PRE_SLEEP()) * 200)
     driver.take()
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 90
+    assert ticks_beside(driver, polite) >= 90
     assert driver.got[w] == R.NO_JOB() * 200
     check(driver.server)
 
@@ -224,12 +219,7 @@ def test_pipelined_refusals_of_many_jobs() -> None:
     driver.got[w] = b""
     driver.send(w, (Q.CAN_DO(b"g") + Q.CANT_DO(b"g")) * 100, Q.ECHO_REQ(b"end"))
     driver.take()
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 30
+    assert ticks_beside(driver, polite) >= 30
     assert driver.got[w] == R.ECHO_RES(b"end")
     assert driver.server.running_count == 10_001
 
@@ -241,12 +231,7 @@ def test_pipelined_grabs_of_a_worker_of_many_functions(wakeup: int) -> None:
     w, polite = with_functions(driver), driver.connect()
     driver.send(w, (Q.PRE_SLEEP() + Q.GRAB_JOB()) * 100)
     driver.take()
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 50
+    assert ticks_beside(driver, polite) >= 50
     assert driver.got[w] == R.NO_JOB() * 100
 
 
@@ -256,12 +241,7 @@ def test_pipelined_schedules() -> None:
     greedy, polite = driver.connect(), driver.connect()
     driver.send(greedy, Q.SUBMIT_JOB_SCHED(b"f", b"", b"59", b"23", b"29", b"2", b"6", b"") * 500)
     driver.take()
-    number = 0
-    while driver.server.pending:
-        number += 1
-        ping(driver, polite, number)
-        driver.tick()
-    assert number >= 20
+    assert ticks_beside(driver, polite) >= 20
     assert driver.got[greedy] == b"".join(R.JOB_CREATED(handle(n)) for n in range(1, 501))
 
 
