@@ -500,7 +500,7 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
     if peer.ready[0].count:
         wrong_peer(peer, "a heap for level 0")
     for level in range(1, HELD):
-        check_ready(peer, level, by_level[level])
+        check_ready(peer, level, by_level[level] if count > 1 else 0)
     return count
 
 
@@ -537,10 +537,12 @@ cdef int check_pending(Core* core, size_t expected) except -1:
 
 cdef int check_dirty(Core* core, size_t expected) except -1:
     """`expected`: peers in slots that are marked as dirty."""
-    cdef Peer* peer = core.dirty
-    cdef Peer* last = NULL
+    cdef Peer* peer
+    cdef size_t i
     cdef size_t count = 0
-    while peer != NULL:
+    cdef size_t gone = 0
+    for i in range(core.dirty_count):
+        peer = core.dirty[(core.dirty_first + i) & (core.dirty_room - 1)]
         if not peer.flags & PEER_DIRTY:
             wrong_peer(peer, "in the list of dirty peers without being marked")
         if not peer.flags & PEER_GONE:
@@ -551,9 +553,10 @@ cdef int check_dirty(Core* core, size_t expected) except -1:
                 wrong_peer(peer, "dirty and not gone, but not in its slot")
         elif peer.abilities != NULL or peer.jobs != NULL or peer.waiters != NULL:
             wrong_peer(peer, "gone, but it still has something")
-        last = peer
-        peer = peer.dirty_next
-    if core.dirty_tail != last:
-        fail("dirty_tail is not the last of the dirty peers")
+        else:
+            gone += 1
     equal(count, expected, "peers in the list of dirty ones", "are marked")
+    equal(core.peer_count + gone, core.record_count, "peers, and those among the dirty ones that are gone", "records")
+    if core.record_count > core.dirty_room:
+        fail(f"{core.record_count} peers, and room for {core.dirty_room} dirty ones")
     return 0

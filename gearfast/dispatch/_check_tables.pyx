@@ -20,7 +20,7 @@ from gearfast.dispatch._records cimport (
     Peer,
     Slab,
 )
-from gearfast.dispatch._slab cimport LARGEST_CELL, SLAB_BYTES, slab_is_full
+from gearfast.dispatch._slab cimport FIRST_CELL, LARGEST_CELL, SLAB_BYTES, slab_is_full
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -198,7 +198,7 @@ cdef Py_ssize_t check_page_chain(Node* node, HandlePage* newest) except -1:
 # Peers
 
 cdef int check_ready(Peer* peer, int level, size_t expected) except -1:
-    """The heap of a worker's registrations of one level."""
+    """The heap of a worker's registrations of one level, which has none of a worker with one function."""
     cdef Heap* heap = &peer.ready[level]
     cdef uint32_t i
     cdef Ability* ability
@@ -261,8 +261,8 @@ cdef int check_slabs(Core* core) except -1:
 
 
 cdef int check_cells(Slab* slab) except -1:
-    cdef size_t most = (SLAB_BYTES - sizeof(Slab)) // slab.cell
-    cdef size_t fresh = (slab.fresh - sizeof(Slab)) // slab.cell
+    cdef size_t most = (SLAB_BYTES - FIRST_CELL) // slab.cell
+    cdef size_t fresh = (slab.fresh - FIRST_CELL) // slab.cell
     cdef size_t count = 0
     cdef void* cell = slab.spare
     while cell != NULL and count <= most:
@@ -276,13 +276,9 @@ cdef int check_cells(Slab* slab) except -1:
 
 cdef int check_rest(Core* core) except -1:
     """Spare blocks and notices."""
-    cdef void* block = core.pool.head
-    cdef size_t count = 0
-    cdef uint32_t i
-    while block != NULL and count <= core.pool.count:
-        count += 1
-        block = (<void**>block)[0]
-    equal(count, core.pool.count, "spare blocks in their list", "in its count")
+    cdef size_t i
+    blocks = {<size_t>core.pool.blocks[i] for i in range(core.pool.count)}
+    equal(len(blocks), core.pool.count, "different spare blocks in their list", "in its count")
     if core.notice_count > sizeof(core.notices) // sizeof(core.notices[0]):
         fail(f"{core.notice_count} notices")
     for i in range(core.notice_count):

@@ -119,6 +119,7 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
+        free(self.core.dirty)
         heap_free(&self.core.timeouts)
         heap_free(&self.core.schedule)
         handles_free(&self.core)

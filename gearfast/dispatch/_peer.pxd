@@ -10,6 +10,16 @@ from gearfast.dispatch._blob cimport LARGE, blob_hold
 from gearfast.dispatch._buffer cimport buffer_space
 from gearfast.dispatch._records cimport PEER_DIRTY, PEER_FULL, PEER_OVERFLOW, Blob, Core, Job, Peer, Waiter
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define gearfast_fetch(at) __builtin_prefetch(at)
+    #else
+    #define gearfast_fetch(at) ((void)(at))
+    #endif
+    """
+    void fetch "gearfast_fetch"(const void* at) noexcept nogil
+
 cdef struct Body:               # of a packet that may go to several peers
     const char* data
     size_t size
@@ -39,6 +49,39 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
     if slot >= core.slot_count or core.slots[slot].peer == NULL or core.slots[slot].generation != id >> 32:
         return NULL
     return core.slots[slot].peer
+
+
+cdef inline void peer_fetch(Core* core, uint64_t id) noexcept nogil:
+    """Ask the processor for what a turn needs of this peer's record, if there is one, before it is needed."""
+    cdef uint32_t slot = <uint32_t>id
+    cdef char* record
+    if slot < core.slot_count:
+        record = <char*>core.slots[slot].peer
+        fetch(record)
+        fetch(record + 64)
+        fetch(record + 128)
+
+
+cdef inline void peer_fetch_more(Core* core, uint64_t id) noexcept nogil:
+    """The same with the records that it points at, for which its own must have come."""
+    cdef uint32_t slot = <uint32_t>id
+    cdef Peer* peer = core.slots[slot].peer if slot < core.slot_count else NULL
+    if peer != NULL:
+        fetch(peer.abilities)
+        fetch(<char*>peer.abilities + 64)
+        fetch(peer.jobs)
+        fetch(peer.waiters)
+
+
+cdef inline void dirty_fetch(Core* core) noexcept nogil:
+    """The same with the next dirty peers: the record of the one after the next, the output of the next."""
+    cdef size_t mask = core.dirty_room - 1
+    cdef Peer* next
+    if core.dirty_count > 1:
+        fetch(core.dirty[(core.dirty_first + 1) & mask])
+    if core.dirty_count:
+        next = core.dirty[core.dirty_first]
+        fetch(next.out.data + next.out.begin)
 
 
 cdef inline size_t side_limit(Core* core) noexcept nogil:

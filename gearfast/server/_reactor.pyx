@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._core cimport advance, is_idle, time_left
-from gearfast.dispatch._peer cimport peer_by_id
+from gearfast.dispatch._peer cimport peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._greetings cimport GREETING
 from gearfast.server._linux cimport (
@@ -273,6 +273,10 @@ cdef class Reactor(SecureSockets):
         for i in range(count):
             mark = self.events[i].data.u64
             kind = mark >> 62
+            if i + 2 < count and self.events[i + 2].data.u64 >> 62 == KIND_PEER:
+                peer_fetch(self.core, self.events[i + 2].data.u64)
+            if i + 1 < count and self.events[i + 1].data.u64 >> 62 == KIND_PEER:
+                peer_fetch_more(self.core, self.events[i + 1].data.u64)
             if kind == KIND_PEER:
                 peer = peer_by_id(self.core, mark)
                 if peer != NULL:
