@@ -33,23 +33,27 @@ cdef extern from *:
     #define GEARFAST_LITTLE_ENDIAN 0
     #define GEARFAST_FIRST_BYTE(marks) 0
     #endif
+    #define GEARFAST_ONES 0x0101010101010101u
+    #define GEARFAST_TOPS 0x8080808080808080u
     """
     const bint LITTLE_ENDIAN "GEARFAST_LITTLE_ENDIAN"
+    const uint64_t ONES "GEARFAST_ONES"
+    const uint64_t TOPS "GEARFAST_TOPS"
     size_t first_byte "GEARFAST_FIRST_BYTE"(uint64_t marks) noexcept nogil
+    bint unlikely(bint) noexcept nogil      # Cython's own
 
 cdef enum:
     REQUEST_WORD = 0x00524551   # the two magics as numbers
     RESPONSE_WORD = 0x00524553
 
-cdef uint64_t ONES = 0x0101010101010101
-cdef uint64_t TOPS = 0x8080808080808080
-
+ctypedef int (*Split)(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil
 
 cdef struct Rule:
     uint8_t count       # arguments, data included
     uint8_t has_data
     uint8_t from_server
     size_t most         # bytes of the longest body
+    Split split         # for the bodies of commands with arguments
 
 cdef Rule RULES[43]
 cdef tuple NAMES
@@ -69,6 +73,7 @@ cdef void compile_rules() except *:
         # Without data every argument has a limit, so the body has one too; what lies behind the arguments is ignored.
         most = max(len(spec.fields), 1) * (protocol.MAX_LAST_ARGUMENT + 1) if spec.data is None else 0xFFFFFFFF
         RULES[<int>spec.command].most = most
+        RULES[<int>spec.command].split = split_last if spec.data is None else split_data
     NAMES = ("",) + tuple(spec.command.name for spec in protocol.COMMANDS)
 
 compile_rules()
@@ -76,19 +81,28 @@ compile_rules()
 
 cdef int decode(const char* data, size_t size, size_t max_packet, Frame* frame) noexcept nogil:
     """Find the frame at the start of `data[:size]`; returns a `Found` and fills `frame`."""
-    cdef uint32_t magic
+    cdef Rule* rule
+    cdef uint32_t magic, command
     cdef size_t body
-    if size < HEADER_BYTES:
+    if unlikely(size < HEADER_BYTES):
         return decode_head(data, size, frame)
     magic = get_u32(data)
-    frame.command = get_u32(data + 4)
-    if magic != REQUEST_WORD and magic != RESPONSE_WORD or frame.command - 1 >= COMMAND_MAX:
+    command = get_u32(data + 4)
+    if unlikely(magic != REQUEST_WORD and magic != RESPONSE_WORD or command - 1 >= COMMAND_MAX):
         return decode_head(data, size, frame)
-    frame.is_response = magic == RESPONSE_WORD
     body = get_u32(data + 8)
-    if body > max_packet - HEADER_BYTES:
+    if unlikely(body > max_packet - HEADER_BYTES):
         return faulty(frame, FAULT_PACKET_SIZE)
-    return decode_body(data + HEADER_BYTES, body, size - HEADER_BYTES, frame)
+    rule = &RULES[command]
+    if unlikely(body > rule.most):
+        return faulty(frame, FAULT_ARGUMENT_SIZE)
+    frame.command = command
+    frame.is_response = magic == RESPONSE_WORD
+    frame.count = rule.count
+    frame.size = HEADER_BYTES + body
+    if rule.count:
+        return rule.split(data + HEADER_BYTES, body, size - HEADER_BYTES, frame)
+    return PACKET if size >= HEADER_BYTES + body else NEED_DATA
 
 
 cdef int faulty(Frame* frame, Fault fault) noexcept nogil:
@@ -139,48 +153,49 @@ cdef int decode_line(const char* data, size_t size, Frame* frame) noexcept nogil
     return LINE
 
 
-cdef inline const char* find_nul(const char* at, size_t room) noexcept nogil:
+cdef inline const char* find_nul(const char* at, const char* end) noexcept nogil:
     """memchr for a NUL that is most often near, eight bytes at a time."""
     cdef uint64_t word
-    while LITTLE_ENDIAN and room >= 8:
+    while LITTLE_ENDIAN and end - at >= 8:
         memcpy(&word, at, 8)
         word = (word - ONES) & ~word & TOPS
         if word:
             return at + first_byte(word)
         at += 8
-        room -= 8
-    return <const char*>memchr(at, 0, room)
+    return <const char*>memchr(at, 0, end - at)
 
 
-cdef inline int decode_body(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
-    """Split a body of `size` bytes, of which `have` (or more) are here, into its arguments."""
-    cdef Rule* rule = &RULES[frame.command]
+cdef int split_data(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
+    """Split a body of `size` bytes, of which `have` (or more) are here, into its arguments, the last being data."""
     cdef const char* at = body
     cdef const char* end = body + (size if size < have else have)
     cdef const char* nul
-    cdef uint8_t last = rule.count - 1
-    cdef uint8_t i
-    if size > rule.most:
-        return faulty(frame, FAULT_ARGUMENT_SIZE)
-    frame.count = rule.count
-    frame.size = HEADER_BYTES + size
-    if rule.count:
-        for i in range(last):
-            nul = find_nul(at, end - at)
-            if nul == NULL or <size_t>(nul - at) > ARGUMENT_LIMIT:
-                return unfinished(end - at, size, have, frame)
-            frame.args[i].data = at
-            frame.args[i].size = nul - at
-            at = nul + 1
-        frame.args[last].data = at
-        frame.args[last].size = size - (at - body)
-        if not rule.has_data and frame.args[last].size > LAST_LIMIT:
-            return faulty(frame, FAULT_ARGUMENT_SIZE)
+    cdef Field* field = frame.args
+    cdef Field* last = field + (frame.count - 1)
+    while field != last:
+        nul = find_nul(at, end)
+        if unlikely(nul == NULL or <size_t>(nul - at) > ARGUMENT_LIMIT):
+            last.data = body + size     # so much as there is of the last argument: nothing
+            return unfinished(end - at, size, have, frame)
+        field.data = at
+        field.size = nul - at
+        field += 1
+        at = nul + 1
+    field.data = at
+    field.size = body + size - at
     return PACKET if have >= size else NEED_DATA
 
 
+cdef int split_last(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
+    """The same where the last argument has a limit too."""
+    cdef int what = split_data(body, size, have, frame)
+    if what >= 0 and size - (frame.args[frame.count - 1].data - body) > LAST_LIMIT:
+        return faulty(frame, FAULT_ARGUMENT_SIZE)
+    return what
+
+
 cdef int unfinished(size_t room, size_t size, size_t have, Frame* frame) noexcept nogil:
-    """As decode_body, of an argument without its NUL in the `room` bytes that there are of it."""
+    """What it means that an argument has no NUL in the `room` bytes that there are of it."""
     if room > ARGUMENT_LIMIT:
         return faulty(frame, FAULT_ARGUMENT_SIZE)
     if have >= size:

@@ -20,6 +20,9 @@ cdef extern from *:
     """
     void fetch "gearfast_fetch"(const void* at) noexcept nogil
 
+cdef enum:
+    AHEAD = 8                   # so few peers as this are in the cache
+
 cdef struct Body:               # of a packet that may go to several peers
     const char* data
     size_t size
@@ -77,9 +80,8 @@ cdef inline void dirty_fetch(Core* core) noexcept nogil:
     """The same with the next dirty peers: the record of the one after the next, the output of the next."""
     cdef size_t mask = core.dirty_room - 1
     cdef Peer* next
-    if core.dirty_count > 1:
+    if core.dirty_count > AHEAD:
         fetch(core.dirty[(core.dirty_first + 1) & mask])
-    if core.dirty_count:
         next = core.dirty[core.dirty_first]
         fetch(next.out.data + next.out.begin)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._core cimport advance, is_idle, time_left
-from gearfast.dispatch._peer cimport peer_by_id, peer_fetch, peer_fetch_more
+from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._greetings cimport GREETING
 from gearfast.server._linux cimport (
@@ -266,6 +266,13 @@ cdef class Reactor(SecureSockets):
             if self.python_wanted() or left <= 0:
                 return
 
+    cdef inline void look_ahead(self, epoll_event* events) noexcept nogil:
+        """Of many peers few are in the cache: fetch the next ones' records while this one is dealt with."""
+        if events[1].data.u64 >> 62 == KIND_PEER:
+            peer_fetch(self.core, events[1].data.u64)
+        if events[0].data.u64 >> 62 == KIND_PEER:
+            peer_fetch_more(self.core, events[0].data.u64)
+
     cdef void handle_events(self, int count) noexcept nogil:
         cdef int i, kind
         cdef uint64_t mark
@@ -273,10 +280,8 @@ cdef class Reactor(SecureSockets):
         for i in range(count):
             mark = self.events[i].data.u64
             kind = mark >> 62
-            if i + 2 < count and self.events[i + 2].data.u64 >> 62 == KIND_PEER:
-                peer_fetch(self.core, self.events[i + 2].data.u64)
-            if i + 1 < count and self.events[i + 1].data.u64 >> 62 == KIND_PEER:
-                peer_fetch_more(self.core, self.events[i + 1].data.u64)
+            if i < count - AHEAD:
+                self.look_ahead(&self.events[i + 1])
             if kind == KIND_PEER:
                 peer = peer_by_id(self.core, mark)
                 if peer != NULL:
