@@ -316,7 +316,6 @@ cdef void resume(Core* core) noexcept nogil:
     """Go on with the frames that were left to this tick, in turn: with some of the peers if all would be too much."""
     cdef Peer* last = core.pending_tail
     cdef Peer* peer
-    core.effort = 0
     while last != NULL:
         peer = core.pending
         peer_unpend(core, peer)
@@ -415,8 +414,10 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     cdef bint more
     core.now = monotonic
     core.wall = wall
-    resume(core)
-    more = run_timers(core)
+    core.effort = 0
+    if core.pending != NULL:
+        resume(core)
+    more = (core.timeouts.count or core.schedule.count) and run_timers(core)
     checked(core, 0)
     return 0 if more else time_left(core)
 

@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 from gearfast._codec cimport put_header
 from gearfast.dispatch._blob cimport LARGE, blob_hold
 from gearfast.dispatch._buffer cimport buffer_space
-from gearfast.dispatch._records cimport PEER_DIRTY, PEER_FULL, PEER_OVERFLOW, Blob, Core, Job, Peer, Waiter
+from gearfast.dispatch._records cimport PEER_DIRTY, PEER_FULL, PEER_GONE, PEER_OVERFLOW, Blob, Core, Job, Peer, Waiter
 
 cdef extern from *:
     """
@@ -29,8 +29,8 @@ cdef struct Body:               # of a packet that may go to several peers
     Blob* blob                  # where it lies, if it is large
 
 cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil
+cdef void peer_free(Core* core, Peer* peer) noexcept nogil
 cdef void peer_gone(Core* core, Peer* peer) noexcept nogil
-cdef Peer* peer_next_dirty(Core* core) noexcept nogil
 cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil
 cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil
 cdef void peer_pend(Core* core, Peer* peer) noexcept nogil
@@ -74,6 +74,20 @@ cdef inline void peer_fetch_more(Core* core, uint64_t id) noexcept nogil:
         fetch(<char*>peer.abilities + 64)
         fetch(peer.jobs)
         fetch(peer.waiters)
+
+
+cdef inline Peer* peer_next_dirty(Core* core) noexcept nogil:
+    """Take the next peer off the list of dirty ones; NULL at its end."""
+    cdef Peer* peer
+    while core.dirty_count:
+        peer = core.dirty[core.dirty_first]
+        core.dirty_first = (core.dirty_first + 1) & (core.dirty_room - 1)
+        core.dirty_count -= 1
+        peer.flags &= ~<uint32_t>PEER_DIRTY
+        if not peer.flags & PEER_GONE:
+            return peer
+        peer_free(core, peer)
+    return NULL
 
 
 cdef inline void dirty_fetch(Core* core) noexcept nogil:

@@ -134,20 +134,6 @@ cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil:
     core.dirty_count += 1
 
 
-cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
-    """Take the next peer off the list of dirty ones; NULL at its end."""
-    cdef Peer* peer
-    while core.dirty_count:
-        peer = core.dirty[core.dirty_first]
-        core.dirty_first = (core.dirty_first + 1) & (core.dirty_room - 1)
-        core.dirty_count -= 1
-        peer.flags &= ~<uint32_t>PEER_DIRTY
-        if not peer.flags & PEER_GONE:
-            return peer
-        peer_free(core, peer)
-    return NULL
-
-
 cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil:
     """Its further frames wait: until it takes its output if there is too much of that, else for the next tick."""
     if core.high_water and peer_unsent(peer) > core.high_water:

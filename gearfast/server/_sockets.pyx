@@ -263,6 +263,7 @@ cdef class Sockets:
     cdef void flush_dirty(self) noexcept nogil:
         """Send once to every peer that was touched."""
         cdef Peer* peer
+        cdef bint secure = False
         while True:
             peer = peer_next_dirty(self.core)
             if peer == NULL:
@@ -275,13 +276,15 @@ cdef class Sockets:
             elif not peer.interest & EPOLLOUT:
                 if peer.interest & SECURE:
                     self.touch_secure(peer)
+                    secure = True
                 else:
                     self.send_output(peer)
             elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
             elif peer_unsent(peer) > self.core.high_water:
                 self.watch(peer, EPOLLOUT)
-        self.seal_touched()
+        if secure:
+            self.seal_touched()
 
     @cython.final
     cdef bint send_output(self, Peer* peer) noexcept nogil:
