@@ -103,7 +103,6 @@ cdef void ability_rotate(Ability* ability) noexcept nogil:
 
 cdef void enlist(Ability* ability, int level) noexcept nogil:
     """To the end of its function's list for `level`, and into its worker's heap if there is one."""
-    cdef Ability* head
     ability.place = (ability.place & ~<int64_t>7) | level
     if ability.peer.ability_count > 1 and heap_in(ability) < 0:
         level = 0       # without memory: looked at again when the function gets its next job

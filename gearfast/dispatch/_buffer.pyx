@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memmove
 from gearfast.dispatch._records cimport Buffer, Pool
 
 cdef enum:
-    BLOCK = 4144                # with malloc's 16, a cache line more than a page: blocks begin in different sets of lines
+    BLOCK = 4144                # with malloc's 16 a cache line over a page: blocks begin in different sets of lines
     MOST_SPARE = 1024
 
 

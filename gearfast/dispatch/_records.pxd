@@ -7,8 +7,8 @@
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule ─▶ Job
       └── slots ─▶ Peer
 
-Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in each list
-that it is in, so leaving one costs no search.
+Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in
+each list that it is in, so leaving one costs no search.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
