@@ -39,9 +39,11 @@ from gearfast.dispatch._job cimport (
     job_by_data,
     job_bytes,
     job_in_uniques,
+    job_is_of,
     job_node,
     job_priority,
     job_unique,
+    job_waiting,
     job_workload,
     node_job,
     walk_begin,
@@ -332,8 +334,8 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
 cdef int check_job(Core* core, Job* job) except -1:
     if job.number >= core.next_number:
         wrong_job(job, f"the next number is {core.next_number}")
-    if (job.worker != NULL) != (job.flags & JOB_STATE == JOB_RUNNING):
-        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker != NULL else 'without'} a worker")
+    if (job.worker != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
+        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker else 'without'} a worker")
     if job.flags & JOB_DELAYED:
         if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")
@@ -395,8 +397,8 @@ cdef Py_ssize_t check_waiters(Job* job, size_t most) except -1:
             wrong_job(job, "a waiter that is not in its client's list")
         before = waiter
         waiter = waiter.job_next
-    if count != job.waiting:
-        wrong_job(job, f"{count} waiters, and it counts {job.waiting}")
+    if count != job_waiting(job):
+        wrong_job(job, f"{count} waiters, and the first one counts {job_waiting(job)}")
     return count
 
 
@@ -443,7 +445,7 @@ cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
         count += 1
         if count > core.running_count:
             wrong_peer(peer, "more running jobs than running_count, or a list that never ends")
-        if job.worker != peer or job.flags & JOB_STATE != JOB_RUNNING or job.prev != before:
+        if not job_is_of(job, peer) or job.flags & JOB_STATE != JOB_RUNNING or job.prev != before:
             wrong_job(job, "in a worker's list that is not its own, or whose link back is wrong")
         if not is_known(core, job):
             wrong_job(job, "a worker has it, but its handle does not find it")

@@ -2,12 +2,22 @@
 # cython: language_level=3
 """Job records, and the table that finds a job by the number of its handle."""
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Large, Node
+from gearfast.dispatch._records cimport (
+    JOB_HAS_REDUCER,
+    JOB_IGNORED,
+    JOB_PRIORITY,
+    Core,
+    Handles,
+    Job,
+    Large,
+    Node,
+    Peer,
+)
 
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
@@ -84,6 +94,21 @@ cdef inline const char* job_workload(Job* job) noexcept nogil:
     if job_is_large(job):
         return job_large(job).data
     return job_unique(job) + job.unique_size + job_reducer_size(job)
+
+
+cdef inline bint job_is_of(Job* job, Peer* peer) noexcept nogil:
+    """Whether this worker has it."""
+    return job.worker == <uint32_t>peer.id + 1
+
+
+cdef inline Peer* job_worker(Core* core, Job* job) noexcept nogil:
+    """Who has it, or NULL."""
+    return core.slots[job.worker - 1].peer if job.worker else NULL
+
+
+cdef inline uint32_t job_waiting(Job* job) noexcept nogil:
+    """How many requests wait for it."""
+    return job.waiters.count if job.waiters != NULL else 0
 
 
 cdef inline int job_priority(Job* job) noexcept nogil:

@@ -138,11 +138,10 @@ cdef struct Job:    # one cell: this, [Node if unique], unique, [size of reducer
     Function* function
     Job* prev                   # in its queue, or in its worker's list
     Job* next
-    Peer* worker                # NULL unless running
-    Waiter* waiters
+    Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
+    uint32_t worker             # 1 + its worker's slot, 0 unless running
     uint32_t size               # bytes of workload
-    uint32_t waiting            # of waiters
     uint32_t numerator
     uint32_t denominator
     uint32_t timer              # place in the heap of due times or of time-outs, 0 none
@@ -157,6 +156,7 @@ cdef struct Waiter:             # one foreground request
     Waiter* job_next
     Waiter* peer_prev
     Waiter* peer_next
+    uint32_t count              # of those of its job, up to date in the first one only
 
 cdef struct Queue:
     Job* head
