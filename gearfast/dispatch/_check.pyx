@@ -33,9 +33,10 @@ from gearfast.dispatch._check_tables cimport (
 from gearfast.dispatch._core cimport watch_with
 from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._function cimport function_find
-from gearfast.dispatch._index cimport hash_bytes, index_head
+from gearfast.dispatch._index cimport index_first, index_next
 from gearfast.dispatch._job cimport (
     Walk,
+    hash_of_job,
     job_by_data,
     job_bytes,
     job_in_uniques,
@@ -46,6 +47,7 @@ from gearfast.dispatch._job cimport (
     job_waiting,
     job_workload,
     node_job,
+    unique_hash,
     walk_begin,
     walk_next,
 )
@@ -358,19 +360,20 @@ cdef int check_unique(Core* core, Job* job) except -1:
     cdef Node* node
     cdef Job* other
     cdef bytes key
+    cdef uint64_t hash
     cdef int same = 0
     key = key_of(job)
-    if job_node(job).hash != hash_bytes(core.seed0 ^ job.function.node.hash, core.seed1, key, len(key)) | 1:
+    hash = unique_hash(core, job.function, key, len(key))
+    if hash_of_job(core, job_node(job)) != hash:
         wrong_job(job, "its hash among the uniques is not that of its key")
-    node = index_head(&core.uniques, job_node(job).hash)[0]
+    node = index_first(&core.uniques, hash)
     while node != NULL:
         other = node_job(node)
-        if node.hash == job_node(job).hash and other.function == job.function \
-                and job_by_data(other) == by_data and key_of(other) == key:
+        if other.function == job.function and job_by_data(other) == by_data and key_of(other) == key:
             same += 1
             if other != job:
                 wrong_job(job, f"the same unique and function as job {other.number}")
-        node = node.next
+        node = index_next(node)
     if same != 1:
         wrong_job(job, "it is not found among the uniques")
     return 0
