@@ -137,7 +137,8 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-cdef struct Job:    # one cell: this, [Node, unique, [hash of its data if that is "-"]], [size of reducer, reducer], data or a Large
+# One cell: a Job, [Node, unique, [hash of the workload if that is "-"]], [size of reducer, reducer], workload or a Large.
+cdef struct Job:
     uint64_t number             # of its handle
     Function* function
     Job* prev                   # in its queue, or in its worker's list
