@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
-from gearfast.dispatch._index cimport hash_number, index_head, index_insert, index_remove
+from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport HELD, Ability, Core, Function, Node, Peer
 from gearfast.dispatch._slab cimport slab_give, slab_take
@@ -21,16 +21,19 @@ cdef inline uint64_t pair_hash(Core* core, Peer* peer, Function* function) noexc
     return hash_number(core.seed0 ^ peer.id, <uint64_t><size_t>function)
 
 
+cdef uint64_t hash_of_ability(void* core, Node* ability) noexcept nogil:
+    return pair_hash(<Core*>core, (<Ability*>ability).peer, (<Ability*>ability).function)
+
+
 cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept nogil:
     """The registration of `function` by `peer`, or NULL."""
-    cdef uint64_t hash = pair_hash(core, peer, function)
-    cdef Node* node = index_head(&core.abilities, hash)[0]
+    cdef Node* node = index_first(&core.abilities, pair_hash(core, peer, function))
     cdef Ability* ability
     while node != NULL:
         ability = <Ability*>node
         if ability.peer == peer and ability.function == function:
             return ability
-        node = node.next
+        node = index_next(node)
     return NULL
 
 

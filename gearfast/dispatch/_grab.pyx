@@ -258,7 +258,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = peer
+    job.worker = <uint32_t>peer.id + 1
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:

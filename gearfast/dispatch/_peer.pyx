@@ -248,12 +248,13 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     if waiter == NULL:
         return -1
     core.waiter_count += 1
-    job.waiting += 1
     waiter.peer = peer
     waiter.job = job
     waiter.job_prev = NULL
     waiter.job_next = job.waiters
+    waiter.count = 1
     if job.waiters != NULL:
+        waiter.count += job.waiters.count
         job.waiters.job_prev = waiter
     job.waiters = waiter
     waiter.peer_prev = NULL
@@ -266,13 +267,15 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
 
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
     core.waiter_count -= 1
-    waiter.job.waiting -= 1
+    waiter.job.waiters.count -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
     else:
         waiter.job.waiters = waiter.job_next
     if waiter.job_next != NULL:
         waiter.job_next.job_prev = waiter.job_prev
+        if waiter.job_prev == NULL:
+            waiter.job_next.count = waiter.count
     if waiter.peer_prev != NULL:
         waiter.peer_prev.peer_next = waiter.peer_next
     else:

@@ -64,8 +64,9 @@ cdef enum Order:
     ORDER_FUNCTION_ROTATE = 2   # the same, with rotation (1.1.20 -R)
 
 cdef struct Node:               # a link of an Index; first member of what is indexed, or found by its offset
-    Node* next
-    uint64_t hash
+    Node* next                  # the last one has its bucket's address, with bit 0 set
+
+ctypedef uint64_t (*HashOf)(void* context, Node* node) noexcept nogil
 
 cdef struct Index:              # hash table that grows and shrinks a few buckets at a time
     Node** slots
@@ -74,6 +75,9 @@ cdef struct Index:              # hash table that grows and shrinks a few bucket
     size_t old_mask
     size_t cursor               # buckets of `old` below this are moved
     size_t count
+    size_t full                 # nodes a bucket, on average, that are the most: buckets are memory too
+    HashOf hash_of              # of a node; nodes do not keep theirs, it is wanted only when they move
+    void* context
 
 cdef struct Pool:               # spare blocks for buffers, listed here and not in themselves: they are out of the cache
     size_t count
@@ -133,16 +137,16 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-cdef struct Job:    # one cell: this, [Node if unique], unique, [size of reducer, reducer], workload or a Large
+# One cell: a Job, [Node, unique, [hash of the workload if that is "-"]], [size of reducer, reducer], workload or a Large.
+cdef struct Job:
     uint64_t number             # of its handle
     Function* function
     Job* prev                   # in its queue, or in its worker's list
     Job* next
-    Peer* worker                # NULL unless running
-    Waiter* waiters
+    Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
+    uint32_t worker             # 1 + its worker's slot, 0 unless running
     uint32_t size               # bytes of workload
-    uint32_t waiting            # of waiters
     uint32_t numerator
     uint32_t denominator
     uint32_t timer              # place in the heap of due times or of time-outs, 0 none
@@ -157,6 +161,7 @@ cdef struct Waiter:             # one foreground request
     Waiter* job_next
     Waiter* peer_prev
     Waiter* peer_next
+    uint32_t count              # of those of its job, up to date in the first one only
 
 cdef struct Queue:
     Job* head
@@ -176,6 +181,7 @@ cdef struct Ability:            # one registration of a function by a worker
 
 cdef struct Function:
     Node node                   # in Core.functions
+    uint64_t hash               # of its name
     Function* prev              # all functions, oldest first
     Function* next
     Queue queues[3]             # runnable jobs by priority
@@ -233,6 +239,7 @@ cdef struct PeerSlot:
 
 cdef struct HandlePage:
     Node node
+    uint64_t key                # the numbers of its jobs without their last six bits
     uint32_t used
     Job* jobs[64]
 
