@@ -16,10 +16,9 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gearfast.errors import UsageError
 
@@ -49,8 +48,11 @@ LIBRARIES: Final = {
 """All that can be installed, by import name."""
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Finds the module of gearfast under the old name, and the submodules below it."""
+class _Finder:
+    """Finds the module of gearfast under the old name, and the submodules below it.
+
+    Without the base classes of `importlib.abc`, whose import would take most of the time when Python starts.
+    """
 
     def __init__(self) -> None:
         self.modules: dict[str, str] = {}
@@ -66,7 +68,8 @@ class _Finder(MetaPathFinder, Loader):
         if found is None:
             return None
         package = found.submodule_search_locations is not None
-        return ModuleSpec(fullname, self, origin=found.origin, loader_state=real, is_package=package)
+        loader: Any = self
+        return ModuleSpec(fullname, loader, origin=found.origin, loader_state=real, is_package=package)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(spec.loader_state)
@@ -80,6 +83,7 @@ class _Finder(MetaPathFinder, Loader):
 
 
 _FINDER: Final = _Finder()
+_complaints: set[str] = set()
 
 
 def install(*names: str) -> None:
@@ -97,7 +101,8 @@ def install(*names: str) -> None:
         _refuse_others(library)
         _FINDER.modules[name] = library.module
     if _FINDER.modules and _FINDER not in sys.meta_path:
-        sys.meta_path.insert(0, _FINDER)
+        finder: Any = _FINDER
+        sys.meta_path.insert(0, finder)
 
 
 def _refuse_others(library: Library) -> None:
@@ -121,4 +126,6 @@ def install_from_environment() -> None:
         try:
             install(name)
         except UsageError as error:
-            sys.stderr.write(f"{VARIABLE}: {error}\n")
+            if name not in _complaints:  # in a virtual environment Python reads a .pth file twice
+                sys.stderr.write(f"{VARIABLE}: {error}\n")
+            _complaints.add(name)

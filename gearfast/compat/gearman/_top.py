@@ -39,7 +39,10 @@ __all__ = [
     "NullHandler",
     "__version__",
     "gearman_root_logger",
+    "name",
 ]
+
+name = FLAVOUR.package
 
 NullHandler = logging.NullHandler
 

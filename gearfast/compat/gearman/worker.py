@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
+from ._flavour import FLAVOUR
 from .connection_manager import GearmanConnectionManager
 from .errors import ConnectionError, ServerUnavailable
 from .job import GearmanJob
 from .worker_handler import GearmanWorkerCommandHandler
+
+gearman_logger = logging.getLogger(f"{FLAVOUR.package}.worker")
 
 POLL_TIMEOUT_IN_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 1.0

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
+from ._flavour import FLAVOUR
 from .command_handler import GearmanCommandHandler
 from .errors import InvalidWorkerState
 from .job import GearmanJob
@@ -24,6 +26,8 @@ from .protocol import (
 
 if TYPE_CHECKING:
     from .connection_manager import GearmanConnectionManager
+
+gearman_logger = logging.getLogger(f"{FLAVOUR.package}.worker_handler")
 
 
 class GearmanWorkerCommandHandler(GearmanCommandHandler):
