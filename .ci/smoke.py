@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Proves an installed gearfast outside its source tree: library, command line, a job through both, and the old names."""
+"""Proves an installed gearfast outside its source tree: library, command line, a job through both, old names."""
 
 import importlib.metadata
 import os
