@@ -24,5 +24,5 @@ from . import util as util
 from . import version as version
 from . import worker as worker
 from . import worker_handler as worker_handler
-from ._top import *  # noqa: F403
+from ._top import *
 from ._top import __all__ as __all__

@@ -13,8 +13,8 @@ from .._flavours import shared_sources
 __path__ = shared_sources()
 
 if TYPE_CHECKING:
-    from ..gearman import *  # noqa: F403
+    from ..gearman import *
     from ..gearman import __all__ as __all__
 else:
-    from ._top import *  # noqa: F403
+    from ._top import *
     from ._top import __all__ as __all__
