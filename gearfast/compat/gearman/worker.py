@@ -48,6 +48,9 @@ class GearmanWorker(GearmanConnectionManager):
         """Takes on a task, under its name in bytes or str; returns the name. Works on live connections too."""
         self.worker_abilities[task] = callback_function
         self._send_abilities()
+        for handler in list(self.handler_to_connection_map):
+            if not self.check_job_lock(handler):
+                handler._sleep()  # again: gearmand does not tell a sleeper about jobs that wait for what it can do now
         return task
 
     def unregister_task(self, task: Any) -> Any:
