@@ -189,23 +189,19 @@ class GearmanClient(GearmanConnectionManager):
         """Polls while one of the requests is unsettled.
 
         They settle in about their order, so only the first unsettled one is looked at each time. All are looked at
-        again at the end, and when handlers came or went: then a connection was lost.
+        again when handlers came or went: then a connection was lost, and what was settled may be so no more.
         """
         waiting: deque[Any] = deque()
-        handlers: list[Any] = []
-
-        def look_at_all() -> None:
-            waiting.clear()
-            waiting.extend([request for request in requests if unsettled(request)])
-            handlers[:] = self.handler_to_connection_map  # now: to send a request can connect
+        handlers: list[Any] = [None]
 
         def going(any_activity: bool) -> bool:
-            if not any_activity or handlers != list(self.handler_to_connection_map):
-                look_at_all()
+            if handlers != list(self.handler_to_connection_map):
+                waiting.clear()
+                waiting.extend([request for request in requests if unsettled(request)])
+                handlers[:] = self.handler_to_connection_map  # now: to send a request can connect
+                return bool(waiting)
             while waiting and not unsettled(waiting[0]):
                 waiting.popleft()
-            if not waiting:
-                look_at_all()
             return bool(waiting)
 
         self.poll_connections_until_stopped(self.connection_list, going, timeout=timeout)

@@ -175,10 +175,15 @@ def names_of(cmd_type: Any) -> list[str]:
 
 def pack_binary_command(cmd_type: int, cmd_args: Mapping[str, Any], is_response: bool = False) -> bytes:
     """A packet of these arguments, bytes or str. Raises ProtocolError if they do not fit the command."""
-    names = names_of(cmd_type)
-    if len(cmd_args) != len(names) or not all(name in cmd_args for name in names):
+    names = GEARMAN_PARAMS_FOR_COMMAND.get(cmd_type)
+    if names is None or cmd_type == GEARMAN_COMMAND_TEXT_COMMAND:
+        names = names_of(cmd_type)  # says what is wrong
+    try:
+        values = [cmd_args[name] for name in names]
+    except KeyError:
+        values = []
+    if len(cmd_args) != len(names) or len(values) != len(names):
         raise ProtocolError(f"Received arguments did not match expected arguments: {set(names)!r} != {set(cmd_args)!r}")
-    values = [cmd_args[name] for name in names]
     for index, value in enumerate(values):
         if type(value) is not bytes:
             values[index] = to_wire(value)
