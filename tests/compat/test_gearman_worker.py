@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import threading
 from typing import Any
@@ -82,6 +83,30 @@ def test_a_result_that_cannot_be_sent_fails_the_job(gearman: Any, job_server: Se
         assert submit(gearman, job_server, "f").state == gearman.JOB_FAILED
         assert submit(gearman, job_server, "f").state == gearman.JOB_FAILED
     assert errors == [TypeError, TypeError]
+
+
+def test_data_that_cannot_be_decoded_fails_the_job(gearman: Any, job_server: ServerProcess) -> None:
+    """In the original the exception leaves work(), and the job kills the next worker too."""
+
+    class Json(gearman.DataEncoder):  # type: ignore[misc]
+        decode = staticmethod(json.loads)
+        encode = staticmethod(json.dumps)
+
+    errors: list[Any] = []
+
+    class Worker(gearman.GearmanWorker):  # type: ignore[misc]
+        data_encoder = Json
+
+        def on_job_exception(self, current_job: Any, exc_info: Any) -> Any:
+            errors.append((current_job.data, exc_info[0]))
+            return super().on_job_exception(current_job, exc_info)
+
+    worker = Worker([job_server.address])
+    worker.register_task("f", echo)
+    with working(worker):
+        assert submit(gearman, job_server, "f", "{").state == gearman.JOB_FAILED
+        assert submit(gearman, job_server, "f", "{}").result == b"{}"
+    assert errors == [(b"{", json.JSONDecodeError)]
 
 
 def test_what_an_override_of_on_job_complete_raises_leaves_work(gearman: Any, job_server: ServerProcess) -> None:

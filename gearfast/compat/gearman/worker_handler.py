@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._flavour import FLAVOUR
@@ -131,8 +132,13 @@ class GearmanWorkerCommandHandler(GearmanCommandHandler):
         name = self._ability(task)
         if not self._check_job_lock():
             raise InvalidWorkerState("Received a job when we weren't expecting one")
-        job = self.connection_manager.create_job(self, job_handle, name, unique, self.decode_data(data))
-        self.connection_manager.on_job_execute(job)
+        manager = self.connection_manager
+        try:
+            decoded = self.decode_data(data)
+        except Exception:  # noqa: BLE001  (whatever an encoder raises; the job would come back for ever)
+            manager.on_job_exception(manager.create_job(self, job_handle, name, unique, data), sys.exc_info())
+        else:
+            manager.on_job_execute(manager.create_job(self, job_handle, name, unique, decoded))
         self._release_job_lock()
         self._sleep()
         return True
