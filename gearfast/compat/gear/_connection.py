@@ -89,12 +89,10 @@ class Sharing:
         self._jobs.setdefault(handle, deque([first])).append(job)
 
     def turn(self, packet: Packet, handle: bytes) -> Any:
-        """The job that a packet is for, the same for each call with that packet."""
+        """The job that a packet is for, which remembers it."""
         jobs = self._jobs[handle]
-        job = packet.__dict__.get("_turn")
-        if job is None:
-            job = packet.__dict__["_turn"] = jobs[0]
-            jobs.rotate(-1)
+        job = packet.__dict__["_turn"] = jobs[0]
+        jobs.rotate(-1)
         return job
 
     def all(self, handle: bytes) -> list[Any]:

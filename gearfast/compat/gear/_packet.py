@@ -84,12 +84,14 @@ class Packet:
 
     def getJob(self) -> Any:
         """The job that the packet's handle names; raises UnknownJobError if its connection has none."""
+        if (turn := self.__dict__.get("_turn")) is not None:
+            return turn
         end = self.data.find(b"\0")
         handle = bytes(self.data if end < 0 else self.data[:end])
         job = self.connection.related_jobs.get(handle)
         if job is None:
             raise UnknownJobError(handle)
-        sharing = self.connection.sharing
+        sharing = self.connection.sharing  # jobs with one handle take turns, but not within one packet
         return sharing.turn(self, handle) if sharing and handle in sharing else job
 
 

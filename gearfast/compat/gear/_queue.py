@@ -86,20 +86,21 @@ class JobQueue(BaseClientServer):
 
     # Clients.
 
-    def _handleSubmitJob(
-        self, packet: Packet, precedence: int, background: bool = False, due: float | None = None, skip: int = 0
-    ) -> Any:
+    def _handleSubmitJob(self, packet: Packet, precedence: int, background: bool = False) -> Any:
+        self._take(packet, precedence, background)
+
+    def _take(self, packet: Packet, precedence: int, background: bool, due: float | None = None, skip: int = 0) -> None:
         """`due`: wall time before which no worker gets the job. `skip`: arguments between unique and data."""
         name, unique, *_, arguments = packet.data.split(b"\0", 2 + skip)
         connection = packet.connection
         if self.acl and not self.acl.canInvoke(connection.ssl_subject, name):
             self.log.info("Rejecting a job for %r from %s due to ACL", name, connection.ssl_subject)
             self.sendError(connection, 0, "Permission denied by ACL")
-            return None
+            return
         self.max_handle += 1
         handle = f"H:{connection.host}:{self.max_handle}".encode()
         job = ServerJob(handle, name, arguments, None if background else connection, unique or None)
-        connection.sendPacket(Packet(constants.RES, constants.JOB_CREATED, handle))
+        # Known before its client hears of it: tests look for it as soon as they have the handle.
         self.jobs[handle] = job
         if not background:
             connection.related_jobs[handle] = job
@@ -109,9 +110,9 @@ class JobQueue(BaseClientServer):
         else:
             self._queue_of(precedence).append(job)
         self._updateStats()
+        connection.sendPacket(Packet(constants.RES, constants.JOB_CREATED, handle))
         if handle not in self._delayed:
             self.wakeConnections(job)
-        return None
 
     def _queue_of(self, precedence: int) -> list[Any]:
         return {PRECEDENCE_HIGH: self.high_queue, PRECEDENCE_LOW: self.low_queue}.get(precedence, self.normal_queue)
@@ -145,21 +146,21 @@ class JobQueue(BaseClientServer):
         """A background job of low precedence."""
         return self._handleSubmitJob(packet, PRECEDENCE_LOW, background=True)
 
-    def handleSubmitJobEpoch(self, packet: Packet) -> Any:
+    def handleSubmitJobEpoch(self, packet: Packet) -> None:
         """A background job for a time in seconds since 1970; what is no number means now."""
         text = bytes(packet.getArgument(2))
         due = float(text) if text.isdigit() and len(text) < 12 else None
-        return self._handleSubmitJob(packet, PRECEDENCE_NORMAL, background=True, due=due, skip=1)
+        self._take(packet, PRECEDENCE_NORMAL, True, due, skip=1)
 
-    def handleSubmitJobSched(self, packet: Packet) -> Any:
+    def handleSubmitJobSched(self, packet: Packet) -> None:
         """A background job for the next minute in UTC that all given fields of a calendar match."""
         fields = [bytes(packet.getArgument(index)).decode("ascii", "replace") for index in range(2, 7)]
         try:
             due = next_match(fields, time.time())
         except ValueError as error:
             self._refuse(packet.connection, ErrorCode.INVALID_ARGUMENT, str(error).encode())
-            return None
-        return self._handleSubmitJob(packet, PRECEDENCE_NORMAL, background=True, due=due, skip=5)
+            return
+        self._take(packet, PRECEDENCE_NORMAL, True, due, skip=5)
 
     def handleGetStatus(self, packet: Packet) -> None:
         """Answers with STATUS_RES; all zero for an unknown job."""
@@ -249,8 +250,8 @@ class JobQueue(BaseClientServer):
     def _overdue(self, job: Any, connection: Any) -> None:
         if job.handle in self.jobs and job.worker_connection is connection:
             self.log.info("Giving %s up, which %s did not finish in time", job, connection)
-            self._fail(job)
             self._removeJob(job)
+            self._fail(job)
             self._updateStats()
 
     def _fail(self, job: Any) -> None:
@@ -307,11 +308,12 @@ class JobQueue(BaseClientServer):
         job = self._job_of(packet)
         if job is None:
             return
+        if finished:
+            self._removeJob(job, dequeue=False)
         packet.code = constants.RES
         if job.client_connection is not None:
             job.client_connection.sendPacket(packet)
         if finished:
-            self._removeJob(job, dequeue=False)
             self._updateStats()
 
     def _job_of(self, packet: Packet) -> Any:

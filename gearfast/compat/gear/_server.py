@@ -236,9 +236,9 @@ class Server(TextCommands, JobQueue):
                 self.active_connections.remove(conn)
             self.connections_condition.notify_all()
         for job in jobs:
+            self._removeJob(job)
             if job.worker_connection is conn:
                 self._fail(job)
-            self._removeJob(job)
         conn.broken = True
         conn._hangup()
         with contextlib.suppress(OSError):
