@@ -205,6 +205,7 @@ class Connection:
 
     def _open(self, family: Any, kind: Any, protocol: int, address: Any) -> Any:
         """A connected socket, or None."""
+        sock: Any
         try:
             sock = self._opening = socket.socket(family, kind, protocol)
         except OSError:
@@ -216,7 +217,11 @@ class Connection:
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_hostname=str(self.host))
+                # Wrapping moves the descriptor, and whoever shuts down has to find it during the handshake.
+                sock = self._opening = self._context.wrap_socket(
+                    sock, server_hostname=str(self.host), do_handshake_on_connect=False
+                )
+                sock.do_handshake()
             sock.setblocking(False)
         except OSError as error:
             self.log.debug("No connection to %s: %s", address, error)
