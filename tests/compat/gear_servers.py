@@ -86,7 +86,8 @@ def connected(make: Callable[[], Any], *ports: int) -> Iterator[Any]:
         wait_until(lambda: len(peer.active_connections) == len(ports), "connected to all servers")
         yield peer
     finally:
-        peer.shutdown()
+        if peer.running:
+            peer.shutdown()
 
 
 def client(*ports: int, kind: Any = gear.Client) -> Any:
@@ -124,7 +125,7 @@ def working(
         try:
             yield worker
         finally:
-            worker.stopWaitingForJobs()
+            worker.shutdown()
             for thread in crew:
                 thread.join(PATIENCE)
             assert not any(thread.is_alive() for thread in crew)

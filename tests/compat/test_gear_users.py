@@ -124,7 +124,12 @@ def test_zuul_cancels_and_looks_after_lost_builds(port: int) -> None:
 
 
 def test_zuul_asks_every_server_and_gives_up_those_that_fail(port: int) -> None:
-    with serving() as other, connected(Scheduler, port, other.port) as scheduler, working(port, name="build:x"):
+    with (
+        serving() as other,
+        connected(Scheduler, port, other.port) as scheduler,
+        working(port, name="build:x") as worker,
+    ):
+        worker.active_connections[0].echo(timeout=PATIENCE)  # its function is known now
         functions: set[bytes] = set()
         other.handleStatus = lambda request: None  # one that no longer answers
         lost = []
@@ -352,6 +357,7 @@ def test_turbo_hipster_is_stopped_from_outside(port: int) -> None:
         job = gear.Job("build:tests", b"patch", b"uuid")
         submitter.submitJob(job)
         wait_until(lambda: job.complete, "the tests are done")
+    wait_until(lambda: worker.gearman.waiting_for_jobs == 1, "it waits for the next job")
     worker.stop()
     worker.join(PATIENCE)
     assert not worker.is_alive()
