@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from gearfast.compat.gear import constants
-from gearfast.compat.gear._packet import Packet, convert_to_bytes
+from gearfast.compat.gear._packet import BINARY, Packet, convert_to_bytes
 
 if TYPE_CHECKING:
     from gearfast.compat.gear._connection import Connection, ServerConnection
@@ -48,7 +48,7 @@ class BaseJob:
         self.connection: Connection | None = None
 
     def _validate_arguments(self, arguments: Any) -> None:
-        if not isinstance(arguments, bytes | bytearray):
+        if not isinstance(arguments, BINARY):
             raise TypeError("arguments must be of type bytes or bytearray")
 
     @property
@@ -173,7 +173,7 @@ class WorkerJob(BaseJob):
 
 
 def _number(value: Any) -> bytes:
-    return bytes(value) if isinstance(value, bytes | bytearray) else str(value).encode()
+    return bytes(value) if isinstance(value, BINARY) else str(value).encode()
 
 
 class BaseBinaryJob:

@@ -33,6 +33,7 @@ class Worker(BaseClient):
         self.functions: dict[bytes, FunctionRecord] = {}
         self.job_lock = threading.Lock()
         self._answered = threading.Condition(self.job_lock)
+        self._stoppers = 0  # threads in stopWaitingForJobs
         self.waiting_for_jobs = 0
         self.job_queue: SimpleQueue[Any] = SimpleQueue()
         super().__init__(client_id)
@@ -171,8 +172,10 @@ class Worker(BaseClient):
             deadline = time.monotonic() + _GRAB_SECONDS
             # The poll thread cannot wait for what only it can read.
             can_wait = self.poll_thread is not threading.current_thread() and self.running
+            self._stoppers += 1
             while can_wait and self._asked() and time.monotonic() < deadline:
                 self._answered.wait(min(deadline - time.monotonic(), 0.1))
+            self._stoppers -= 1
             silent = self._asked() if can_wait else []
             while self.waiting_for_jobs > 0:
                 self.waiting_for_jobs -= 1
@@ -181,6 +184,10 @@ class Worker(BaseClient):
         for connection in silent:
             self.log.error("%s does not answer to GRAB_JOB_UNIQ", connection)
             self._lostConnection(connection)
+
+    def _tell_stoppers(self) -> None:
+        if self._stoppers:
+            self._answered.notify_all()
 
     def _asked(self) -> list[Any]:
         return [connection for connection in self.active_connections if connection.state == "GRAB_WAIT"]
@@ -205,7 +212,7 @@ class Worker(BaseClient):
         with self.job_lock:
             if packet.connection.state == "GRAB_WAIT":
                 packet.connection.changeState("SLEEP")
-                self._answered.notify_all()
+                self._tell_stoppers()
                 self._sendPreSleep(packet.connection)
             else:
                 self.log.debug("Received unexpected NO_JOB packet on %s", packet.connection)
@@ -225,7 +232,7 @@ class Worker(BaseClient):
         job.connection = packet.connection
         with self.job_lock:
             packet.connection.changeState("IDLE")
-            self._answered.notify_all()
+            self._tell_stoppers()
             self.waiting_for_jobs -= 1
             self.job_queue.put(job)
             self._updateStateMachines()
