@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Self
 
-from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, to_int, to_text
+from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, fail, to_int, to_text
 from gearfast.compat.aiogear.packet import Type
 
 logger = logging.getLogger(__name__.removeprefix("gearfast.compat."))
@@ -58,20 +58,18 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
         state ("COMPLETE", "FAIL", "EXCEPTION") and data. Both fail with ConnectionError if the connection is lost. A
         job that the server refuses counts as failed. Raises Exception for another packet type, before anything is sent.
         """
-        loop = self.loop or asyncio.get_running_loop()
         requests = [(uuid, data, *(rest or [Type.SUBMIT_JOB])) for uuid, data, *rest in jobs]
         for _, _, priority in requests:
             if priority not in self.priority_map:
                 raise Exception(f"Unsupported priority {priority}")
-        self.loop = loop
         self.job_count = len(requests)
         self.accepted_count = 0
         self.completed_results = []
-        accepted, complete = self._future(), self._future()
+        accepted, complete = self._new_future(), self._new_future()
         self.accepted_future, self.complete_future = accepted, complete
         self.notify("progress", None, {"complete": 0, "total": self.job_count})
         if self._gone:
-            self._disconnected(None)
+            self._fail_all(None)
         if not requests and not complete.done():
             accepted.set_result(True)
             complete.set_result(self.get_results())
@@ -94,8 +92,14 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's: the connection is gone."""
         self._disconnected(exc)
+        self._fail_all(exc)
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(exc)
+
+    def _fail_all(self, exc: BaseException | None) -> None:
+        for future in (self.accepted_future, self.complete_future):
+            if future is not None:
+                fail(future, exc)
 
     def _received(self, packet_type: Any, response: Any) -> None:
         if packet_type is Type.JOB_CREATED:
@@ -174,7 +178,7 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
     def disconnect(self) -> asyncio.Future[Any]:
         """Closes the connection; a future of asyncio's reason, None if nothing went wrong."""
         if self._closing is None:
-            self._closing = (self.loop or asyncio.get_running_loop()).create_future()
+            self._closing = self._new_future()
             if self.transport is None:
                 self._closing.set_result(None)
             else:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self
 
 from gearfast.compat.aiogear.exception import WorkFailed
-from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, to_bytes
+from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, fail, to_bytes
 from gearfast.compat.aiogear.packet import Type
 
 logger = logging.getLogger(__name__.removeprefix("gearfast.compat."))
@@ -46,7 +46,8 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         self.submit_job_low = partial(self._submit_job, Type.SUBMIT_JOB_LOW)
         self.submit_job_low_bg = partial(self._submit_job, Type.SUBMIT_JOB_LOW_BG)
         self.handles: dict[str, asyncio.Future[Any]] = {}
-        self._finished: deque[str] = deque()  # handles, in the order of their results
+        self._fetched: set[str] = set()  # handles of those whose future somebody has
+        self._finished: deque[str] = deque()  # handles of other results, in their order
         self._closing: asyncio.Future[Any] | None = None
         self._gone = True  # until the connection is made
 
@@ -69,6 +70,12 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's: the connection is gone; all that wait get ConnectionError."""
         self._disconnected(exc)
+        futures, self.handles = self.handles, {}
+        for handle, future in futures.items():
+            fail(future, exc)
+            if handle not in self._fetched:
+                self.handles[handle] = future  # wait_job tells
+        self._fetched.clear()
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(exc)
 
@@ -77,7 +84,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         if kwargs:
             raise TypeError(f"unexpected arguments: {', '.join(kwargs)}")
         foreground = packet not in _BACKGROUND
-        future = self._future()
+        future = self._new_future()
 
         def answer(packet_type: Any, response: Any) -> None:
             if packet_type is Type.JOB_CREATED and foreground:
@@ -103,7 +110,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         """The result of a job is on its way. Two jobs with one unique may have one handle, and then one future."""
         known = self.handles.get(handle)
         if known is None or known.done():
-            self.handles[handle] = self._future()
+            self.handles[handle] = self._new_future()
 
     def _received(self, packet_type: Any, response: Any) -> None:
         if packet_type not in _RESULTS:
@@ -112,9 +119,13 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         future = self.handles.get(response.handle)
         if future is not None and not future.done():
             future.set_result(response)
-            self._finished.append(response.handle)
-            if len(self._finished) > _KEPT:
-                self._forget(self._finished.popleft())
+            if response.handle in self._fetched:
+                self._fetched.discard(response.handle)
+                del self.handles[response.handle]
+            else:
+                self._finished.append(response.handle)
+                if len(self._finished) > _KEPT:
+                    self._forget(self._finished.popleft())
         if (callback := self.get_registered(packet_type)) is not None:
             callback(packet_type, response)
         elif future is None:
@@ -136,7 +147,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         if future.done():
             del self.handles[handle]
         else:
-            future.add_done_callback(lambda _: self._forget(handle))
+            self._fetched.add(handle)
         return future
 
     def get_status(self, handle: Any) -> asyncio.Future[Any]:
@@ -163,8 +174,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
     def disconnect(self) -> asyncio.Future[Any]:
         """Closes the connection; a future of asyncio's reason, None if nothing went wrong."""
         if self._closing is None:
-            loop = self.loop or asyncio.get_running_loop()
-            self._closing = loop.create_future()
+            self._closing = self._new_future()
             if self.transport is None:
                 self._closing.set_result(None)
             else:

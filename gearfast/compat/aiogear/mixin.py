@@ -49,6 +49,10 @@ _TYPES = {packet_type.value: packet_type for packet_type in Type}
 _FIELDS = {int(spec.command): len(spec.fields) for spec in COMMANDS}
 
 
+# Types of packets that somebody waits for, what to call with one of them, and the future that this is for.
+_Register = tuple[tuple[Any, ...], Callable[..., Any], "asyncio.Future[Any] | None"]
+
+
 def to_bytes(value: Any) -> bytes:
     """Text as UTF-8, bytes as they are, anything else as its str()."""
     if isinstance(value, bytes | bytearray | memoryview):
@@ -87,8 +91,7 @@ class GearmanProtocolMixin:
         self.loop = loop
         self.__dict__.setdefault("transport", None)
         self._decoder = Decoder()
-        self._registers: list[tuple[tuple[Any, ...], Callable[..., Any]]] = []
-        self._waiting: set[asyncio.Future[Any]] = set()
+        self._registers: list[_Register] = []
         self._gone = False  # nothing that is asked now can be answered
 
     # Sending.
@@ -120,14 +123,14 @@ class GearmanProtocolMixin:
 
     def do_register(self, callback: Callable[..., Any], *packets: Any) -> None:
         """Calls `callback(packet_type, response)` for the next packet of one of these types, and only that."""
-        self._registers.append((packets, callback))
+        self._registers.append((packets, callback, None))
 
     def wait_for(self, *packets: Any, return_response: bool = False) -> asyncio.Future[Any]:
         """A future of the next packet of one of these types; with `return_response`, of (type, packet).
 
         Fails with ConnectionError when the connection is lost.
         """
-        future = self._future()
+        future = self._new_future()
 
         def answer(packet_type: Any, response: Any) -> None:
             if not future.done():
@@ -138,7 +141,7 @@ class GearmanProtocolMixin:
 
     def _request(self, *packets: Any) -> asyncio.Future[Any]:
         """As `wait_for`, for a request that the server may also refuse: then the future fails with WorkFailed."""
-        future = self._future()
+        future = self._new_future()
 
         def answer(packet_type: Any, response: Any) -> None:
             if future.done():
@@ -151,21 +154,19 @@ class GearmanProtocolMixin:
         self._register(future, answer, *packets, Type.ERROR)
         return future
 
+    def _new_future(self) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = (self.loop or asyncio.get_running_loop()).create_future()
+        return future
+
     def _register(self, future: asyncio.Future[Any], answer: Callable[..., Any], *packets: Any) -> None:
         if self._gone:
-            _fail(future, None)
+            fail(future, None)
         else:
-            self.do_register(answer, *packets)
-
-    def _future(self) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self.loop.create_future()
-        self._waiting.add(future)
-        future.add_done_callback(self._waiting.discard)
-        return future
+            self._registers.append((packets, answer, future))
 
     def get_registered(self, packet: Any) -> Callable[..., Any] | None:
         """The callback of who has waited longest for this type."""
-        for index, (types, callback) in enumerate(self._registers):
+        for index, (types, callback, _) in enumerate(self._registers):
             if packet in types:
                 del self._registers[index]
                 return callback
@@ -182,9 +183,10 @@ class GearmanProtocolMixin:
         """Fails whatever waits: no answer will come."""
         self.transport = None
         self._gone = True
-        self._registers.clear()
-        for future in list(self._waiting):
-            _fail(future, exc)
+        registers, self._registers = self._registers, []
+        for _, _, future in registers:
+            if future is not None:
+                fail(future, exc)
 
     # Receiving.
 
@@ -214,7 +216,8 @@ class GearmanProtocolMixin:
             logger.warning("Received un-expected message from server: %s (%r)", packet_type, response)
 
 
-def _fail(future: asyncio.Future[Any], exc: BaseException | None) -> None:
+def fail(future: asyncio.Future[Any], exc: BaseException | None) -> None:
+    """Ends the wait for an answer of a connection that is lost."""
     if not future.done():
         error = ConnectionError("the connection to the job server is lost")
         error.__cause__ = exc

@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__.removeprefix("gearfast.compat."))
 _ASSIGNED = (Type.NO_JOB, Type.JOB_ASSIGN, Type.JOB_ASSIGN_UNIQ, Type.JOB_ASSIGN_ALL)
 
 
+_PATIENCE = 64
+
+
 class JobInfo(NamedTuple):
     """A job; `uuid` and `reducer` are None unless the worker asks for them by its `grab_type`."""
 
@@ -46,6 +49,8 @@ class Worker(GearmanProtocolMixin, asyncio.Protocol):
         self.timeout = timeout
         self._asleep = False
         self._busy = False
+        self._joining = False
+        self._joined = b""  # a result that goes out with what is sent next
         self._gone = True  # until the connection is made
         grabs = {
             Type.GRAB_JOB: self.grab_job,
@@ -81,18 +86,26 @@ class Worker(GearmanProtocolMixin, asyncio.Protocol):
     async def run(self) -> None:
         """Asks for jobs and does them until `shutdown`, or the connection is lost."""
         try:
+            # With many jobs it is cheaper to ask for the next one at once, with few to wait until there is one. Each
+            # time that there was none, the worker waits before that many more jobs.
+            patience = waits = 1
             while not self.shutting_down:
+                if waits:
+                    self.pre_sleep()
+                    self._asleep = True
+                    await self.wait_for(Type.NOOP)
+                    self._asleep = False
                 response = await self.grab()
                 if not isinstance(response, NoJob):
                     await self._do(self._to_job_info(response))
-                    continue
-                self.pre_sleep()
-                self._asleep = True
-                await self.wait_for(Type.NOOP)
-                self._asleep = False
+                    patience, waits = (patience, waits - 1) if waits else (1, 0)
+                elif not waits:
+                    patience = waits = min(patience * 2, _PATIENCE)
         except ConnectionError as error:
             if not self.shutting_down:
                 logger.warning("The worker ends: %s", error)
+        finally:
+            self._send(b"")
 
     async def _do(self, job: JobInfo) -> None:
         function = self.functions.get(job.function)
@@ -107,13 +120,25 @@ class Worker(GearmanProtocolMixin, asyncio.Protocol):
                 task = self.get_task(result)
                 self.running[job.handle] = task
                 result = await task
+            self._joining = True
             self.work_complete(job.handle, result)
         except Exception as error:
+            self._joining = False
             logger.exception("Job (handle %s) resulted with exception", job.handle)
             self.work_exception(job.handle, str(error))
         finally:
+            self._joining = False
             self._busy = False
             self.running.pop(job.handle, None)
+
+    def _send(self, data: bytes) -> None:
+        """A result goes out with the question for the next job, which follows without a pause."""
+        if self._joining:
+            self._joined += data
+            return
+        data, self._joined = self._joined + data, b""
+        if data:
+            super()._send(data)
 
     async def shutdown(self, graceful: bool = False) -> None:
         """Ends the work and closes the connection.
@@ -163,7 +188,7 @@ class Worker(GearmanProtocolMixin, asyncio.Protocol):
             self.can_do_timeout(name, self.timeout)
 
     def _received(self, packet_type: Any, response: Any) -> None:
-        if packet_type is Type.ERROR and not any(Type.ERROR in types for types, _ in self._registers):
+        if packet_type is Type.ERROR and not any(Type.ERROR in types for types, _, _ in self._registers):
             logger.warning("The job server refused something: %s", response)  # as the result of a job it took away
         elif packet_type is Type.NOOP and not self._asleep:
             logger.debug("A NOOP to a worker that is awake")
