@@ -258,6 +258,19 @@ def test_a_worker_survives_the_server() -> None:
         assert got == [b"again"]
 
 
+def test_an_assignment_that_is_cut_short() -> None:
+    """The job goes back with the connection, and the worker asks again."""
+    answers = [packet(constants.JOB_ASSIGN_UNIQ, b"H:1"), packet(constants.JOB_ASSIGN_UNIQ, b"H:2\0f\0\0x")]
+
+    def answer(connection: socket.socket, received: bytes) -> None:
+        if packet(constants.GRAB_JOB_UNIQ, b"", b"\0REQ") in received and answers:
+            connection.sendall(answers.pop(0))
+
+    with Peer(answer) as peer, connected(lambda: gear.Worker("w"), peer.port) as worker:
+        assert worker.getJob().handle == b"H:2"
+        assert len(peer.connections) == 2
+
+
 def test_a_worker_is_told_that_its_result_came_too_late(require: Any) -> None:
     """An ERROR to a worker, which waits for none, changes nothing; gear dropped the connection."""
 

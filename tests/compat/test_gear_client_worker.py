@@ -197,6 +197,16 @@ def test_options(port: int) -> None:
         assert job.handle
 
 
+def test_options_are_set_again_after_a_loss(port: int) -> None:
+    with client(port) as submitter:
+        assert submitter.setOption("exceptions")
+        (connection,) = submitter.active_connections
+        submitter._lostConnection(connection)
+        wait_until(lambda: connection in submitter.active_connections, "the server is back")
+        wait_until(lambda: connection.options == {b"exceptions"}, "the option is set again")
+        assert submitter.options == {b"exceptions"}
+
+
 def test_echo_returns_when_answered(port: int) -> None:
     """gear raised TimeoutError when the answer came, and returned when it did not."""
     with client(port) as submitter:

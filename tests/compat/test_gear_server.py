@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import selectors
 import socket
 import ssl
 import struct
@@ -547,6 +549,19 @@ def test_acl(certificates: Certificates) -> None:
         assert command(guest, "acl self-revoke invoke") == b"OK\n"
         assert command(boss, "acl revoke all worker") == b"OK\n"
         assert [entry.subject for entry in acl.getEntries()] == ["boss"]
+
+
+# Elsewhere than on Linux.
+
+
+def test_without_epoll_and_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("epoll", "poll"):
+        monkeypatch.delattr(select, name, raising=False)
+    monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    with serving() as server, working(server.port), client(server.port) as submitter:
+        job = gear.Job("reverse", bytes(4 << 20))
+        submitter.submitJob(job)
+        assert len(b"".join(done(job).data)) == 4 << 20
 
 
 # Bad input.

@@ -418,10 +418,6 @@ class NonBlockingConnection(Connection):
         self.send_queue: deque[Any] = deque()
         self._unsent = 0  # bytes in it
 
-    def connect(self) -> None:
-        """As `Connection.connect`; opening itself waits."""
-        super().connect()
-
     def _readRawBytes(self, bytes_to_read: int) -> bytes:
         segment = self._receive()
         if segment is None:

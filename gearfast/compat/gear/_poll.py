@@ -69,7 +69,11 @@ class Poller:
 
     def modify(self, fd: int, events: int) -> None:
         self._poll.modify(fd, events)
-        if not hasattr(select, "epoll"):  # epoll sees a change while it waits, others only when they wait again
+        self.changed()
+
+    def changed(self) -> None:
+        """What is watched was changed by a thread that does not wait: epoll sees that, others when they wait again."""
+        if isinstance(self._poll, _Selecting):
             self.wake()
 
     def unregister(self, fd: int) -> None:

@@ -219,6 +219,7 @@ class Server(TextCommands, JobQueue):
         fd = conn.conn.fileno()
         self.connection_map[fd] = conn
         self._poller.register(fd)
+        self._poller.changed()
 
     def _unregisterConnection(self, conn: Any) -> None:
         fd = conn.conn.fileno()

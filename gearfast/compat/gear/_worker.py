@@ -219,13 +219,20 @@ class Worker(BaseClient):
 
     def handleJobAssign(self, packet: Packet) -> None:
         """A job without its unique."""
-        handle, name, arguments = packet.data.split(b"\0", 2)
-        self._handleJobAssignment(packet, handle, name, arguments, None)
+        self._assigned(packet, 3)
 
     def handleJobAssignUnique(self, packet: Packet) -> None:
         """A job; its unique is None if it has none."""
-        handle, name, unique, arguments = packet.data.split(b"\0", 3)
-        self._handleJobAssignment(packet, handle, name, arguments, unique or None)
+        self._assigned(packet, 4)
+
+    def _assigned(self, packet: Packet, number: int) -> None:
+        """A job that cannot be taken goes back with the connection: its server has to know, and to be asked anew."""
+        try:
+            handle, name, *unique, arguments = packet.data.split(b"\0", number - 1)
+            self._handleJobAssignment(packet, handle, name, arguments, (unique and unique[0]) or None)
+        except Exception:
+            self._lostConnection(packet.connection)
+            raise
 
     def _handleJobAssignment(self, packet: Packet, handle: Any, name: Any, arguments: Any, unique: Any) -> None:
         job = self.job_class(handle, name, arguments, unique)
