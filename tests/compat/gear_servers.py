@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import struct
@@ -51,8 +52,9 @@ def real_port(request: pytest.FixtureRequest, require: Any) -> Iterator[int]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
-    """No thread and no descriptor outlives a test."""
+def nothing_left(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No thread and no descriptor outlives a test. All that can be logged is."""
+    caplog.set_level(logging.DEBUG, "gear")
     with gearfast.Server():
         pass  # what is made once and kept
     threads, descriptors = set(threading.enumerate()), number_of_descriptors()

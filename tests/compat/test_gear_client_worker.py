@@ -368,7 +368,8 @@ def test_shutdown_twice_warns(caplog: pytest.LogCaptureFixture) -> None:
     assert not submitter.connect_thread.is_alive()
     with caplog.at_level(logging.WARNING):
         submitter.shutdown()
-    assert [record.name for record in caplog.records] == ["gear.Client.b'me'"]
+    warnings = [record.name for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == ["gear.Client.b'me'"]
 
 
 def test_servers_are_added_once() -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Any
 
 import pytest
@@ -284,3 +286,68 @@ def test_next_match(fields: str, after: float, due: float) -> None:
 def test_no_match(fields: str) -> None:
     with pytest.raises(ValueError):
         next_match(fields.split(), 0)
+
+
+class FakeSocket:
+    """What tests of gear put in place of socket.socket: no more than connect, setblocking and recv."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.pieces: list[bytes] = []
+        self.blocking = True
+
+    def connect(self, address: Any) -> None:
+        pass
+
+    def setblocking(self, blocking: bool) -> None:
+        self.blocking = bool(blocking)
+
+    def recv(self, size: int) -> bytes:
+        if self.pieces:
+            return self.pieces.pop(0)
+        if self.blocking:
+            raise EOFError
+        error = OSError("nothing there")
+        error.errno = errno.EAGAIN
+        raise error
+
+
+def test_a_fake_socket_in_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", FakeSocket)
+    connection = gear.Connection("127.0.0.1", 4730)
+    connection.connect()
+    large = gear.Packet(constants.REQ, constants.WORK_COMPLETE, b"h\0" + b"x" * 10000)
+    whole = bytes(large.toBinary())
+    request = gear.StatusAdminRequest()
+    connection.admin_requests.append(request)
+    connection.conn.pieces = [whole[:1448], whole[1448:] + b"f\t0\t0\t1\n.\n" + whole]
+    assert connection.readPacket() == large
+    assert connection.readPacket() is request
+    assert request.response == b"f\t0\t0\t1\n.\n"
+    assert connection.hasPendingData()
+    assert connection.readPacket() == large
+    with pytest.raises(EOFError):
+        connection.readPacket()
+
+
+def test_a_fake_socket_in_a_server_connection() -> None:
+    connection = gear.ServerConnection("127.0.0.1", FakeSocket(), False, "test")
+    packet = gear.Packet(constants.REQ, constants.WORK_COMPLETE, b"h\0" + b"x" * 2600)
+    whole = bytes(packet.toBinary())
+    connection.conn.pieces = [whole[:1448], whole[1448:] + b"status\n"]
+    assert connection.readPacket() == packet
+    assert connection.readPacket().command == b"status"
+    for _ in range(2):
+        with pytest.raises(gear.RetryIOError):
+            connection.readPacket()
+
+
+@pytest.mark.parametrize(("running", "expected"), [(b"1", True), (b"0", False)])
+def test_a_status_for_a_job_of_a_test(running: bytes, expected: bool) -> None:
+    submitter = gear.Client()
+    try:
+        packet = gear.Packet(constants.RES, constants.STATUS_RES, b"H:1\x001\0" + running + b"\0\0")
+        packet.getJob = lambda: gear.Job(b"", b"")  # type: ignore[method-assign]
+        job = submitter.handleStatusRes(packet)
+        assert (job.known, job.running, job.fraction_complete) == (True, expected, None)
+    finally:
+        submitter.shutdown()

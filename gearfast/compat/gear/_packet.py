@@ -91,7 +91,8 @@ class Packet:
         job = self.connection.related_jobs.get(handle)
         if job is None:
             raise UnknownJobError(handle)
-        sharing = self.connection.sharing  # jobs with one handle take turns, but not within one packet
+        # Jobs with one handle take turns, but not within one packet.
+        sharing = getattr(self.connection, "sharing", None)
         return sharing.turn(self, handle) if sharing and handle in sharing else job
 
 
