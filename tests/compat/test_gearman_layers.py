@@ -7,6 +7,7 @@ import array
 import collections
 import socket
 import struct
+import time
 from typing import Any
 from unittest import mock
 
@@ -450,6 +451,8 @@ def test_stopwatch_and_unlist(gearman: Any) -> None:
     assert util.Stopwatch(0).get_time_remaining() == 0.0
     assert 0 < util.Stopwatch(100).get_time_remaining() <= 100
     assert util.Stopwatch(100).has_time_remaining() and not util.Stopwatch(-1).has_time_remaining()
+    ending = util.Stopwatch(100)
+    assert ending.has_time_remaining(time.time()) and not ending.has_time_remaining(time.time() + 200)
     assert (util.unlist([]), util.unlist([7])) == (None, 7)
     with pytest.raises(ValueError, match="2"):
         util.unlist([1, 2])

@@ -18,7 +18,8 @@ from gearfast.errors import UsageError
 from .programs import installed
 
 PACKAGE = Path(gearfast.__file__).parent
-STARTUP = PACKAGE / "compat" / "startup.pth"
+# In a checkout, or as it is installed.
+STARTUP = next(filter(Path.exists, (PACKAGE / "compat" / "startup.pth", PACKAGE.parent / "gearfast-compat.pth")))
 SUBMODULES = (
     "admin_client",
     "admin_client_handler",

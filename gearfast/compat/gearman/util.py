@@ -14,22 +14,28 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Counts down from `time_remaining` seconds; None never ends. The system's clock may jump meanwhile."""
+    """Counts down from `time_remaining` seconds; None never ends. The system's clock may jump meanwhile.
+
+    `stop_time`: the end on that clock, `time.time()`, for those who compare with it.
+    """
 
     def __init__(self, time_remaining: float | None) -> None:
-        self.stop_time = None if time_remaining is None else time.monotonic() + time_remaining
+        self.stop_time = None if time_remaining is None else time.time() + time_remaining
+        self._end = None if time_remaining is None else time.monotonic() + time_remaining
 
     def get_time_remaining(self) -> float | None:
         """Seconds, never below 0.0; None if there is no end."""
-        if self.stop_time is None:
+        if self._end is None:
             return None
-        return max(self.stop_time - time.monotonic(), 0.0)
+        return max(self._end - time.monotonic(), 0.0)
 
     def has_time_remaining(self, time_comparison: float | None = None) -> bool:
-        """Whether the end is still to come, at `time_comparison` on the clock of `time.monotonic` (default: now)."""
+        """Whether the end is still to come; or was, at `time_comparison` on the system's clock."""
         if self.stop_time is None:
             return True
-        return (time_comparison or time.monotonic()) < self.stop_time
+        if time_comparison is not None:
+            return time_comparison < self.stop_time
+        return self.get_time_remaining() != 0.0
 
 
 def disambiguate_server_parameter(hostport_tuple: str | tuple[str, int | str]) -> tuple[str, int]:
