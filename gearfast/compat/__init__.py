@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The old Python libraries' names on gearfast's wire code: programs written for them run with one changed import.
 
-    from gearfast.compat import gearman          # instead of: import gearman
+    from gearfast.compat import gearman          # instead of: import gearman; so with gear, aiogear
 
 `install("gearman")` changes nothing in the program: from then on `import gearman` and all its submodules find the
 module here. So does the environment variable GEARFAST_COMPAT=gearman, where gearfast is installed by pip, and
@@ -40,6 +40,8 @@ class Library(NamedTuple):
 LIBRARIES: Final = {
     library.name: library
     for library in (
+        Library("aiogear", "gearfast.compat.aiogear", marker="callback_client"),
+        Library("gear", "gearfast.compat.gear", marker="acl"),
         Library("gearman", "gearfast.compat.gearman", marker="connection_manager"),
         Library("py3gearman", "gearfast.compat.py3gearman", marker="connection_manager"),
         Library("python3_gearman", "gearfast.compat.python3_gearman", marker="connection_manager"),
