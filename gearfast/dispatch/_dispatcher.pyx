@@ -272,8 +272,9 @@ cdef class Dispatcher:
             found.append((levels[self.core.notices[i].level], text.decode("utf-8", "backslashreplace")))
         self.core.notice_count = 0
         if self.core.notices_lost:
-            found.append(("WARNING", f"{self.core.notices_lost} more messages were left out"))
-            self.core.notices_lost = 0
+            drops = f", {self.core.drops_lost} of them of dropped jobs" if self.core.drops_lost else ""
+            found.append(("WARNING", f"{self.core.notices_lost} more messages were left out{drops}"))
+            self.core.notices_lost = self.core.drops_lost = 0
         if self.core.shutdown:
             found.append(("SHUTDOWN", "now" if self.core.shutdown == 1 else "graceful"))
             self.core.shutdown = 0

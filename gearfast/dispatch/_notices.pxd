@@ -6,7 +6,7 @@ from gearfast.dispatch._records cimport Core, Job
 
 cdef enum Level:
     LEVEL_WARNING = 0
-    LEVEL_NOTICE = 1
+    LEVEL_NOTICE = 1            # a job is dropped
     LEVEL_INFO = 2
 
 cdef void note(Core* core, Level level, const char* text, size_t size) noexcept nogil

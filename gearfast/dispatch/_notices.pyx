@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What a log should tell. The dispatcher does not log: it keeps lines in a ring until the driver fetches them, and
-counts those for which there was no room."""
+counts those for which there was no room. A part of the ring is for jobs that are dropped: nothing else tells of those.
+"""
 
 from libc.string cimport memcpy, strlen
 
@@ -9,14 +10,16 @@ from gearfast.dispatch._job cimport HANDLE_ROOM, job_unique, write_handle
 from gearfast.dispatch._records cimport Core, Job, Notice
 
 cdef enum:
-    NOTICES = 64
+    NOTICES = 128
+    CHATTER = 64                # of them, for all that is no dropped job
     TEXT = 190
 
 
 cdef void note(Core* core, Level level, const char* text, size_t size) noexcept nogil:
     cdef Notice* notice
-    if core.notice_count == NOTICES:
+    if core.notice_count >= (NOTICES if level == LEVEL_NOTICE else CHATTER):
         core.notices_lost += 1
+        core.drops_lost += level == LEVEL_NOTICE
         return
     notice = &core.notices[core.notice_count]
     core.notice_count += 1

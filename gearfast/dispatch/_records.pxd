@@ -357,9 +357,10 @@ cdef struct Core:
     size_t spare_bytes          # of room in them
     size_t blob_count           # without the spare ones
     size_t blob_bytes
-    Notice notices[64]
+    Notice notices[128]
     uint32_t notice_count
-    uint32_t notices_lost
+    uint32_t notices_lost       # that found no room
+    uint32_t drops_lost         # of them, those of jobs that were dropped
     char version[32]            # what the admin commands answer
     char verbose[16]
     long pid

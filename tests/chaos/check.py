@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _RETRIED = re.compile(r"Dropped job due to max retry count: (\S+)")
+_UNSAID = re.compile(r"messages were left out, (\d+) of them of dropped jobs")
 
 
 class Final(NamedTuple):
@@ -135,11 +136,13 @@ class Histories:
 
 
 class Checker:
-    """The proofs. `retried`: handles that the server's log says it gave up."""
+    """The proofs. `retried`: handles that the server's log says it gave up; `unsaid`: how many more it had no room for."""
 
-    def __init__(self, histories: Histories, retried: set[str]) -> None:
+    def __init__(self, histories: Histories, retried: set[str], unsaid: int = 0) -> None:
         self.h = histories
         self.retried = retried
+        self.unsaid = unsaid
+        self.taken_for_dropped: set[str] = set()
         self.faults = list(histories.faults)
         self.by_place: dict[tuple[str, int, str], list[str]] = defaultdict(list)
         self.functions: dict[str, set[str]] = defaultdict(set)
@@ -153,7 +156,12 @@ class Checker:
                 self.by_place[name, conn, handle].append(request)
 
     def given_up(self, handle: str, function: str) -> bool:
-        return handle in self.h.cancelled or handle in self.retried or function in self.h.dropped
+        """Whether the server gave the job up; to be asked only if nothing else explains what became of it."""
+        if handle in self.h.cancelled or handle in self.retried or function in self.h.dropped:
+            return True
+        if len(self.taken_for_dropped) < self.unsaid:
+            self.taken_for_dropped.add(handle)
+        return handle in self.taken_for_dropped
 
     def foreground(self) -> None:
         """Each acknowledged request whose connection lived was answered, and none more than once."""
@@ -227,10 +235,11 @@ class Checker:
         """Each acknowledged background job was done: by a worker whose last packet was not refused."""
         for request, handle in self.h.created.items():
             _, _, foreground, function, _ = self.h.asks.get(request, ("", 0, True, "", ""))
-            if foreground or self.given_up(handle, function) or self.h.forgotten(request):
+            if foreground or self.h.forgotten(request):
                 continue
             finals = self.h.finals.get(handle, [])
-            if not any(final.accepted is not False or final.doubled for final in finals):
+            done = any(final.accepted is not False or final.doubled for final in finals)
+            if not done and not self.given_up(handle, function):
                 self.faults.append(f"{request}: background job {handle} of {function} was never done: {finals}")
 
     def handles(self) -> None:
@@ -250,7 +259,7 @@ class Checker:
 def check(folder: Path, log: str) -> tuple[list[str], Totals]:
     """Faults that the histories in `folder` and the server's log show, and what there was of everything."""
     histories = Histories(folder)
-    checker = Checker(histories, set(_RETRIED.findall(log)))
+    checker = Checker(histories, set(_RETRIED.findall(log)), sum(map(int, _UNSAID.findall(log))))
     for proof in (checker.foreground, checker.answers, checker.jobs, checker.background, checker.handles):
         proof()
     return checker.faults, histories.totals()

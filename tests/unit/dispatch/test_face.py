@@ -287,6 +287,24 @@ class TestNotices:
         assert {level for level, _ in notices} <= {"WARNING", "NOTICE", "INFO"}
         assert server.take_notices() == []
 
+    @pytest.mark.parametrize("jobs", [50, 200])
+    def test_jobs_that_are_dropped_are_told_among_many_others_or_counted(self, jobs: int) -> None:
+        server = Dispatcher(job_retries=1)
+        c = server.connect()
+        for _ in range(jobs):
+            submit(server, c)
+        for _ in range(300):
+            server.receive(c, encode(Command.WORK_FAIL, b"H:nowhere:1"))
+        w = worker(server, b"f")
+        server.receive(w, encode(Command.GRAB_JOB) * jobs)
+        server.disconnect(w)
+        texts = [text for _, text in server.take_notices()]
+        told = sum(text.startswith("Dropped job due to max retry count") for text in texts)
+        left_out = 300 + jobs - (len(texts) - 1)
+        assert told >= 50
+        counted = f", {jobs - told} of them of dropped jobs" if told < jobs else ""
+        assert texts[-1] == f"{left_out} more messages were left out{counted}"
+
     def test_broken_peer_is_told(self) -> None:
         server = Dispatcher()
         c = server.connect("192.0.2.77")
