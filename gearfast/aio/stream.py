@@ -20,6 +20,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gearfast import _memory
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.hub import ClientHub, Link
@@ -209,6 +210,9 @@ async def connect(
     on_lost: OnLost,
 ) -> Stream:
     """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
+    if address.memory:
+        there: Stream = _memory.find(address.memory).open_async_stream(on_data, on_lost)
+        return there
     loop = asyncio.get_running_loop()
     deadline = inf if timeout is None else monotonic() + timeout
     async with asyncio.timeout(timeout):

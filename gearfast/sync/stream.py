@@ -23,6 +23,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from gearfast import _memory
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.hub import ClientHub, Link
@@ -208,6 +209,9 @@ class Connector:
             self._sock.close()
 
     def _make(self) -> Generator[int, None, Stream]:
+        if self._address.memory:
+            stream: Stream = _memory.find(self._address.memory).open_stream()
+            return stream
         places = _look_up(self._address)
         while places:
             family, where = places.pop(0)
