@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Protocol
 
 __all__ = ["Place", "find", "put", "remove"]
@@ -42,3 +43,7 @@ def find(name: str) -> Place:
     if place is None:
         raise OSError("no server in memory has this name")
     return place
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_places.clear)  # they, and their threads, are the parent's

@@ -13,7 +13,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from math import inf
+from math import ceil, inf
 from types import ModuleType, TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -51,8 +51,9 @@ class FakeClock:
     """The time of all clients, workers and `MemoryServer`s with this clock; it stands still until `advance`.
 
     `start`: what `time()` gives at first, as seconds since 1970 or a datetime with a time zone; now if left out.
-    `auto`: when the thread that made the clock waits for something that only time can bring (no job runs, no bytes are
-    under way), the clock goes on by itself to what comes next. So one thread can see a time-out without sleeping.
+    `auto`: when a blocking client or worker waits, in the thread that made the clock, for something that only time can
+    bring (no job runs, no bytes are under way), the clock goes on by itself to what comes next. So one thread can see a
+    time-out without sleeping.
 
     It holds from `install` to `uninstall`, or inside `with`. Connections to job servers by sockets follow it too, but
     those servers have real time. Of asyncio loops it takes those over in which a client or worker has connected to a
@@ -99,8 +100,11 @@ class FakeClock:
         """Let time pass. Servers do what falls due in its order; who waits takes notice. Raises UsageError."""
         if not 0 <= seconds < inf:
             raise UsageError(f"a clock can be advanced by 0 or more seconds, not {seconds!r}")
+        self._advance(round(seconds * 1e9))
+
+    def _advance(self, nanoseconds: int) -> None:
         with self._lock:
-            end = self._passed + round(seconds * 1e9)
+            end = self._passed + nanoseconds
             while (step := self._due()) is not None and self._passed + step < end:
                 self._passed += step
                 self._tell()
@@ -198,8 +202,9 @@ class FakeClock:
                 return ready
             busy = any(follower.is_busy() for follower in list(self._followers))
             still = 0 if busy else still + 1
+        limit = max(1, ceil(seconds * 1e9))  # floats may be a little short of the time that is waited for
         due = self._due()
-        self.advance(seconds if due is None else min(seconds, due / 1e9))
+        self._advance(limit if due is None else min(limit, due))
         return plain(0.0)
 
 

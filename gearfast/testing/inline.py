@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ class Inline:
 
     def __init__(self, server: MemoryServer, functions: Callables | None) -> None:
         self._server = server
+        self._pid = os.getpid()
         self.functions = dict(functions or {})
 
     def drain(self, functions: Callables | None, raise_errors: bool) -> int:
@@ -134,7 +136,7 @@ class Inline:
 
     def before_wait(self) -> None:
         """A blocking client or worker of this process is about to wait, in this thread."""
-        if self._server.name not in _running.get():
+        if self._server.name not in _running.get() and self._pid == os.getpid():
             while functions := self.due():
                 self.drain(functions, False)
 

@@ -107,12 +107,13 @@ class Connection:
 class MemoryStream(Stream):
     """A client's or worker's end, as the blocking front end wants it. All that it sends is taken at once."""
 
-    __slots__ = ("_bell", "_connection", "_server")
+    __slots__ = ("_bell", "_connection", "_pid", "_server")
 
     def __init__(self, server: MemoryServer) -> None:
         self.unsent = deque()
         self.events = 0
         self._server = server
+        self._pid = os.getpid()
         self._bell = Bell()
         try:
             self._connection = server.open(self._bell.ring)
@@ -143,7 +144,8 @@ class MemoryStream(Stream):
         return len(data)
 
     def close(self) -> None:
-        self._server.hang_up(self._connection)
+        if self._pid == os.getpid():  # else it is the parent's, and the lock may be held for ever
+            self._server.hang_up(self._connection)
         self._bell.close()
 
 
@@ -161,7 +163,7 @@ class MemoryServer:
     `settings`: those of the dispatcher (`job_retries`, `wakeup`, `order`, `exceptions`, `max_queued`, `max_packet`,
     `handle_prefix`). `recorder` has what was submitted.
 
-    It runs inside `with`, or from `start` to `stop`. A forked process has a copy of its own, without connections.
+    It runs inside `with`, or from `start` to `stop`. A forked process does not have it.
     """
 
     def __init__(
@@ -495,7 +497,10 @@ class MemoryServer:
                 connection.notify()
 
     def is_busy(self) -> bool:
-        """Whether a job runs or somebody has not read yet what came for him."""
+        """Whether a job runs or is about to, or somebody has not read yet what came for him."""
         with self.lock:
             unread = any(connection.inbox for connection in self._connections.values())
-            return unread or self._dispatcher.running_count > 0
+            if unread or self._dispatcher.running_count > 0:
+                return True
+            served = {each["function"] for each in self._dispatcher.functions() if each["workers"]}
+            return any(job["function"] in served and not job["due"] for job in self._dispatcher.jobs())
