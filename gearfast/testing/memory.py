@@ -265,11 +265,38 @@ class MemoryServer:
         """
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.recorder.of(function)) >= count, timeout):
-                there = len(self.recorder.of(function))
-                raise DeadlineExceeded(
-                    f"{there} of {count} jobs of function {function!r} came within {timeout:g} seconds"
-                )
+                raise self._not_submitted(function, count, timeout)
             return self.recorder.of(function)
+
+    async def wait_submitted_async(
+        self,
+        function: str,
+        count: int = 1,
+        timeout: float | None = 10.0,  # noqa: ASYNC109  (twin of wait_submitted)
+    ) -> list[Submission]:
+        """The same in a coroutine. `timeout`: seconds of the loop's time."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+        def look() -> None:
+            if len(self.recorder.of(function)) >= count:
+                loop.call_soon_threadsafe(changed.set)
+
+        with self.lock:
+            self._watchers.append(look)
+            look()
+        try:
+            async with asyncio.timeout(timeout):
+                await changed.wait()
+        except TimeoutError:
+            raise self._not_submitted(function, count, timeout) from None
+        finally:
+            with self.lock:
+                self._watchers.remove(look)
+        return self.recorder.of(function)
+
+    def _not_submitted(self, function: str, count: int, timeout: float | None) -> DeadlineExceeded:
+        there = len(self.recorder.of(function))
+        return DeadlineExceeded(f"{there} of {count} jobs of function {function!r} came within {timeout:g} seconds")
 
     def jobs(self) -> list[JobInfo]:
         """All jobs that are queued, running, or to come."""
@@ -364,11 +391,13 @@ class MemoryServer:
                 told = True
                 stop()
 
-        self._watchers.append(look)
+        with self.lock:
+            self._watchers.append(look)
         try:
             yield
         finally:
-            self._watchers.remove(look)
+            with self.lock:
+                self._watchers.remove(look)
 
     def _has_nothing(self, peers: set[int]) -> bool:
         """One of them is a worker that waits, and none has a job. The lock is held."""

@@ -53,6 +53,10 @@ def client(server: MemoryServer) -> Iterator[Client]:
         yield client
 
 
+async def ten_minutes() -> None:
+    await asyncio.sleep(600)
+
+
 def test_it_stands_still(clock: FakeClock) -> None:
     before = clock.monotonic()
     assert clock.now == START
@@ -259,7 +263,7 @@ async def test_the_loop_of_an_asyncio_worker(clock: FakeClock, server: MemorySer
 
     async def nap(job: AsyncJob) -> bytes:
         asleep.set()
-        await asyncio.sleep(600)
+        await ten_minutes()
         return b"rested"
 
     async with AsyncClient(server.url) as client:

@@ -18,6 +18,7 @@ from gearfast import (
     Client,
     ConnectError,
     ConnectionLost,
+    DeadlineExceeded,
     JobException,
 )
 from gearfast.testing import MemoryServer, WorkerThread
@@ -171,6 +172,16 @@ async def test_closing_in_the_loop_is_not_needed(server: MemoryServer) -> None:
             loop.close()
 
     await asyncio.to_thread(use)
+
+
+async def test_waiting_for_what_others_submit(server: MemoryServer) -> None:
+    with pytest.raises(DeadlineExceeded, match="0 of 1"):
+        await server.wait_submitted_async("f", timeout=0.01)
+    with Client(server.url) as blocking:
+        call = asyncio.create_task(asyncio.to_thread(blocking.submit_background, "f"))
+        assert [each.function for each in await server.wait_submitted_async("f")] == ["f"]
+        await call
+        assert len(await server.wait_submitted_async("f", 1, None)) == 1
 
 
 async def test_inline(server: MemoryServer) -> None:
