@@ -203,9 +203,10 @@ def gearfast_worker(request: pytest.FixtureRequest) -> Iterator[Callable[..., Wo
     from gearfast.testing import WorkerThread
 
     running: list[WorkerThread] = []
+    own = _server(request)  # asked for now, so that it outlives the workers
 
     def start(worker: Any, server: Any = None, **settings: Any) -> WorkerThread:
-        thread = WorkerThread(worker, _server(request) if server is None else server, **settings)
+        thread = WorkerThread(worker, own if server is None else server, **settings)
         running.append(thread.start())
         return thread
 
