@@ -4,17 +4,7 @@
 from __future__ import annotations
 
 import pytest
-
-
-class Outbox:
-    """Keeps mails instead of sending them."""
-
-    def __init__(self) -> None:
-        self.mails: list[tuple[str, str]] = []
-
-    def send(self, address: str, text: str) -> None:
-        """Keep one."""
-        self.mails.append((address, text))
+from tests.outbox import Outbox
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from conftest import Outbox
 from shop.jobs import functions, make_worker
 from shop.orders import Orders
+from tests.outbox import Outbox
 
 from gearfast import Client, Server
 from gearfast.testing import MemoryServer, WorkerThread

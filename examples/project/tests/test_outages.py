@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conftest import Outbox
 from shop.jobs import functions
 from shop.orders import Orders
+from tests.outbox import Outbox
 
 from gearfast import Client, ConnectError
 from gearfast.testing import FaultProxy, WorkerThread

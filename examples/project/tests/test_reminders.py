@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from conftest import Outbox
 from shop.jobs import functions
 from shop.orders import THREE_DAYS, Orders
+from tests.outbox import Outbox
 
 from gearfast import Client
 from gearfast.testing import FakeClock, MemoryServer
