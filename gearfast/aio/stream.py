@@ -20,7 +20,6 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gearfast import _memory
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.hub import ClientHub, Link
@@ -211,6 +210,8 @@ async def connect(
 ) -> Stream:
     """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
     if address.memory:
+        from gearfast import _memory
+
         there: Stream = _memory.find(address.memory).open_async_stream(on_data, on_lost)
         return there
     loop = asyncio.get_running_loop()

@@ -23,7 +23,6 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast import _memory
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.hub import ClientHub, Link
@@ -210,6 +209,8 @@ class Connector:
 
     def _make(self) -> Generator[int, None, Stream]:
         if self._address.memory:
+            from gearfast import _memory
+
             stream: Stream = _memory.find(self._address.memory).open_stream()
             return stream
         places = _look_up(self._address)
