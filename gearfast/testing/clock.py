@@ -115,11 +115,17 @@ class FakeClock:
         """Advance to a time of day: seconds since 1970 or a datetime with a time zone. Raises UsageError."""
         self.advance((when.timestamp() if isinstance(when, datetime) else when) - self.time())
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether it is the time of gearfast in this process."""
+        return self in _active
+
     def install(self) -> None:
         """Make it the time of gearfast in this process. Raises UsageError if there is another one."""
         if _active:
             raise UsageError("a fake clock is installed already; a process has one at a time")
         _active.append(self)
+        self._monotonic = time.monotonic_ns() - self._passed  # nobody's time goes back
         for module, name, value in _uses_of_time():
             self._replaced.append((module, name, value))
             fakes = {"monotonic": self.monotonic, "time": self.time}

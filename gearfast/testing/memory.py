@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from gearfast import _memory
 from gearfast.dispatch import Dispatcher
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryServer"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 Mode = Literal["manual", "inline"]
 
 _numbers = itertools.count(1)
@@ -183,7 +184,12 @@ class MemoryServer:
         self.clock = clock
         self.recorder = Recorder()
         self.lock = threading.RLock()
-        defaults: dict[str, Any] = {"handle_prefix": b"H:memory", "version": "memory", "pid": os.getpid()}
+        defaults: dict[str, Any] = {
+            "handle_prefix": b"H:memory",
+            "first_handle": 1,
+            "version": "memory",
+            "pid": os.getpid(),
+        }
         self._settings = defaults | settings
         self._dispatcher = Dispatcher(**self._settings)
         self._connections: dict[int, Connection] = {}
@@ -198,8 +204,13 @@ class MemoryServer:
     # Life
 
     def start(self) -> Self:
-        """Answer at `url`. Starting a running one does nothing. Raises OSError if the name is taken."""
+        """Answer at `url`. Starting a running one does nothing.
+
+        Raises OSError if the name is taken, UsageError if its clock is not installed.
+        """
         if not self._runs:
+            if self.clock is not None and not self.clock.is_installed:
+                raise UsageError("the clock of a server is to be installed first: `with FakeClock() as clock`")
             _memory.put(self.name, self)
             self._dispatcher = Dispatcher(**self._settings)
             self._runs = True
@@ -224,6 +235,8 @@ class MemoryServer:
         if not self._runs:
             return
         self._runs = False
+        # Started again, it goes on counting: the recorder knows jobs by their handles.
+        self._settings["first_handle"] += self._dispatcher.stats()["submitted"]
         _memory.remove(self.name, self)
         if self.mode == "inline":
             waits.leave(self._jobs)
@@ -248,10 +261,22 @@ class MemoryServer:
         """What was submitted, as `recorder.submissions`."""
         return self.recorder.submissions
 
-    def assert_submitted(self, function: str, workload: Any = None, **wanted: Any) -> list[Submission]:
+    def assert_submitted(
+        self,
+        function: str,
+        workload: bytes | str | Callable[[bytes], bool] | None = None,
+        *,
+        unique: bytes | str | None = None,
+        priority: Priority | None = None,
+        background: bool | None = None,
+        at: float | None = None,
+        times: int | None = None,
+    ) -> list[Submission]:
         """As `recorder.assert_submitted`."""
         __tracebackhide__ = True
-        return self.recorder.assert_submitted(function, workload, **wanted)
+        return self.recorder.assert_submitted(
+            function, workload, unique=unique, priority=priority, background=background, at=at, times=times
+        )
 
     def assert_nothing_submitted(self) -> None:
         """As `recorder.assert_nothing_submitted`."""
@@ -342,10 +367,10 @@ class MemoryServer:
 
     # Doing the jobs
 
-    def function(self, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def function(self, name: str) -> Callable[[F], F]:
         """Decorator: the callable does the jobs of function `name`, inline or in `drain`."""
 
-        def decorate(callable: Callable[..., Any]) -> Callable[..., Any]:
+        def decorate(callable: F) -> F:
             self._jobs.functions[name] = callable
             return callable
 

@@ -252,8 +252,8 @@ def test_a_server_is_started_again() -> None:
             client.run("f", timeout=30)
         server.start()
         with Client(server.url) as other:
-            assert other.echo(b"back") == b"back"
-        assert server.jobs() == []
+            assert other.submit_background("g") == "H:memory:2"  # it goes on counting
+        assert [job.function for job in server.jobs()] == ["g"]
 
 
 def test_a_connection_is_cut(server: MemoryServer) -> None:
@@ -351,6 +351,8 @@ def test_wrong_arguments() -> None:
         Client("memory://")
     with pytest.raises(UsageError, match="memory://NAME"):
         Client("memory://a/b")
+    with pytest.raises(UsageError, match="installed first"):
+        MemoryServer(clock=FakeClock()).start()
     clock = FakeClock()
     with pytest.raises(UsageError):
         clock.advance(-1)
