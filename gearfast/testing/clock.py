@@ -55,10 +55,10 @@ class FakeClock:
     bring (no job runs, no bytes are under way), the clock goes on by itself to what comes next. So one thread can see a
     time-out without sleeping.
 
-    It holds from `install` to `uninstall`, or inside `with`. Clients and workers of servers behind sockets follow it too,
-    within a second; those servers have real time. Of asyncio loops it takes those over in which a client or worker has
-    connected to a MemoryServer with this clock; `asyncio.sleep` and time-outs then follow it as well. `time.sleep` does
-    not. Clients that are used before and after should have nothing under way at its end: time goes back then.
+    It holds from `install` to `uninstall`, or inside `with`. Clients and workers of servers behind sockets follow it
+    too, within a second; those servers have real time. Of asyncio loops it takes those over in which a client or worker
+    has connected to a MemoryServer with this clock; `asyncio.sleep` and time-outs then follow it as well. `time.sleep`
+    does not. Clients that are used before and after should have nothing under way at its end: time goes back then.
     """
 
     def __init__(self, start: float | datetime | None = None, *, auto: bool = False) -> None:
