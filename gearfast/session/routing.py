@@ -26,16 +26,19 @@ LONGEST_DELAY = 30.0
 
 
 class ServerAddress(NamedTuple):
-    """Where a job server listens: TCP (`host`, `port`) or a Unix socket (`path` not empty)."""
+    """Where a job server listens: TCP (`host`, `port`), a Unix socket (`path`) or this process (`memory`, its name)."""
 
     host: str
     port: int
     path: str = ""
     tls: bool = False
+    memory: str = ""
 
     @property
     def label(self) -> str:
-        """`HOST:PORT` as written (IPv6 in brackets) or `unix:PATH`: how messages name it, and what is hashed."""
+        """`HOST:PORT` as written (IPv6 in brackets), `unix:PATH` or `memory:NAME`: in messages, and what is hashed."""
+        if self.memory:
+            return f"memory:{self.memory}"
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -44,6 +47,7 @@ class ServerAddress(NamedTuple):
 def parse_servers(servers: Servers) -> tuple[ServerAddress, ...]:
     """The addresses of `gearman://h1:4730,h2`, `gearmans://…` (TLS), `unix:///path`, `host:port`, or several of those.
 
+    `memory://NAME` is a `gearfast.testing.MemoryServer` of this process.
     A scheme holds for the parts behind it up to the next one; so does a port that is missing: it is 4730. An address
     that stands twice counts once. Raises UsageError for text that is no address, or if there is none at all.
     """
@@ -78,9 +82,13 @@ def _parse(scheme: str, rest: str, whole: str) -> ServerAddress:
         if not rest.startswith("/"):
             raise UsageError(f"{whole!r}: a Unix socket is written unix:///path")
         return ServerAddress("", 0, unquote(rest))
+    rest = rest.removesuffix("/")
+    if scheme == "memory":
+        if not rest or any(mark in rest for mark in "/@?#: "):
+            raise UsageError(f"{whole!r}: a server in memory is written memory://NAME")
+        return ServerAddress("", 0, memory=rest)
     if scheme not in ("gearman", "gearmans"):
         raise UsageError(f"{whole!r}: the scheme is gearman, gearmans or unix, not {scheme!r}")
-    rest = rest.removesuffix("/")
     host, port = rest, ""
     if rest.startswith("["):
         host, bracket, tail = rest[1:].partition("]")

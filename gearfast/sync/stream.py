@@ -208,6 +208,11 @@ class Connector:
             self._sock.close()
 
     def _make(self) -> Generator[int, None, Stream]:
+        if self._address.memory:
+            from gearfast import _memory
+
+            stream: Stream = _memory.find(self._address.memory).open_stream()
+            return stream
         places = _look_up(self._address)
         while places:
             family, where = places.pop(0)

@@ -31,8 +31,9 @@ ALLOWED = {
     "server": {"_codec", "dispatch", "store"},
     "web": {"server", "dispatch"},
     "_sockets": {"session"},  # what the two front ends share of addresses and socket options
-    "sync": {"session", "_codec", "_sockets"},
-    "aio": {"session", "_codec", "_sockets"},
+    "_memory": set(),  # servers of this process, which `testing` puts there
+    "sync": {"session", "_codec", "_sockets", "_memory"},
+    "aio": {"session", "_codec", "_sockets", "_memory"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
     "compat": {"_codec", "_sockets"},

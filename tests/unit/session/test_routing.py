@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,11 @@ from gearfast.session.routing import Router, ServerAddress, parse_server, parse_
         ("/run/gearman.sock", [("", 0, "/run/gearman.sock", False)]),
         (" h1 , h2 ,", [("h1", 4730, "", False), ("h2", 4730, "", False)]),
         ("h,h:4730", [("h", 4730, "", False)]),
+        ("memory://a", [("", 0, "", False, "a")]),
+        ("memory://a,b", [("", 0, "", False, "a"), ("", 0, "", False, "b")]),
     ],
 )
-def test_addresses(text: str, expected: list[tuple[str, int, str, bool]]) -> None:
+def test_addresses(text: str, expected: list[tuple[Any, ...]]) -> None:
     assert parse_servers(text) == tuple(ServerAddress(*row) for row in expected)
 
 
@@ -40,6 +43,7 @@ def test_several_texts() -> None:
         "[::2]:4730",
     ]
     assert parse_server("unix:///x").label == "unix:/x"
+    assert parse_server("memory://x").label == "memory:x"
 
 
 @pytest.mark.parametrize(
