@@ -120,5 +120,6 @@ EVENTS: Final = (
     "frames wait until output is taken",
     "more bytes than may be queued, or not",
     "woken in vain",
+    "woken, or answered later",
 )
 MET: Final = (*(command.name for command in Command), *VERBS, *(f"closed: {fault}" for fault in FAULTS), *EVENTS)

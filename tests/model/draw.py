@@ -167,7 +167,7 @@ class Draw:
         if large and chance < 0.4:  # large frames come in pieces, between other things
             name = self.one_of(large)
             return ("send", name, self.read(self.model.peers[name]))
-        if chance > 0.85 and not self.model.wakeup:  # else it could not be seen by what a sleeper was woken
+        if chance > 0.85:
             reads: list[Any] = []
             for _ in range(2 + int(self.random() * 5)):
                 peer = self.one_of(peers)

@@ -116,10 +116,7 @@ class Play:
     def phase(self, events: list[Step]) -> None:
         """Takes all output, has the model do the same, then ends whom the dispatcher wants to be closed."""
         seen = self.collect()
-        self.model.begin(seen, self.closing)
-        for event in events:
-            getattr(self.model, event[0])(*event[1:])
-        self.model.end(self.closing)
+        self.model.phase(events, seen, self.closing, self.audit_peers)
         self.model.taken(list(seen))
         waiting = [name for name in self.model.paused if self.model.peers[name].paused]
         if waiting and not self.dispatcher.pending:

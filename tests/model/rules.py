@@ -16,6 +16,7 @@ from typing import Any, Final
 from gearfast.protocol import HEADER_SIZE, MAX_UNIQUE, Command
 
 from .coverage import MET
+from .doubt import Doubts, Waking, can_be
 from .frames import response
 from .records import Function, Job, Open, Peer, Wrong
 
@@ -55,7 +56,11 @@ class Rules:
         self.timed: dict[Job, None] = {}
         self.delayed: dict[Job, None] = {}
         self.floating: set[Job] = set()  # queued jobs whose place in their queue is left open
-        self.wakes: list[tuple[int, int]] = []  # of this phase: how many slept and how many were woken
+        self.wakes: list[Waking] = []  # of this phase
+        self.ended: dict[int, int] = {}  # by peer, sleeps that a NOOP ended in this phase, and nothing was said since
+        self.turns: Counter[int] = Counter()  # of this phase, still to come: of whom frames are done how often
+        self.doubts = Doubts()
+        self.beliefs: dict[int, bool] = {}  # of sleepers until their turn: whether the NOOP they get woke them
         self.counts: Counter[str] = Counter()  # since the start
         self.errors: Counter[str] = Counter()
         self.packets: Counter[str] = Counter()
@@ -71,6 +76,7 @@ class Rules:
 
     def say(self, peer: Peer, data: bytes, whole: bool = True) -> None:
         """`data` has to come next at this peer. `whole`: as one packet, of which the first may have any size."""
+        self.ended.pop(peer.name, None)
         if peer.cut_off or (self.max_unsent and self.cuts_off(peer, data, whole)):
             return
         peer.unsent += len(data)
@@ -228,10 +234,10 @@ class Rules:
     def wake_in_vain(self, function: Function) -> None:
         """Beside a held GRAB of a worker with many functions, sleepers may be woken for a job that it gets."""
         sleepers = [peer for peer in function.able if peer.asleep and not peer.woken]
-        for peer in [peer for peer in sleepers if self.look(peer).gets(NOOP)]:
+        for peer in [peer for peer in sleepers if self.is_woken(peer)]:
             self.meet("woken in vain")
-            self.wakes += [(1, 1), (0, 0)] if self.wakeup else []
-            self.wake(peer)
+            self.end_sleep(peer)
+        self.note_waking(function, sleepers, in_vain=True)
 
     def first_in_line(self, holders: list[Peer], job: Job) -> Peer:
         function = job.function
@@ -251,29 +257,45 @@ class Rules:
             if sleepers:
                 self.meet("all sleepers woken")
             for peer in sleepers:
-                self.wake(peer)
+                self.end_sleep(peer)
             return
-        woken = [peer for peer in sleepers if self.look(peer).gets(NOOP)]
+        woken = [peer for peer in sleepers if self.is_woken(peer)]
         if sleepers:
             self.meet("some sleepers left asleep" if len(woken) < len(sleepers) else "as many as may be woken")
-        self.wakes.append((len(sleepers), len(woken)))
         for peer in woken:
-            self.wake(peer)
+            self.end_sleep(peer)
+        self.note_waking(function, sleepers)
+
+    def is_woken(self, peer: Peer) -> bool:
+        """Whether the dispatcher chose this sleeper. Its NOOP may also come of what it sent and is done later."""
+        if not self.look(peer).gets(NOOP):
+            return False
+        if not self.turns[peer.name]:
+            return True
+        if peer.name not in self.beliefs:
+            self.meet("woken, or answered later")
+            self.beliefs[peer.name] = self.doubts.ask()
+        return self.beliefs[peer.name]
 
     def wake(self, peer: Peer) -> None:
         peer.woken = True
         self.say(peer, NOOP)
 
+    def end_sleep(self, peer: Peer) -> None:
+        self.wake(peer)
+        self.turn += 1
+        self.ended[peer.name] = self.turn
+
+    def note_waking(self, function: Function, sleepers: list[Peer], in_vain: bool = False) -> None:
+        """For check_wakes: who was woken in this phase and told nothing since may have been woken by this as well."""
+        if self.wakeup:
+            may = [self.ended[peer.name] for peer in function.able if peer.name in self.ended]
+            self.wakes.append(Waking(frozenset(may), sum(not peer.woken for peer in sleepers), in_vain))
+
     def check_wakes(self) -> None:
-        """With one event it is known how many it has to wake; of several only how many at most."""
-        if not self.wakes:
-            return
-        count = sum(woken for _, woken in self.wakes)
-        if len(self.wakes) == 1 and count != min(self.wakeup, self.wakes[0][0]):
-            raise Wrong(f"{count} of {self.wakes[0][0]} sleepers were woken")
-        if count > self.wakeup * len(self.wakes):
-            raise Wrong(f"{count} sleepers were woken by {len(self.wakes)} events")
-        self.wakes.clear()
+        """Each event has to have woken as many as it should."""
+        if self.wakes and not can_be(self.wakes, self.wakeup):
+            raise Wrong(f"woken, or not, in other numbers than {self.wakeup}: {self.wakes}")
 
     # ---- grabbing -------------------------------------------------------------------------------------------------
 
@@ -348,6 +370,7 @@ class Rules:
 
     def grab(self, peer: Peer, command: int) -> None:
         queue = self.next_queue(peer)
+        self.ended.pop(peer.name, None)
         peer.asleep = peer.woken = False
         if queue is not None:
             self.meet("grabbed")
@@ -382,6 +405,7 @@ class Rules:
             self.meet("a held grab ends without a job")
             self.say(peer, NO_JOB)
         peer.held.clear()
+        self.ended.pop(peer.name, None)
         peer.asleep = self.next_queue(peer) is None
         peer.woken = False
         if peer.asleep:

@@ -17,8 +17,8 @@ from .play import Step
 from .records import Open, Wrong
 from .shrink import as_test, shrink
 
-RUNS = 60
-"""More than 30,000 steps, so that everything is met."""
+RUNS = 100
+"""More than 50,000 steps, so that everything is met."""
 NUMBER_OF_STEPS = 20_000
 
 
