@@ -112,7 +112,8 @@ class ClientHub:
     """All connections of a client (one a server at most). Times are seconds of one monotonic clock.
 
     `router`: which servers; it may be shared by several hubs. `resubmit`: see above. `retries`: a job was submitted
-    that may be tried again, so `news` is to be given to `retry_failed` first. `trials`: how many servers are being tried.
+    that may be tried again, so `news` is to be given to `retry_failed` first. `trials`: how many servers are being
+    tried.
     """
 
     __slots__ = (
@@ -182,12 +183,21 @@ class ClientHub:
             link = self.links[index]
             if not failures[index]:
                 return link
-            if not link.trial and link.state == IDLE and not all(failures):
-                link.trial = True
-                self.trials += 1
-                link.state = WANTED
-                link.connect_at = now
+            if not link.trial and not all(failures):
+                self._try(link, now)
         return self.links[order[0]]
+
+    def _try(self, link: Link, now: float) -> None:
+        """See whether the server of `link` is there."""
+        if link.state == UP:
+            self._ask(link, now)
+        elif link.state == IDLE:
+            link.state = WANTED
+            link.connect_at = now
+        else:
+            return  # it is being connected for somebody
+        link.trial = True
+        self.trials += 1
 
     def _end_trial(self, link: Link) -> None:
         if link.trial:
@@ -225,7 +235,9 @@ class ClientHub:
         self.news[:] = [request for request in self.news if not self._retry(request, now, jitter)]
 
     def _retry(self, request: Request, now: float, jitter: float) -> bool:
-        if type(request) is not JobRequest or request.error is None or request.retry is None or request.abandoned:
+        if type(request) is not JobRequest or request.error is None or request.retry is None:
+            return False
+        if request.abandoned or request.cancelling:
             return False
         delay = request.retry.delay(request.error, request.failures + 1, jitter)
         if delay is None or (request.deadline is not None and now + delay >= request.deadline):

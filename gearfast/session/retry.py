@@ -56,12 +56,12 @@ class Retry:
     ) -> None:
         if attempts < 1:
             raise UsageError(f"attempts is 1 or more, not {attempts!r}")
-        classes = on if isinstance(on, tuple) else (on,)
+        classes: tuple[object, ...] = on if isinstance(on, tuple) else (on,)
         if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in classes):
             raise UsageError(f"on is a class of exceptions, or several in a tuple, not {on!r}")
         self.attempts = attempts
         self.backoff = backoff
-        self.on = classes
+        self.on = on if isinstance(on, tuple) else (on,)
 
     def delay(self, error: Exception, failures: int, jitter: float) -> float | None:
         """Seconds to wait after the n-th failure, `error`; None: it is the last one."""
