@@ -141,7 +141,8 @@ class AsyncClient:
 
         Arguments and errors as for `Client.submit_background`.
         """
-        at = make_delay(at, delay, time.time())
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
         now = monotonic()
         job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         pump = self._get_pump()
@@ -250,7 +251,8 @@ class AsyncClient:
         `workloads` may be asynchronous. Arguments and errors as for `Client.map_background`.
         """
         check_window(window)
-        at = make_delay(at, delay, time.time())
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
         make = self._calls.background if at is None else partial(self._calls.background, at=at)
         jobs = self._flow(make, function, workloads, window, True, unique, priority, timeout, retry)
         return _handles(jobs, return_exceptions)

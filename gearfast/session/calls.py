@@ -37,6 +37,9 @@ from gearfast.types import Handle, JobStatus, Priority
 __all__ = ["ClientCalls", "Survey", "check_window", "make_delay"]
 
 T = TypeVar("T")
+NORMAL = Priority.NORMAL
+SUBMIT_JOB = FOREGROUND[NORMAL]
+SUBMIT_JOB_BG = BACKGROUND[NORMAL]
 
 
 class ClientCalls:
@@ -105,7 +108,9 @@ class ClientCalls:
         """A foreground job. Raises UsageError for what cannot be sent."""
         key = self._unique(unique)
         try:
-            if reducer is None:
+            if priority is NORMAL and reducer is None:  # a look-up by an Enum is slow
+                packet = encode(SUBMIT_JOB, function.encode(), key, workload)
+            elif reducer is None:
                 packet = encode(FOREGROUND[priority], function.encode(), key, workload)
             else:
                 packet = encode(REDUCE, function.encode(), key, make_reducer(reducer, priority), b"", workload)
@@ -114,7 +119,8 @@ class ClientCalls:
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, False)
-        job.retry = retry or self._retry
+        if retry is not None or self._retry is not None:
+            job.retry = retry or self._retry
         if timeout is None:
             timeout = self._job
         reply = self._reply
@@ -145,7 +151,9 @@ class ClientCalls:
         if at is not None and (priority is not Priority.NORMAL or reducer is not None):
             raise UsageError("a job at a time has normal priority and no reducer: SUBMIT_JOB_EPOCH has no other")
         try:
-            if reducer is not None:
+            if priority is NORMAL and reducer is None and at is None:
+                packet = encode(SUBMIT_JOB_BG, function.encode(), key, workload)
+            elif reducer is not None:
                 name = make_reducer(reducer, priority)
                 packet = encode(REDUCE_BACKGROUND, function.encode(), key, name, b"", workload)
             elif at is None:
@@ -157,10 +165,13 @@ class ClientCalls:
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, True)
-        job.retry = retry or self._retry
-        self.limit(job, timeout, now)
+        if retry is not None or self._retry is not None:
+            job.retry = retry or self._retry
         if timeout is not None:
+            self.limit(job, timeout, now)
             job.deadline = job.reply_by
+        elif self._reply is not None:
+            job.reply_by = now + self._reply
         return job
 
     def limit(self, request: Request, timeout: float | None, now: float) -> None:
@@ -298,10 +309,8 @@ def make_reducer(reducer: str, priority: Priority) -> bytes:
     return reducer.encode()
 
 
-def make_delay(at: float | datetime | None, delay: float | None, wall: float) -> float | datetime | None:
-    """When a job is due, by one of both. `wall`: seconds since 1970. Raises UsageError."""
-    if delay is None:
-        return at
+def make_delay(at: float | datetime | None, delay: float, wall: float) -> float:
+    """When a job with a delay is due. `wall`: seconds since 1970. Raises UsageError if it has a time as well."""
     if at is not None:
         raise UsageError("either at or delay, not both")
     return wall + delay

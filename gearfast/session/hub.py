@@ -214,7 +214,8 @@ class ClientHub:
         """Let `tick` end the request at its `reply_by` (no answer yet) or `deadline`."""
         limit = _limit(request)
         if limit is not None:
-            self._note(limit, request, LIMIT)
+            self._number += 1
+            heappush(self._heap, (limit, self._number, request, LIMIT))
             if len(self._heap) > self._crowded:  # done requests must not be kept, with their results, for so long
                 self._heap[:] = [entry for entry in self._heap if not entry[2].done]
                 heapify(self._heap)
@@ -256,8 +257,9 @@ class ClientHub:
         session = link.session
         if session is not None:
             if type(request) is JobRequest:
+                if request.submissions:
+                    request.lost_handle = b""
                 request.submissions += 1
-                request.lost_handle = b""
             request.sent = True
             session.send(request)
             return

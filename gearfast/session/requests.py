@@ -200,28 +200,21 @@ class JobRequest(Request):
     `cancelling`: this client has asked the server to cancel it.
     """
 
-    __slots__ = (
-        "background",
-        "cancelling",
-        "events",
-        "failures",
-        "function",
-        "handle",
-        "lost_handle",
-        "pinned",
-        "progress",
-        "retry",
-        "retry_by",
-        "server",
-        "submissions",
-        "tried",
-        "unique",
-    )
+    # What few jobs ever need is the class's until it is set: a job is made for every call of Client.run.
+    __slots__ = ("__dict__", "background", "events", "function", "handle", "server", "submissions", "unique")
 
     result: bytes
+    cancelling: bool = False
+    failures: int = 0
+    lost_handle: bytes = b""
+    pinned: bool = False
+    progress: tuple[int, int] = (0, 0)
+    retry: Retry | None = None
+    retry_by: float = 0.0
+    tried: list[int] | None = None
 
     def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None:
-        # Set one by one instead of by super().__init__: a job is made for every call of Client.run.
+        # Set one by one instead of by super().__init__, for the same reason.
         self.packet = packet
         self.done = False
         self.error = None
@@ -235,18 +228,10 @@ class JobRequest(Request):
         self.unique = unique
         self.background = background
         self.handle = b""
-        self.lost_handle = b""
         self.server = ""
         self.result = b""
         self.events: deque[Event] | None = None
-        self.progress: tuple[int, int] = (0, 0)
         self.submissions = 0
-        self.pinned = False
-        self.retry_by = 0.0
-        self.tried: list[int] | None = None
-        self.retry: Retry | None = None
-        self.failures = 0
-        self.cancelling = False
 
     def begin_again(self) -> None:
         """Forget how it ended; it is to be submitted once more."""

@@ -160,7 +160,8 @@ class Client:
         `timeout`: seconds for the whole call. `reducer`: as for `run`.
         Raises ServerError (QueueFull), ConnectError, SubmitUncertain, DeadlineExceeded, UsageError.
         """
-        at = make_delay(at, delay, time.time())
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
         now = monotonic()
         job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         self._finish(job, now)
@@ -274,7 +275,8 @@ class Client:
         server, whatever becomes of the iterator.
         """
         check_window(window)
-        at = make_delay(at, delay, time.time())
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
         make = self._calls.background if at is None else partial(self._calls.background, at=at)
         jobs = self._flow(make, function, workloads, window, True, unique, priority, timeout, retry)
         return _handles(jobs, return_exceptions)
