@@ -32,7 +32,7 @@ __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
 HEADER = 12
-RES = b"\0RES"
+MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
 BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
 """What a worker can make as large as it likes."""
 
@@ -176,7 +176,7 @@ class ClientSession:
         head = error.head
         size = int.from_bytes(head[8:HEADER], "big")
         command = int.from_bytes(head[4:8], "big")
-        too_large = len(head) >= HEADER and head.startswith(RES) and size + HEADER > self._max_packet
+        too_large = len(head) >= HEADER and head[:4] in MAGICS and size + HEADER > self._max_packet
         if not too_large or command not in BIG:
             raise error
         self._decoder = Skipper(self, command, size)
