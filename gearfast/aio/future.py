@@ -242,9 +242,10 @@ async def async_as_completed(
     source = Source(futures, arrivals.wake)
     try:
         while True:
-            while (
-                not source.ended and (window is None or len(taken) < window) and (future := source.take()) is not None
-            ):
+            while not source.ended and (window is None or len(taken) < window):
+                future = source.take()
+                if future is NOTHING:
+                    break
                 if future not in taken:
                     taken.add(future)
                     future.add_done_callback(end)
