@@ -102,6 +102,7 @@ def test_the_worker_of_a_cancelled_job_learns_it_by_asking_for_its_status(wire: 
     assert w.known(job) == (b"0", b"0", b"0", b"0")
     w.send(Q.WORK_COMPLETE(job, b"late")).expect_nothing()
     assert w.known(job) == (b"0", b"0", b"0", b"0")
+    c.expect(R.WORK_STATUS(job, b"1", b"2") + R.WORK_FAIL(job) if kind == "SUBMIT_JOB" else b"")
 
 
 @pytest.mark.parametrize("how", ["leave", "CANT_DO", "RESET_ABILITIES", "time"])
