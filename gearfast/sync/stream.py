@@ -24,7 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gearfast._sockets import reason_of, tune
-from gearfast.errors import ProtocolError
+from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
@@ -45,6 +45,7 @@ SLOW: Final = 0.005
 CATCH_UP: Final = 0.02
 """Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
 LONGEST_WAIT: Final = 3600.0
+FORKED: Final = "the process was forked, and the connection is its parent's"
 IS_PLAIN: Final = sys.platform == "linux"
 DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -462,6 +463,7 @@ class Pump:
         self.hub = hub
         self.poller = make_poller()
         self.idle_since = 0.0
+        self.is_parents = False
         self._dialer: Dialer[Link] = Dialer(self.poller, context)
         self._lock: AbstractContextManager[object] = lock or contextlib.nullcontext()
         self.sleeps_until = 0.0
@@ -521,6 +523,8 @@ class Pump:
     def step(self, longest: float = inf) -> None:
         """One round: connect, send, wait (at most `longest` seconds) for the next thing to happen, take it in."""
         hub = self.hub
+        if self.is_parents:  # an iterator of the parent's goes on in the child
+            raise ConnectionLost(FORKED)
         with self._lock:
             now = monotonic()
             if hub.is_overdue(now):
@@ -600,10 +604,15 @@ class Pump:
         self.hub.close()
 
     def forked(self) -> None:
-        """In a forked child: close the descriptors; the connections stay the parent's."""
+        """In a forked child: close the descriptors; the connections stay the parent's, and so do its jobs."""
         self._dialer.close(forked=True)
-        for stream in self._streams():
-            stream.close()
+        for link in self.hub.links:
+            stream, link.io = link.io, None
+            if stream is not None:
+                stream.close()
+        self._links.clear()
+        self.is_parents = True
+        self.hub.close(FORKED)
 
     def _drop(self, link: Link) -> None:
         stream, link.io = link.io, None
