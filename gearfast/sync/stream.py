@@ -20,10 +20,11 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from math import inf
+from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import reason_of, tune
+from gearfast._sockets import alternate, reason_of, tune
 from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import JobRequest, Request
@@ -268,7 +269,7 @@ def _look_up(address: ServerAddress) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except ValueError as error:  # UnicodeError, or a NUL
         raise OSError(f"{address.host[:80]!r} is no name of a host") from error
-    return [(family, where) for family, _, _, _, where in found]
+    return alternate([(family, where) for family, _, _, _, where in found], itemgetter(0))
 
 
 def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
