@@ -3,7 +3,7 @@
 
     python cancel.py
 
-The worker of the running one asks the server for its status, as any client may, and finds that it is not known any more.
+The worker of the running one asks the server for its status, as any client may, and finds that it is unknown by then.
 """
 
 import threading

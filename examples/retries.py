@@ -10,13 +10,12 @@ import threading
 
 from gearfast import Backoff, Client, Fail, Job, JobFailed, Retry, Server, Worker
 
-tries = 0
+tries: list[str] = []
 
 
 def fetch(job: Job) -> bytes:
-    global tries
-    tries += 1
-    if tries < 3:
+    tries.append(job.handle)
+    if len(tries) < 3:
         raise Fail("the site is busy")
     return b"fetched at the third attempt"
 
