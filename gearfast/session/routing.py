@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT
+from gearfast.session.retry import Backoff
 
 if TYPE_CHECKING:
     from hashlib import blake2b
@@ -21,8 +22,7 @@ __all__ = ["Router", "ServerAddress", "Servers", "parse_server", "parse_servers"
 Servers = str | Iterable[str]
 """What is accepted wherever servers are named: one text, with commas between several, or several texts."""
 
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 30.0
+AWAY = Backoff(0.1, factor=2.0, max=30.0)
 
 
 class ServerAddress(NamedTuple):
@@ -113,8 +113,7 @@ def retry_delay(failures: int, jitter: float) -> float:
 
     `jitter` from [0, 1) spreads that over its upper half, so that a fleet does not come back in step.
     """
-    delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
-    return delay * (0.5 + 0.5 * jitter)
+    return AWAY.delay(failures, jitter)
 
 
 class Router:
@@ -122,12 +121,14 @@ class Router:
 
     The order comes from rendezvous hashing: each server's label is hashed with the unique, the highest hash wins. So
     all clients with the same list agree on the server of a unique, and a server that goes away moves only its own.
+    `backoff`: how long a server that failed is left alone.
     """
 
-    __slots__ = ("_states", "down_until", "failures", "reasons", "servers")
+    __slots__ = ("_states", "backoff", "down_until", "failures", "reasons", "servers")
 
-    def __init__(self, servers: tuple[ServerAddress, ...]) -> None:
+    def __init__(self, servers: tuple[ServerAddress, ...], backoff: Backoff = AWAY) -> None:
         self.servers = servers
+        self.backoff = backoff
         self.failures = [0] * len(servers)
         self.down_until = [0.0] * len(servers)
         self.reasons = [""] * len(servers)
@@ -160,7 +161,7 @@ class Router:
         """Server `index` failed. Returns when it should be tried again (seconds of the clock of `now`)."""
         self.failures[index] += 1
         self.reasons[index] = reason
-        self.down_until[index] = now + retry_delay(self.failures[index], jitter)
+        self.down_until[index] = now + self.backoff.delay(self.failures[index], jitter)
         return self.down_until[index]
 
     def up(self, index: int) -> None:

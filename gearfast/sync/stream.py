@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from math import inf
+from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import reason_of, tune
-from gearfast.errors import ProtocolError
+from gearfast._sockets import alternate, reason_of, tune
+from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
@@ -45,6 +46,7 @@ SLOW: Final = 0.005
 CATCH_UP: Final = 0.02
 """Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
 LONGEST_WAIT: Final = 3600.0
+FORKED: Final = "the process was forked, and the connection is its parent's"
 IS_PLAIN: Final = sys.platform == "linux"
 DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -272,7 +274,7 @@ def _look_up(address: ServerAddress) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except ValueError as error:  # UnicodeError, or a NUL
         raise OSError(f"{address.host[:80]!r} is no name of a host") from error
-    return [(family, where) for family, _, _, _, where in found]
+    return alternate([(family, where) for family, _, _, _, where in found], itemgetter(0))
 
 
 def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
@@ -467,6 +469,7 @@ class Pump:
         self.hub = hub
         self.poller = make_poller()
         self.idle_since = 0.0
+        self.is_parents = False
         self._dialer: Dialer[Link] = Dialer(self.poller, context)
         self._lock: AbstractContextManager[object] = lock or contextlib.nullcontext()
         self.sleeps_until = 0.0
@@ -481,7 +484,7 @@ class Pump:
         hub = self.hub
         link = hub.submit(job, now)
         session = link.session
-        if session is not None and link.io.is_plain:
+        if session is not None and link.io.is_plain and not hub.trials:
             stream: PlainStream = link.io
             limit = job.reply_by
             patience = PATIENCE if limit is None or limit - now > PATIENCE else limit - now
@@ -497,14 +500,16 @@ class Pump:
                             break
                         session.receive(data)
                         if job.done:
-                            hub.news.clear()
-                            return
+                            break
                         if monotonic() - now > SLOW:
                             break
             except BlockingIOError:
                 pass
             except (OSError, ProtocolError) as error:
                 self.lost(link, error)
+        if job.error is not None:
+            self._retry()
+        hub.news.clear()
         if not job.done:
             hub.watch(job)
             self.drive(job)
@@ -518,11 +523,14 @@ class Pump:
     def refresh(self) -> None:
         """Take in what happened while nobody was looking: the server may have closed the connection."""
         self._take(self.poller.wait(0.0))
+        self._tick(monotonic())
         self.hub.news.clear()
 
     def step(self, longest: float = inf) -> None:
         """One round: connect, send, wait (at most `longest` seconds) for the next thing to happen, take it in."""
         hub = self.hub
+        if self.is_parents:  # an iterator of the parent's goes on in the child
+            raise ConnectionLost(FORKED)
         with self._lock:
             now = monotonic()
             if hub.is_overdue(now):
@@ -531,8 +539,9 @@ class Pump:
         for link in due:
             self._connected(link, self._dialer.start(link, link.address, hub.patience(link, now)))
         with self._lock:
-            hub.tick(monotonic())
+            self._tick(monotonic())
             self.flush()
+            self._retry()
             # Once more: a send that fails puts its connection on the list of those to be made, which must not wait.
             deadline = hub.tick(monotonic())
             seconds: float
@@ -547,6 +556,21 @@ class Pump:
             self._connected(link, outcome)
         with self._lock:
             self._take(ready)
+            self._retry()
+
+    def _retry(self) -> None:
+        """Keep it from everybody that a job failed which is to be tried again. The lock is held all the while."""
+        if self.hub.retries and self.hub.news:
+            self.hub.retry_failed(monotonic(), random.random())
+
+    def _tick(self, now: float) -> None:
+        """End what is overdue, and connections whose servers are not there any more."""
+        self.hub.tick(now)
+        for link in self.hub.take_dead():
+            if link.io is not None and link.io.unsent_bytes:
+                self.hub.spare(link, now)
+            elif link.io is not None:
+                self.lost(link, OSError("it does not answer"))
 
     def flush(self) -> None:
         """Send what the sessions have for their servers, as far as it goes without blocking."""
@@ -586,10 +610,15 @@ class Pump:
         self.hub.close()
 
     def forked(self) -> None:
-        """In a forked child: close the descriptors; the connections stay the parent's."""
+        """In a forked child: close the descriptors; the connections stay the parent's, and so do its jobs."""
         self._dialer.close(forked=True)
-        for stream in self._streams():
-            stream.close()
+        for link in self.hub.links:
+            stream, link.io = link.io, None
+            if stream is not None:
+                stream.close()
+        self._links.clear()
+        self.is_parents = True
+        self.hub.close(FORKED)
 
     def _drop(self, link: Link) -> None:
         stream, link.io = link.io, None
@@ -607,6 +636,7 @@ class Pump:
         if isinstance(stream, OSError):
             with self._lock:
                 self.hub.failed(link, monotonic(), random.random(), reason_of(stream))
+                self._retry()
             return
         with self._lock:
             link.io = stream
