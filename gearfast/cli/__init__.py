@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -29,7 +30,7 @@ TIMED_OUT: Final = 4
 COMMANDS: Final = {
     "server": "run a job server",
     "submit": "submit jobs and print their results",
-    "worker": "do jobs by running a command",
+    "worker": "do jobs: a Python worker in several processes, or any command",
     "admin": "ask and administer a job server",
     "bench": "measure job servers",
     "demo": "show a whole job: photos, thumbnails, mails",
@@ -55,15 +56,28 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+_CHOICE: Final = re.compile(r"invalid choice: '([^']*)'")
+
+
 class _Parser(argparse.ArgumentParser):
-    """Names the nearest option when an unknown one is given."""
+    """Complains in one line, which names the nearest option or command when an unknown one is given."""
+
+    command: str | None = None
+    """The sub-command that is called, which an option that nobody knows was meant for."""
 
     def error(self, message: str) -> NoReturn:
         word = next((word for word in message.split() if word.startswith("--")), None)
+        near: list[str] = []
         if word is not None and message.startswith("unrecognized"):
             near = difflib.get_close_matches(word.partition("=")[0], self._all_options(), 1)
-            message += f"; did you mean {near[0]}?" if near else ""
-        super().error(message)
+        elif (unknown := _CHOICE.search(message)) is not None:
+            near = difflib.get_close_matches(unknown[1], self._all_choices(), 1)
+        name = f"{self.prog} {self.command}" if self.command in COMMANDS else self.prog
+        hint = f"did you mean {near[0]}?" if near else f"see {name} --help"
+        self.exit(USAGE, f"{name}: {message}; {hint}\n")
+
+    def _all_choices(self) -> list[str]:
+        return [str(choice) for action in self._actions for choice in action.choices or ()]
 
     def _all_options(self) -> list[str]:
         names = list(self._option_string_actions)
@@ -77,6 +91,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(command: str | None) -> argparse.ArgumentParser:
     """A parser that knows all sub-commands by name, and the options of `command`."""
     parser = _Parser(prog="gearfast", description="Gearman job server, client and worker.", allow_abbrev=False)
+    parser.command = command
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, summary in COMMANDS.items():
@@ -101,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_usage(sys.stderr)
         return USAGE
+    args.words_given = words
     try:
         return int(args.run(args))
     except GearfastError as error:
