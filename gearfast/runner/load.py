@@ -92,8 +92,8 @@ def _instead(module: ModuleType, attribute: str) -> str:
     """What there is: the module's workers, else names that look alike."""
     names = [name for name in vars(module) if not name.startswith("_")]
     workers = [name for name in names if isinstance(vars(module)[name], Worker | AsyncWorker)]
-    near = difflib.get_close_matches(attribute, names, 3, 0.5)
-    first = [name for name in near if name in workers] or workers or near
+    makers = [name for name in names if inspect.isfunction(vars(module)[name])]
+    first = difflib.get_close_matches(attribute, workers + makers, 3, 0.6) or workers
     if first:
         return f"did you mean {' or '.join(f'{module.__name__}:{name}' for name in first)}?"
     return "it has no Worker and no AsyncWorker of any name"
