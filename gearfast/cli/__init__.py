@@ -104,13 +104,27 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_rest(parser: argparse.ArgumentParser, args: argparse.Namespace, words: list[str], rest: list[str]) -> None:
+    """argparse takes positional words up to the next option only; those behind it come as the rest."""
+    literal = words[words.index("--") + 1 :] if "--" in words else []
+    cut = len(rest) - len(literal)
+    if not literal or rest[cut:] != literal:
+        literal, cut = [], len(rest)
+    found = [word for word in rest[:cut] if word != "--"]
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") and word != "-" for word in found)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words += found + literal
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (without the program's name); returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     parser = _parser(command)
     try:
-        args = parser.parse_args(words)
+        args, rest = parser.parse_known_args(words)
+        _add_rest(parser, args, words, rest)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     if args.command is None:

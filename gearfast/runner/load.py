@@ -37,7 +37,7 @@ def load(target: str, folder: str = ".") -> Worker | AsyncWorker:
     path = os.path.abspath(folder)
     if path not in sys.path:
         sys.path.insert(0, path)
-    module = _import(name, path)
+    module = _import(name, path, target.removeprefix(name))
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -67,14 +67,14 @@ def _made(found: Any, what: str) -> Worker | AsyncWorker:
     raise UsageError(f"{what} is {_kind(found)}, not a Worker, an AsyncWorker or a function that returns one")
 
 
-def _import(name: str, folder: str) -> ModuleType:
+def _import(name: str, folder: str, tail: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if name != missing and not name.startswith(f"{missing}."):
             raise  # something that the module itself imports
-        near = _near_modules(name, missing, folder)
+        near = [module + tail for module in _near_modules(name, missing, folder)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"modules are looked for in {folder} first"
         raise UsageError(f"there is no module {missing}; {hint}") from None
 

@@ -108,8 +108,8 @@ class Runner:
 
     def close(self) -> None:
         if not self.ended():
-            self.process.kill()  # its children see it, and leave
-            self.process.wait(PATIENCE)
+            self.signal(signal.SIGTERM)
+            self.wait()
         self.log.join()
 
 
@@ -301,7 +301,7 @@ def test_supervisor_that_is_killed(run: Callable[..., Runner], client: Client, t
         runner.process.kill()
         gate.write("finished")
     assert held.future.result(PATIENCE) == b"finished"
-    runner.has_workers_gone = eventually(lambda: not runner.workers(), "the processes leave")  # type: ignore[attr-defined]
+    assert eventually(lambda: not runner.workers(), "the processes leave")
 
 
 def test_burst(folder: Path, server: Server, client: Client) -> None:
