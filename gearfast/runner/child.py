@@ -76,8 +76,13 @@ class WorkerProcess:
     def load(self) -> None:
         """Import the program. Raises UsageError, or what the program raises."""
         self._adjustments.install()
-        self._worker = load(self._settings.target, self._settings.folder)
-        self._adjustments.check()
+        try:
+            self._worker = load(self._settings.target, self._settings.folder)
+            self._adjustments.check()
+        except BaseException:
+            if self._parent is not None:
+                self._parent.close()
+            raise
 
     def run(self) -> None:
         """Work until it is time to leave. Raises ConnectError if it should empty a queue and no server is there."""
