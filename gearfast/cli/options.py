@@ -78,8 +78,10 @@ def servers(args: argparse.Namespace) -> str:
 
 
 def _with_tls(found: str) -> str:
+    if any(part.strip().startswith(("unix:", "/")) for part in found.split(",")):
+        raise UsageError(f"-S: there is no TLS on a Unix socket: {found}")
     found = found.replace("gearman://", "gearmans://")
-    return found if "://" in found.partition(",")[0] or found.startswith("/") else f"gearmans://{found}"
+    return found if "://" in found.partition(",")[0] else f"gearmans://{found}"
 
 
 def tls_context(args: argparse.Namespace) -> ssl.SSLContext | None:

@@ -23,7 +23,7 @@ from gearfast.cli.options import (
 from gearfast.errors import UsageError
 
 if TYPE_CHECKING:
-    from gearfast.runner.child import Settings
+    from gearfast.runner.settings import Settings
 
 __all__ = ["add_parser", "run"]
 
@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_python(args: argparse.Namespace, target: str) -> int:
-    from gearfast.runner.child import VARIABLE
+    from gearfast.runner.settings import VARIABLE
 
     processes = args.processes or args.p or 1
     if processes > MANY:
@@ -164,8 +164,8 @@ def _run_python(args: argparse.Namespace, target: str) -> int:
 
 
 def _settings(args: argparse.Namespace, target: str) -> Settings:
-    from gearfast.runner.child import Settings
     from gearfast.runner.limits import bytes_of
+    from gearfast.runner.settings import Settings
 
     options: dict[str, Any] = {}
     if (chosen := chosen_servers(args)) is not None or _environ_names_servers():
@@ -224,10 +224,11 @@ def _supervise(args: argparse.Namespace, processes: int) -> int:
 
 
 def _interpreter_options() -> list[str]:
-    """Those of this interpreter that matter to a worker: warnings and -X."""
-    flags = [f"-W{option}" for option in sys.warnoptions]
-    flags += ["-X" + (name if value is True else f"{name}={value}") for name, value in sys._xoptions.items()]
-    return flags
+    """Those of this interpreter that its processes shall have too."""
+    flags = ["-I"] if sys.flags.isolated else ["-P"] if sys.flags.safe_path else []
+    flags += ["-O"] * sys.flags.optimize
+    flags += [f"-W{option}" for option in sys.warnoptions]
+    return flags + ["-X" + (name if value is True else f"{name}={value}") for name, value in sys._xoptions.items()]
 
 
 # A program

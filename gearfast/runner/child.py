@@ -19,42 +19,29 @@ import select
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import ConnectError
 from gearfast.runner.adjust import Adjustments
 from gearfast.runner.limits import has_queued_jobs, resident_bytes
 from gearfast.runner.load import load
+from gearfast.runner.settings import VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gearfast.runner.settings import Settings
     from gearfast.sync.worker import Worker
 
-__all__ = ["VARIABLE", "Settings", "WorkerProcess", "on_stop_signals"]
+__all__ = ["WorkerProcess", "on_stop_signals"]
 
 log = logging.getLogger("gearfast.worker")
-
-VARIABLE = "GEARFAST_RUNNER_FD"
-"""Its number is the socket to the supervisor."""
 
 MEMORY_SECONDS = 1.0
 """So often a process looks at its memory."""
 BURST_SECONDS = 0.2
 """So often a worker that leaves when nothing is queued asks for that."""
-
-
-class Settings(NamedTuple):
-    """What a process does. `options`: arguments of the constructor that go over what the program says."""
-
-    target: str
-    folder: str = "."
-    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
-    only: frozenset[str] = frozenset()
-    max_jobs: int | None = None
-    max_memory: int | None = None
-    burst: bool = False
 
 
 class WorkerProcess:

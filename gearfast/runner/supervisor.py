@@ -20,7 +20,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gearfast.errors import UsageError
-from gearfast.runner.child import VARIABLE
+from gearfast.runner.settings import VARIABLE
 from gearfast.session.routing import retry_delay
 
 if TYPE_CHECKING:
@@ -256,10 +256,17 @@ class Supervisor:
         self._selector.register(process.socket, selectors.EVENT_READ, process)
         return process
 
+    def _vacant(self) -> list[Slot]:
+        """Slots that need a process: one until one was ready, so that a wrong program is told of once."""
+        if not self._ever_ready and any(slot.process for slot in self._slots):
+            return []
+        vacant = [slot for slot in self._slots if not (slot.done or slot.process or slot.coming)]
+        return vacant if self._ever_ready else vacant[:1]
+
     def _start_due(self) -> None:
         now = monotonic()
-        for slot in self._slots:
-            if not slot.done and slot.process is None and slot.coming is None and slot.start_at <= now:
+        for slot in self._vacant():
+            if slot.start_at <= now:
                 slot.process = self._spawn()
                 if slot.process is None:
                     self._delay(slot)
@@ -268,6 +275,9 @@ class Supervisor:
         process.read()
         if process.is_ready:
             self._ever_ready = True
+        if not process.words.isdisjoint(("again", "done")):
+            # Its jobs are finished; a thread of the program may still keep it from ending.
+            process.kill_at = min(process.kill_at, monotonic() + self._stop_timeout)
 
     def _reap(self, slot: Slot) -> None:
         """See which of its processes have ended, and what follows from it."""
@@ -353,7 +363,7 @@ class Supervisor:
 
     def _pause(self) -> float | None:
         """Seconds until something is due."""
-        times = [slot.start_at for slot in self._slots if not (slot.done or slot.process or slot.coming)]
+        times = [slot.start_at for slot in self._vacant()]
         times += [process.kill_at for slot in self._slots for process in slot.processes()]
         until = min(times, default=inf)
         return None if until == inf else max(0.0, until - monotonic())

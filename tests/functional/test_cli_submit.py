@@ -236,6 +236,7 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
         (["f", "--files", str(folder / "a.txt"), str(folder / "a.txt"), "--output", "d"], b"called a.txt"),
         (["-b", "f", "--output", "d"], b"no result"),
         (["f", "x", "--window", "0"], b"at least 1"),
+        (["f", "x", "-S", "--server", "unix:///tmp/s"], b"no TLS on a Unix socket"),
         (["f", "x", "--progres"], b"did you mean --progress?"),
         (["f", "x", "--zzz"], b"see gearfast submit --help"),
         (["f", "x", "--priority", "hihg"], b"did you mean high?"),

@@ -268,6 +268,11 @@ def test_max_jobs(run: Callable[..., Runner], client: Client) -> None:
     assert len({client.run("pid") for _ in range(12)}) >= 3
 
 
+def test_max_jobs_of_an_asyncio_worker(run: Callable[..., Runner], client: Client) -> None:
+    run("--max-jobs", "2", target="program:make")
+    assert len({client.run("apid") for _ in range(9)}) >= 3
+
+
 def test_max_memory(run: Callable[..., Runner], client: Client) -> None:
     runner = run("--max-memory", "100M")
     first = client.run("pid")
@@ -339,6 +344,7 @@ def test_program_that_cannot_be_loaded(folder: Path, server: Server) -> None:
         done = gearfast("worker", target, "--app-dir", str(folder), "-p", "2", "--server", server.url)
         assert done.returncode == USAGE
         assert said in done.stderr
+        assert done.stderr.count(said) == 1
         assert b"another one starts" not in done.stderr
 
 
