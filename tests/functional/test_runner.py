@@ -17,9 +17,14 @@ import pytest
 from gearfast import Client, JobFuture, Server
 from gearfast.cli import OK, TIMED_OUT, UNREACHABLE, USAGE
 
+from . import gearmand
 from .command_line import command, gearfast
 from .server_tools import eventually
-from .servers import PATIENCE, LineReader, clean_environment, wait_until
+from .servers import PATIENCE, LineReader, ServerProcess, clean_environment, wait_until
+
+server_kind = gearmand.server_kind
+start_server = gearmand.start_server
+job_server = gearmand.job_server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -79,9 +84,10 @@ def make():
 class Runner:
     """A supervisor in a process of its own."""
 
-    def __init__(self, folder: Path, server: Server, *words: str, target: str = "program:worker") -> None:
+    def __init__(self, folder: Path, server: Any, *words: str, target: str = "program:worker") -> None:
+        url = server.url if isinstance(server, Server) else server.address
         self.process = subprocess.Popen(
-            command("worker", target, "--server", server.url, "--app-dir", str(folder), *words),
+            command("worker", target, "--server", url, "--app-dir", str(folder), *words),
             stderr=subprocess.PIPE,
             env=clean_environment(),
         )
@@ -196,6 +202,28 @@ def test_killed_processes_are_replaced_and_no_job_is_lost(
     runner.signal(signal.SIGTERM)
     assert runner.wait() == OK
     assert runner.log.tail().count("ended by SIGKILL; another one starts in") == 2
+
+
+def test_the_same_on_each_job_server(folder: Path, job_server: ServerProcess, tmp_path: Path) -> None:
+    """gearmand's, too: jobs of a killed process are done by the next one, and a job in hand is finished."""
+    runner = Runner(folder, job_server, "-p", "2")
+    try:
+        with Client(job_server.address) as client:
+            job_server.wait_for("pid", workers=2)
+            dying = client.submit("die", os.fsencode(tmp_path / "died"))
+            futures = [client.submit("pid") for _ in range(20)]
+            assert dying.result(PATIENCE) == b"survived"
+            assert all(int(future.result(PATIENCE)) for future in futures)
+            job_server.wait_for("pid", workers=2)
+            held = Held(client, tmp_path)
+            with held.begin() as gate:
+                runner.signal(signal.SIGTERM)
+                job_server.wait_for("pid", workers=1)  # the idle process has left
+                gate.write("finished")
+            assert held.future.result(PATIENCE) == b"finished"
+            assert runner.wait() == OK
+    finally:
+        runner.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
