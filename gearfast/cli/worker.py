@@ -168,8 +168,8 @@ def _settings(args: argparse.Namespace, target: str) -> Settings:
     from gearfast.runner.settings import Settings
 
     options: dict[str, Any] = {}
-    if (chosen := chosen_servers(args)) is not None or _environ_names_servers():
-        options["servers"] = chosen or servers(args)
+    if (chosen := chosen_servers(args)) is not None:
+        options["servers"] = chosen
     if (context := tls_context(args)) is not None:
         options["ssl"] = context
     if (threads := args.threads or args.t) is not None:
@@ -178,11 +178,7 @@ def _settings(args: argparse.Namespace, target: str) -> Settings:
         options["id"] = args.id
     only = frozenset(filter(None, (args.functions or "").split(",")))
     memory = None if args.max_memory is None else bytes_of(args.max_memory)
-    return Settings(target, args.app_dir, options, only, args.max_jobs, memory, args.burst)
-
-
-def _environ_names_servers() -> bool:
-    return any(os.environ.get(name) for name in ("GEARFAST_SERVERS", "GEARMAN_SERVERS", "GEARMAN_SERVER"))
+    return Settings(target, args.app_dir, options, {"servers": servers(args)}, only, args.max_jobs, memory, args.burst)
 
 
 def _configure_log(args: argparse.Namespace) -> None:

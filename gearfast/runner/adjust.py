@@ -22,7 +22,8 @@ __all__ = ["Adjustments"]
 class Adjustments:
     """Arguments that every worker of this process gets, and what it does with them.
 
-    `options`: arguments of the constructor, by name. `only`: functions that are wanted, empty for all.
+    `options`: arguments of the constructor, by name; `defaults`: those for a call that leaves them out.
+    `only`: functions that are wanted, empty for all.
     `after_job`: called after each job, in whatever thread did it.
     `names`: functions that were registered; `servers`: those of the worker that was made last.
     """
@@ -30,10 +31,12 @@ class Adjustments:
     def __init__(
         self,
         options: dict[str, Any],
+        defaults: dict[str, Any],
         only: frozenset[str] = frozenset(),
         after_job: Callable[[], None] | None = None,
     ) -> None:
         self.options = options
+        self.defaults = defaults
         self.only = only
         self.after_job = after_job
         self.names: set[str] = set()
@@ -61,7 +64,7 @@ class Adjustments:
         @functools.wraps(plain)
         def construct(worker: Any, *args: Any, **options: Any) -> None:
             bound = signature.bind(worker, *args, **options)
-            bound.arguments.update(self.options)
+            bound.arguments.update(self.defaults | bound.arguments | self.options)
             bound.apply_defaults()
             self.servers = bound.arguments["servers"]
             self.context = bound.arguments["ssl"]

@@ -57,7 +57,7 @@ class WorkerProcess:
         self._said: str | None = None
         self._error: ConnectError | None = None
         self._adjustments = Adjustments(
-            settings.options, settings.only, self._count if settings.max_jobs is not None else None
+            settings.options, settings.defaults, settings.only, self._count if settings.max_jobs is not None else None
         )
 
     def load(self) -> None:

@@ -12,11 +12,16 @@ VARIABLE: Final = "GEARFAST_RUNNER_FD"
 
 
 class Settings(NamedTuple):
-    """What a process does. `options`: arguments of the constructor that go over what the program says."""
+    """What a process does.
+
+    `options`: arguments of the constructor that go over what the program says; `defaults`: those for a program that
+    does not say them.
+    """
 
     target: str
     folder: str = "."
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    defaults: dict[str, Any] = {}  # noqa: RUF012  # never changed
     only: frozenset[str] = frozenset()
     max_jobs: int | None = None
     max_memory: int | None = None

@@ -229,7 +229,7 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
         (["f", "--files"], b"which?"),
         (["f", "--files", "/no/such"], b"/no/such: no such file"),
         (["f", "--files", str(folder)], b"not a file"),
-        (["f", "--directory", "/no/such"], b"/no/such: No such file"),
+        (["f", "--directory", "/no/such"], b"--directory /no/such: "),
         (["f", "x", "--directory", "/tmp"], b"no DATA"),
         (["f", "--glob", "*"], b"--directory DIR"),
         (["f", "x", "--output", "d"], b"--files or --directory"),
