@@ -81,7 +81,9 @@ class Adjustments:
                 self.left_out.add(name)
                 return None
             self.names.add(name)
-            return plain(worker, name, self._counted(callable), **options)
+            # What goes to a child process of the worker has to be picklable as it is: those jobs are not counted.
+            counted = callable if options.get("process") else self._counted(callable)
+            return plain(worker, name, counted, **options)
 
         kind.register = register
 
