@@ -15,7 +15,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromSt
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memmove
 
 from gearfast import protocol
@@ -24,10 +24,36 @@ from gearfast.errors import ProtocolError
 __all__ = ["Decoder", "Packet", "encode", "encode_into"]
 
 
+cdef extern from *:
+    """
+    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define GEARFAST_LITTLE_ENDIAN 1
+    #define GEARFAST_FIRST_BYTE(marks) (__builtin_ctzll(marks) >> 3)
+    #else
+    #define GEARFAST_LITTLE_ENDIAN 0
+    #define GEARFAST_FIRST_BYTE(marks) 0
+    #endif
+    #define GEARFAST_ONES 0x0101010101010101u
+    #define GEARFAST_TOPS 0x8080808080808080u
+    """
+    const bint LITTLE_ENDIAN "GEARFAST_LITTLE_ENDIAN"
+    const uint64_t ONES "GEARFAST_ONES"
+    const uint64_t TOPS "GEARFAST_TOPS"
+    size_t first_byte "GEARFAST_FIRST_BYTE"(uint64_t marks) noexcept nogil
+    bint unlikely(bint) noexcept nogil      # Cython's own
+
+cdef enum:
+    REQUEST_WORD = 0x00524551   # the two magics as numbers
+    RESPONSE_WORD = 0x00524553
+
+ctypedef int (*Split)(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil
+
 cdef struct Rule:
     uint8_t count       # arguments, data included
     uint8_t has_data
     uint8_t from_server
+    size_t most         # bytes of the longest body
+    Split split         # for the bodies of commands with arguments
 
 cdef Rule RULES[43]
 cdef tuple NAMES
@@ -44,6 +70,10 @@ cdef void compile_rules() except *:
         RULES[<int>spec.command].count = len(spec.fields)
         RULES[<int>spec.command].has_data = spec.data is not None
         RULES[<int>spec.command].from_server = spec.magic == protocol.MAGIC_RESPONSE
+        # Without data every argument has a limit, so the body has one too; what lies behind the arguments is ignored.
+        most = max(len(spec.fields), 1) * (protocol.MAX_LAST_ARGUMENT + 1) if spec.data is None else 0xFFFFFFFF
+        RULES[<int>spec.command].most = most
+        RULES[<int>spec.command].split = split_last if spec.data is None else split_data
     NAMES = ("",) + tuple(spec.command.name for spec in protocol.COMMANDS)
 
 compile_rules()
@@ -51,34 +81,50 @@ compile_rules()
 
 cdef int decode(const char* data, size_t size, size_t max_packet, Frame* frame) noexcept nogil:
     """Find the frame at the start of `data[:size]`; returns a `Found` and fills `frame`."""
+    cdef Rule* rule
+    cdef uint32_t magic, command
     cdef size_t body
-    frame.fault = FAULT_NONE
+    if unlikely(size < HEADER_BYTES):
+        return decode_head(data, size, frame)
+    magic = get_u32(data)
+    command = get_u32(data + 4)
+    if unlikely(magic != REQUEST_WORD and magic != RESPONSE_WORD or command - 1 >= COMMAND_MAX):
+        return decode_head(data, size, frame)
+    body = get_u32(data + 8)
+    if unlikely(body > max_packet - HEADER_BYTES):
+        return faulty(frame, FAULT_PACKET_SIZE)
+    rule = &RULES[command]
+    if unlikely(body > rule.most):
+        return faulty(frame, FAULT_ARGUMENT_SIZE)
+    frame.command = command
+    frame.is_response = magic == RESPONSE_WORD
+    frame.count = rule.count
+    frame.size = HEADER_BYTES + body
+    if rule.count:
+        return rule.split(data + HEADER_BYTES, body, size - HEADER_BYTES, frame)
+    return PACKET if size >= HEADER_BYTES + body else NEED_DATA
+
+
+cdef int faulty(Frame* frame, Fault fault) noexcept nogil:
+    frame.fault = fault
+    return FAULTY
+
+
+cdef int decode_head(const char* data, size_t size, Frame* frame) noexcept nogil:
+    """As decode, of what does not begin with a whole and right header: a line, part of a header, a fault."""
+    cdef Fault fault
+    frame.size = HEADER_BYTES
     if size == 0:
-        frame.size = HEADER_BYTES
         return NEED_DATA
     if data[0] != 0:
         return decode_line(data, size, frame)
-    if size < HEADER_BYTES:
-        frame.fault = check_head(data, size)
-        frame.size = size + 1
-        return FAULTY if frame.fault else NEED_DATA
-    frame.command = get_u32(data + 4)
-    if data[1] != c'R' or data[2] != c'E' or (data[3] != c'Q' and data[3] != c'S'):
-        frame.fault = FAULT_MAGIC
-        return FAULTY
-    if frame.command == 0 or frame.command > COMMAND_MAX:
-        frame.fault = FAULT_COMMAND
-        return FAULTY
-    frame.is_response = data[3] == c'S'
-    body = get_u32(data + 8)
-    if body > max_packet - HEADER_BYTES:
-        frame.fault = FAULT_PACKET_SIZE
-        return FAULTY
-    return decode_body(data + HEADER_BYTES, body, size - HEADER_BYTES, frame)
+    fault = check_head(data, size)
+    frame.size = size + 1
+    return faulty(frame, fault) if fault else NEED_DATA
 
 
-cdef int check_head(const char* data, size_t size) noexcept nogil:
-    """A Fault if the first `size` < 12 bytes cannot begin a packet."""
+cdef Fault check_head(const char* data, size_t size) noexcept nogil:
+    """A Fault if the first `size` bytes cannot begin a packet."""
     if size > 1 and data[1] != c'R' or size > 2 and data[2] != c'E':
         return FAULT_MAGIC
     if size > 3 and data[3] != c'Q' and data[3] != c'S':
@@ -94,8 +140,7 @@ cdef int decode_line(const char* data, size_t size, Frame* frame) noexcept nogil
     cdef size_t length
     if end == NULL:
         if size > LINE_LIMIT:
-            frame.fault = FAULT_LINE_SIZE
-            return FAULTY
+            return faulty(frame, FAULT_LINE_SIZE)
         frame.size = size + 1
         return NEED_DATA
     length = end - data
@@ -108,43 +153,55 @@ cdef int decode_line(const char* data, size_t size, Frame* frame) noexcept nogil
     return LINE
 
 
-cdef int decode_body(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
-    """Split a body of `size` bytes, of which `have` (or more) are here, into its arguments."""
-    cdef Rule* rule = &RULES[frame.command]
+cdef inline const char* find_nul(const char* at, const char* end) noexcept nogil:
+    """memchr for a NUL that is most often near, eight bytes at a time."""
+    cdef uint64_t word
+    while LITTLE_ENDIAN and end - at >= 8:
+        memcpy(&word, at, 8)
+        word = (word - ONES) & ~word & TOPS
+        if word:
+            return at + first_byte(word)
+        at += 8
+    return <const char*>memchr(at, 0, end - at)
+
+
+cdef int split_data(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
+    """Split a body of `size` bytes, of which `have` (or more) are here, into its arguments, the last being data."""
     cdef const char* at = body
     cdef const char* end = body + (size if size < have else have)
     cdef const char* nul
-    cdef size_t room
-    cdef uint8_t i = 0
-    # Without data every argument has a limit, so the body has one too; what lies behind the arguments is ignored.
-    if not rule.has_data and size > (rule.count if rule.count else 1) * (LAST_LIMIT + 1):
-        frame.fault = FAULT_ARGUMENT_SIZE
-        return FAULTY
-    frame.count = rule.count
-    while i + 1 < rule.count:
-        room = end - at
-        nul = <const char*>memchr(at, 0, room if room <= ARGUMENT_LIMIT + 1 else ARGUMENT_LIMIT + 1)
-        if nul == NULL:
-            if room > ARGUMENT_LIMIT:
-                frame.fault = FAULT_ARGUMENT_SIZE
-                return FAULTY
-            if have >= size:
-                frame.fault = FAULT_TOO_FEW
-                return FAULTY
-            frame.size = HEADER_BYTES + have + 1
-            return NEED_DATA
-        frame.args[i].data = at
-        frame.args[i].size = nul - at
+    cdef Field* field = frame.args
+    cdef Field* last = field + (frame.count - 1)
+    while field != last:
+        nul = find_nul(at, end)
+        if unlikely(nul == NULL or <size_t>(nul - at) > ARGUMENT_LIMIT):
+            last.data = body + size     # so much as there is of the last argument: nothing
+            return unfinished(end - at, size, have, frame)
+        field.data = at
+        field.size = nul - at
+        field += 1
         at = nul + 1
-        i += 1
-    if rule.count:
-        frame.args[i].data = at
-        frame.args[i].size = size - (at - body)
-        if not rule.has_data and frame.args[i].size > LAST_LIMIT:
-            frame.fault = FAULT_ARGUMENT_SIZE
-            return FAULTY
-    frame.size = HEADER_BYTES + size
+    field.data = at
+    field.size = body + size - at
     return PACKET if have >= size else NEED_DATA
+
+
+cdef int split_last(const char* body, size_t size, size_t have, Frame* frame) noexcept nogil:
+    """The same where the last argument has a limit too."""
+    cdef int what = split_data(body, size, have, frame)
+    if what >= 0 and size - (frame.args[frame.count - 1].data - body) > LAST_LIMIT:
+        return faulty(frame, FAULT_ARGUMENT_SIZE)
+    return what
+
+
+cdef int unfinished(size_t room, size_t size, size_t have, Frame* frame) noexcept nogil:
+    """What it means that an argument has no NUL in the `room` bytes that there are of it."""
+    if room > ARGUMENT_LIMIT:
+        return faulty(frame, FAULT_ARGUMENT_SIZE)
+    if have >= size:
+        return faulty(frame, FAULT_TOO_FEW)
+    frame.size = HEADER_BYTES + have + 1
+    return NEED_DATA
 
 
 cdef dict FAULTS = {

@@ -9,8 +9,11 @@ level may be too high, never too low. Each function lists its abilities by level
 below its own; each worker has a heap by level, so that a grab never walks its functions.
 """
 
-from gearfast.dispatch._records cimport Ability, Core, Function, Peer
+from libc.stdint cimport uint64_t
 
+from gearfast.dispatch._records cimport Ability, Core, Function, Node, Peer
+
+cdef uint64_t hash_of_ability(void* core, Node* ability) noexcept nogil
 cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept nogil
 cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float timeout, int level) noexcept nogil
 cdef void ability_remove(Core* core, Ability* ability) noexcept nogil

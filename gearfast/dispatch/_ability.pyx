@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
-from gearfast.dispatch._index cimport hash_number, index_head, index_insert, index_remove
+from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport HELD, Ability, Core, Function, Node, Peer
 from gearfast.dispatch._slab cimport slab_give, slab_take
@@ -21,16 +21,19 @@ cdef inline uint64_t pair_hash(Core* core, Peer* peer, Function* function) noexc
     return hash_number(core.seed0 ^ peer.id, <uint64_t><size_t>function)
 
 
+cdef uint64_t hash_of_ability(void* core, Node* ability) noexcept nogil:
+    return pair_hash(<Core*>core, (<Ability*>ability).peer, (<Ability*>ability).function)
+
+
 cdef Ability* ability_find(Core* core, Peer* peer, Function* function) noexcept nogil:
     """The registration of `function` by `peer`, or NULL."""
-    cdef uint64_t hash = pair_hash(core, peer, function)
-    cdef Node* node = index_head(&core.abilities, hash)[0]
+    cdef Node* node = index_first(&core.abilities, pair_hash(core, peer, function))
     cdef Ability* ability
     while node != NULL:
         ability = <Ability*>node
         if ability.peer == peer and ability.function == function:
             return ability
-        node = node.next
+        node = index_next(node)
     return NULL
 
 
@@ -52,6 +55,8 @@ cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float time
         peer.abilities.peer_prev = ability
     peer.abilities = ability
     peer.ability_count += 1
+    if peer.ability_count == 2:
+        rank(ability.peer_next)
     function.workers += 1
     core.name_bytes += sizeof(Ability)
     index_insert(&core.abilities, &ability.node, pair_hash(core, peer, function))
@@ -74,7 +79,8 @@ cdef void ability_remove(Core* core, Ability* ability) noexcept nogil:
     core.name_bytes -= sizeof(Ability)
     index_remove(&core.abilities, &ability.node)
     slab_give(&core.slabs, ability, sizeof(Ability))
-    if peer.abilities == NULL:
+    if peer.ability_count == 1:
+        peer.abilities.spot = 0
         for level in range(1, HELD):
             heap_free(&peer.ready[level])
 
@@ -88,7 +94,10 @@ cdef void ability_move(Ability* ability, int level) noexcept nogil:
 cdef void ability_rotate(Ability* ability) noexcept nogil:
     """Behind all other functions of its worker."""
     cdef Peer* peer = ability.peer
-    cdef int level = ability_level(ability)
+    cdef int level
+    if peer.ability_count == 1:
+        return
+    level = ability_level(ability)
     peer.last_place += 1
     ability.place = 8 * peer.last_place + level
     if ability.spot:
@@ -97,13 +106,30 @@ cdef void ability_rotate(Ability* ability) noexcept nogil:
 
 cdef void enlist(Ability* ability, int level) noexcept nogil:
     """To the end of its function's list for `level`, and into its worker's heap if there is one."""
-    cdef Function* function = ability.function
-    cdef Ability* head
     ability.place = (ability.place & ~<int64_t>7) | level
-    if 0 < level < HELD and heap_put(&ability.peer.ready[level], ability_spot(), ability, ability.place) < 0:
+    if ability.peer.ability_count > 1 and heap_in(ability) < 0:
         level = 0       # without memory: looked at again when the function gets its next job
         ability.place &= ~<int64_t>7
-    head = function.able[level]
+    append(ability, level)
+
+
+cdef void rank(Ability* ability) noexcept nogil:
+    """It is no longer the only one of its worker, which needs no heap."""
+    if heap_in(ability) < 0:
+        ability_move(ability, 0)
+
+
+cdef int heap_in(Ability* ability) noexcept nogil:
+    """Into its worker's heap if there is one for its level; 0, or -1 without memory."""
+    cdef int level = ability_level(ability)
+    if level == 0 or level == HELD:
+        return 0
+    return heap_put(&ability.peer.ready[level], ability_spot(), ability, ability.place)
+
+
+cdef void append(Ability* ability, int level) noexcept nogil:
+    cdef Function* function = ability.function
+    cdef Ability* head = function.able[level]
     ability.able_next = NULL
     if head != NULL:
         ability.able_prev = head.able_prev

@@ -33,17 +33,21 @@ from gearfast.dispatch._check_tables cimport (
 from gearfast.dispatch._core cimport watch_with
 from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._function cimport function_find
-from gearfast.dispatch._index cimport hash_bytes, index_head
+from gearfast.dispatch._index cimport index_first, index_next
 from gearfast.dispatch._job cimport (
     Walk,
+    hash_of_job,
     job_by_data,
     job_bytes,
     job_in_uniques,
+    job_is_of,
     job_node,
     job_priority,
     job_unique,
+    job_waiting,
     job_workload,
     node_job,
+    unique_hash,
     walk_begin,
     walk_next,
 )
@@ -332,8 +336,8 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
 cdef int check_job(Core* core, Job* job) except -1:
     if job.number >= core.next_number:
         wrong_job(job, f"the next number is {core.next_number}")
-    if (job.worker != NULL) != (job.flags & JOB_STATE == JOB_RUNNING):
-        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker != NULL else 'without'} a worker")
+    if (job.worker != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
+        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker else 'without'} a worker")
     if job.flags & JOB_DELAYED:
         if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")
@@ -356,19 +360,20 @@ cdef int check_unique(Core* core, Job* job) except -1:
     cdef Node* node
     cdef Job* other
     cdef bytes key
+    cdef uint64_t hash
     cdef int same = 0
     key = key_of(job)
-    if job_node(job).hash != hash_bytes(core.seed0 ^ job.function.node.hash, core.seed1, key, len(key)) | 1:
+    hash = unique_hash(core, job.function, key, len(key))
+    if hash_of_job(core, job_node(job)) != hash:
         wrong_job(job, "its hash among the uniques is not that of its key")
-    node = index_head(&core.uniques, job_node(job).hash)[0]
+    node = index_first(&core.uniques, hash)
     while node != NULL:
         other = node_job(node)
-        if node.hash == job_node(job).hash and other.function == job.function \
-                and job_by_data(other) == by_data and key_of(other) == key:
+        if other.function == job.function and job_by_data(other) == by_data and key_of(other) == key:
             same += 1
             if other != job:
                 wrong_job(job, f"the same unique and function as job {other.number}")
-        node = node.next
+        node = index_next(node)
     if same != 1:
         wrong_job(job, "it is not found among the uniques")
     return 0
@@ -395,8 +400,8 @@ cdef Py_ssize_t check_waiters(Job* job, size_t most) except -1:
             wrong_job(job, "a waiter that is not in its client's list")
         before = waiter
         waiter = waiter.job_next
-    if count != job.waiting:
-        wrong_job(job, f"{count} waiters, and it counts {job.waiting}")
+    if count != job_waiting(job):
+        wrong_job(job, f"{count} waiters, and the first one counts {job_waiting(job)}")
     return count
 
 
@@ -443,7 +448,7 @@ cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
         count += 1
         if count > core.running_count:
             wrong_peer(peer, "more running jobs than running_count, or a list that never ends")
-        if job.worker != peer or job.flags & JOB_STATE != JOB_RUNNING or job.prev != before:
+        if not job_is_of(job, peer) or job.flags & JOB_STATE != JOB_RUNNING or job.prev != before:
             wrong_job(job, "in a worker's list that is not its own, or whose link back is wrong")
         if not is_known(core, job):
             wrong_job(job, "a worker has it, but its handle does not find it")
@@ -500,7 +505,7 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
     if peer.ready[0].count:
         wrong_peer(peer, "a heap for level 0")
     for level in range(1, HELD):
-        check_ready(peer, level, by_level[level])
+        check_ready(peer, level, by_level[level] if count > 1 else 0)
     return count
 
 
@@ -537,10 +542,12 @@ cdef int check_pending(Core* core, size_t expected) except -1:
 
 cdef int check_dirty(Core* core, size_t expected) except -1:
     """`expected`: peers in slots that are marked as dirty."""
-    cdef Peer* peer = core.dirty
-    cdef Peer* last = NULL
+    cdef Peer* peer
+    cdef size_t i
     cdef size_t count = 0
-    while peer != NULL:
+    cdef size_t gone = 0
+    for i in range(core.dirty_count):
+        peer = core.dirty[(core.dirty_first + i) & (core.dirty_room - 1)]
         if not peer.flags & PEER_DIRTY:
             wrong_peer(peer, "in the list of dirty peers without being marked")
         if not peer.flags & PEER_GONE:
@@ -551,9 +558,10 @@ cdef int check_dirty(Core* core, size_t expected) except -1:
                 wrong_peer(peer, "dirty and not gone, but not in its slot")
         elif peer.abilities != NULL or peer.jobs != NULL or peer.waiters != NULL:
             wrong_peer(peer, "gone, but it still has something")
-        last = peer
-        peer = peer.dirty_next
-    if core.dirty_tail != last:
-        fail("dirty_tail is not the last of the dirty peers")
+        else:
+            gone += 1
     equal(count, expected, "peers in the list of dirty ones", "are marked")
+    equal(core.peer_count + gone, core.record_count, "peers, and those among the dirty ones that are gone", "records")
+    if core.record_count > core.dirty_room:
+        fail(f"{core.record_count} peers, and room for {core.dirty_room} dirty ones")
     return 0

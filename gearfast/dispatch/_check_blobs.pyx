@@ -21,11 +21,10 @@ cdef int check_blobs(Core* core) except -1:
         if core.slots[i].peer != NULL:
             check_input(core.slots[i].peer)
             check_holders(core.slots[i].peer, holders)
-    peer = core.dirty
-    while peer != NULL:
+    for i in range(core.dirty_count):
+        peer = core.dirty[(core.dirty_first + i) & (core.dirty_room - 1)]
         if peer.flags & PEER_GONE:
             check_holders(peer, holders)
-        peer = peer.dirty_next
     check_workloads(core, holders)
     for address, count in holders.items():
         blob = <Blob*><size_t>address

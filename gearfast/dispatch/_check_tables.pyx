@@ -5,7 +5,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_level
-from gearfast.dispatch._index cimport hash_number, index_head
+from gearfast.dispatch._index cimport hash_number, index_first, index_head, index_mark, index_next, index_node
 from gearfast.dispatch._records cimport (
     JOB_STATE,
     Ability,
@@ -20,7 +20,7 @@ from gearfast.dispatch._records cimport (
     Peer,
     Slab,
 )
-from gearfast.dispatch._slab cimport LARGEST_CELL, SLAB_BYTES, slab_is_full
+from gearfast.dispatch._slab cimport FIRST_CELL, LARGEST_CELL, SLAB_BYTES, slab_is_full
 
 cdef enum:
     NO_SLOT = 0xFFFFFFFF
@@ -70,23 +70,28 @@ cdef int check_index(Index* index, str name) except -1:
     if index.old != NULL and index.cursor > index.old_mask:
         fail(f"index of {name}: the move of the old table has ended, but it is still there")
     for i in range(index.mask + 1):
-        count += check_chain(index, index.slots[i], &index.slots[i], index.count - count, name)
+        count += check_chain(index, &index.slots[i], index.count - count, name)
     if index.old != NULL:
         for i in range(index.cursor, index.old_mask + 1):
-            count += check_chain(index, index.old[i], &index.old[i], index.count - count, name)
+            count += check_chain(index, &index.old[i], index.count - count, name)
     equal(count, index.count, f"nodes in the index of {name}", "in its count")
     return 0
 
 
-cdef Py_ssize_t check_chain(Index* index, Node* node, Node** head, size_t most, str name) except -1:
+cdef Py_ssize_t check_chain(Index* index, Node** head, size_t most, str name) except -1:
     cdef size_t count = 0
+    cdef Node* link = head[0]
+    cdef Node* node = index_node(link)
     while node != NULL:
         count += 1
         if count > most:
             fail(f"index of {name}: more nodes than its count, or a chain that never ends")
-        if index_head(index, node.hash) != head:
+        if index_head(index, index.hash_of(index.context, node)) != head:
             fail(f"index of {name}: a node in a bucket where no search would look")
-        node = node.next
+        link = node.next
+        node = index_node(link)
+    if link != index_mark(head) and (link != NULL or count):
+        fail(f"index of {name}: a chain whose end does not tell its bucket")
     return count
 
 
@@ -124,12 +129,12 @@ cdef bint timer_is_in(Heap* heap, Job* job) noexcept:
 
 cdef bint is_known(Core* core, Job* job) noexcept:
     """Whether the number of its handle finds this job."""
-    cdef uint64_t hash = hash_number(0, job.number // PAGE)
-    cdef Node* node = index_head(&core.handles.pages, hash)[0]
+    cdef uint64_t key = job.number // PAGE
+    cdef Node* node = index_first(&core.handles.pages, hash_number(0, key))
     while node != NULL:
-        if node.hash == hash:
+        if (<HandlePage*>node).key == key:
             return (<HandlePage*>node).jobs[job.number % PAGE] == job
-        node = node.next
+        node = index_next(node)
     return False
 
 
@@ -142,10 +147,10 @@ cdef int check_pages(Core* core) except -1:
     if core.handles.newest != NULL and not is_page(pages, core.handles.newest):
         fail("the page of the newest handle is not among the pages")
     for i in range(pages.mask + 1):
-        jobs += check_page_chain(pages.slots[i], core.handles.newest)
+        jobs += check_page_chain(index_node(pages.slots[i]), core.handles.newest)
     if pages.old != NULL:
         for i in range(pages.cursor, pages.old_mask + 1):
-            jobs += check_page_chain(pages.old[i], core.handles.newest)
+            jobs += check_page_chain(index_node(pages.old[i]), core.handles.newest)
     equal(jobs, core.job_count, "jobs in the pages of handles", "job_count")
     return 0
 
@@ -155,17 +160,17 @@ cdef bint is_page(Index* pages, HandlePage* page) noexcept:
     cdef size_t i
     cdef Node* node
     for i in range(pages.mask + 1):
-        node = pages.slots[i]
+        node = index_node(pages.slots[i])
         while node != NULL and node != &page.node:
-            node = node.next
+            node = index_next(node)
         if node != NULL:
             return True
     if pages.old == NULL:
         return False
     for i in range(pages.cursor, pages.old_mask + 1):
-        node = pages.old[i]
+        node = index_node(pages.old[i])
         while node != NULL and node != &page.node:
-            node = node.next
+            node = index_next(node)
         if node != NULL:
             return True
     return False
@@ -186,19 +191,19 @@ cdef Py_ssize_t check_page_chain(Node* node, HandlePage* newest) except -1:
             if job == NULL:
                 continue
             used += 1
-            if job.number % PAGE != <uint64_t>i or hash_number(0, job.number // PAGE) != node.hash:
+            if job.number % PAGE != <uint64_t>i or job.number // PAGE != page.key:
                 wrong_job(job, f"it lies at place {i} of a page of handles, which is not its own")
         if used != page.used or used == 0 and page != newest:
             fail(f"a page of handles holds {used} jobs and counts {page.used}")
         jobs += used
-        node = node.next
+        node = index_next(node)
     return jobs
 
 
 # Peers
 
 cdef int check_ready(Peer* peer, int level, size_t expected) except -1:
-    """The heap of a worker's registrations of one level."""
+    """The heap of a worker's registrations of one level, which has none of a worker with one function."""
     cdef Heap* heap = &peer.ready[level]
     cdef uint32_t i
     cdef Ability* ability
@@ -261,8 +266,8 @@ cdef int check_slabs(Core* core) except -1:
 
 
 cdef int check_cells(Slab* slab) except -1:
-    cdef size_t most = (SLAB_BYTES - sizeof(Slab)) // slab.cell
-    cdef size_t fresh = (slab.fresh - sizeof(Slab)) // slab.cell
+    cdef size_t most = (SLAB_BYTES - FIRST_CELL) // slab.cell
+    cdef size_t fresh = (slab.fresh - FIRST_CELL) // slab.cell
     cdef size_t count = 0
     cdef void* cell = slab.spare
     while cell != NULL and count <= most:
@@ -276,13 +281,9 @@ cdef int check_cells(Slab* slab) except -1:
 
 cdef int check_rest(Core* core) except -1:
     """Spare blocks and notices."""
-    cdef void* block = core.pool.head
-    cdef size_t count = 0
-    cdef uint32_t i
-    while block != NULL and count <= core.pool.count:
-        count += 1
-        block = (<void**>block)[0]
-    equal(count, core.pool.count, "spare blocks in their list", "in its count")
+    cdef size_t i
+    blocks = {<size_t>core.pool.blocks[i] for i in range(core.pool.count)}
+    equal(len(blocks), core.pool.count, "different spare blocks in their list", "in its count")
     if core.notice_count > sizeof(core.notices) // sizeof(core.notices[0]):
         fail(f"{core.notice_count} notices")
     for i in range(core.notice_count):

@@ -50,7 +50,7 @@ from gearfast._codec cimport (
 )
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
-from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, write_handle
+from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_waiting, write_handle
 from gearfast.dispatch._end cimport fail_waiters, finish
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
 from gearfast.dispatch._life cimport register, unregister, unregister_all
@@ -293,7 +293,7 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
         <uint32_t>(job.numerator if known else 0), 0, <uint32_t>(job.denominator if known else 0),
     )
     if command == CMD_STATUS_RES_UNIQUE:
-        waiting = job.waiting if known else 0
+        waiting = job_waiting(job) if known else 0
         size += 1 + snprintf(text + size + 1, sizeof(text) - size - 1, "%u", waiting)
     key.size = min(key.size, <size_t>ARGUMENT_LIMIT)
     at = write_packet(core, peer, command, key.size + 1 + size)
@@ -393,7 +393,7 @@ cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 cdef inline Job* own_job(Core* core, Peer* peer, Field handle) noexcept nogil:
     """The job of this handle if this worker has it."""
     cdef Job* job = job_by_handle(core, handle.data, handle.size)
-    return job if job != NULL and job.worker == peer else NULL
+    return job if job != NULL and job_is_of(job, peer) else NULL
 
 
 cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
@@ -403,7 +403,7 @@ cdef void relay(Core* core, Job* job, Frame* frame) noexcept nogil:
     cdef size_t size = last.data + last.size - body
     cdef Waiter* waiter = job.waiters
     cdef char* at
-    core.effort += job.waiting
+    core.effort += job_waiting(job)
     if size >= LARGE and waiter != NULL:
         relay_large(core, waiter, frame.command, body, size)
         return

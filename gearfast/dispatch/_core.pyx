@@ -230,13 +230,13 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     this tick have walked through very much.
     """
     cdef Frame frame
-    cdef size_t at = 0
-    cdef int what
-    while True:
-        if peer_unsent(peer) > core.high_water and core.high_water and at < size \
-                or core.effort > MOST_EFFORT and 0 < at < size:
-            return hold_back(core, peer, data + at, size - at)
-        what = decode(data + at, size - at, core.max_packet, &frame)
+    cdef const char* end = data + size
+    cdef int what = PACKET
+    frame.size = HEADER_BYTES
+    if peer_unsent(peer) > core.high_water and core.high_water and size:
+        return hold_back(core, peer, data, size)
+    while data < end:
+        what = decode(data, end - data, core.max_packet, &frame)
         if what == PACKET:
             handle_packet(core, peer, &frame)
         elif what != LINE:
@@ -245,17 +245,20 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
             core.stats.lines += 1
             if not handle_line(core, peer, frame.args[0]):
                 return give_up(core, peer)
-        at += frame.size
+        data += frame.size
         if peer.flags & PEER_CLOSING:
             return give_up(core, peer)
+        if data < end and (core.effort > MOST_EFFORT or peer_unsent(peer) > core.high_water and core.high_water):
+            return hold_back(core, peer, data, end - data)
+        frame.size = HEADER_BYTES
     if what == FAULTY:
         note_fault(core, peer, frame.fault)
         return give_up(core, peer)
-    peer.wanted = frame.size
-    if at == size and peer.partial.data == NULL and not (peer.expected or core.last_large):
+    if data == end and peer.partial.data == NULL and not (peer.expected or core.last_large):
         return 0
-    expect(core, peer, data + at, size - at)
-    return keep(core, peer, data + at, size - at)
+    peer.wanted = frame.size
+    expect(core, peer, data, end - data)
+    return keep(core, peer, data, end - data)
 
 
 cdef int hold_back(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
@@ -313,7 +316,6 @@ cdef void resume(Core* core) noexcept nogil:
     """Go on with the frames that were left to this tick, in turn: with some of the peers if all would be too much."""
     cdef Peer* last = core.pending_tail
     cdef Peer* peer
-    core.effort = 0
     while last != NULL:
         peer = core.pending
         peer_unpend(core, peer)
@@ -412,8 +414,10 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     cdef bint more
     core.now = monotonic
     core.wall = wall
-    resume(core)
-    more = run_timers(core)
+    core.effort = 0
+    if core.pending != NULL:
+        resume(core)
+    more = (core.timeouts.count or core.schedule.count) and run_timers(core)
     checked(core, 0)
     return 0 if more else time_left(core)
 

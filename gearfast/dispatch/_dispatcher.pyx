@@ -13,13 +13,15 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from gearfast.dispatch._ability cimport hash_of_ability
 from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
 from gearfast.dispatch._core cimport advance, complete_frames, draw_output, feed, is_checked, is_idle, join, part
 from gearfast.dispatch._end cimport drop_function
+from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free
+from gearfast.dispatch._job cimport handles_free, hash_of_job, hash_of_page
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_unsent
 from gearfast.dispatch._records cimport (
     ORDER_FUNCTION,
@@ -67,8 +69,10 @@ cdef class Dispatcher:
         memset(&self.core, 0, sizeof(Core))
         self.core.owner = <void*>self
         self.core.free_slot = 0xFFFFFFFF
-        if index_init(&self.core.functions) < 0 or index_init(&self.core.uniques) < 0 \
-                or index_init(&self.core.abilities) < 0 or index_init(&self.core.handles.pages) < 0:
+        if index_init(&self.core.functions, 2, hash_of_function, &self.core) < 0 \
+                or index_init(&self.core.uniques, 4, hash_of_job, &self.core) < 0 \
+                or index_init(&self.core.abilities, 2, hash_of_ability, &self.core) < 0 \
+                or index_init(&self.core.handles.pages, 2, hash_of_page, &self.core) < 0:
             raise MemoryError
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
@@ -119,6 +123,7 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         free(self.core.slots)
+        free(self.core.dirty)
         heap_free(&self.core.timeouts)
         heap_free(&self.core.schedule)
         handles_free(&self.core)

@@ -7,7 +7,15 @@ from libc.string cimport memcpy
 from gearfast._codec cimport CMD_WORK_FAIL
 from gearfast.dispatch._function cimport function_drop, queue_remove
 from gearfast.dispatch._index cimport index_remove
-from gearfast.dispatch._job cimport HANDLE_ROOM, job_free, job_in_uniques, job_node, job_priority, write_handle
+from gearfast.dispatch._job cimport (
+    HANDLE_ROOM,
+    job_free,
+    job_in_uniques,
+    job_node,
+    job_priority,
+    job_worker,
+    write_handle,
+)
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
@@ -31,10 +39,10 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
     if job.prev != NULL:
         job.prev.next = job.next
     else:
-        job.worker.jobs = job.next
+        job_worker(core, job).jobs = job.next
     if job.next != NULL:
         job.next.prev = job.prev
-    job.worker = NULL
+    job.worker = 0
     job.flags &= ~<int>JOB_RUNNING
     job.function.running -= 1
     core.running_count -= 1

@@ -2,8 +2,11 @@
 # cython: language_level=3
 """Functions: the table of names, and each one's queues of jobs."""
 
-from gearfast.dispatch._records cimport Core, Function, Job, Queue
+from libc.stdint cimport uint64_t
 
+from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
+
+cdef uint64_t hash_of_function(void* core, Node* function) noexcept nogil
 cdef Function* function_find(Core* core, const char* name, size_t size) noexcept nogil
 cdef Function* function_get(Core* core, const char* name, size_t size) noexcept nogil
 cdef void function_drop(Core* core, Function* function) noexcept nogil

@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
-from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert, index_remove
+from gearfast.dispatch._index cimport hash_bytes, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
 from gearfast.dispatch._slab cimport slab_give, slab_take
@@ -24,15 +24,16 @@ cdef inline size_t function_bytes(size_t size) noexcept nogil:
     return <size_t>(<char*>&some.name[0] - <char*>&some) + size
 
 
+cdef uint64_t hash_of_function(void* core, Node* function) noexcept nogil:
+    return (<Function*>function).hash
+
+
 cdef Function* find(Core* core, const char* name, size_t size, uint64_t hash) noexcept nogil:
-    cdef Node* node = index_head(&core.functions, hash)[0]
-    cdef Function* function
-    while node != NULL:
-        if node.hash == hash:
-            function = <Function*>node
-            if function.size == size and memcmp(function.name, name, size) == 0:
-                return function
-        node = node.next
+    cdef Function* function = <Function*>index_first(&core.functions, hash)
+    while function != NULL:
+        if function.hash == hash and function.size == size and memcmp(function.name, name, size) == 0:
+            return function
+        function = <Function*>index_next(&function.node)
     return NULL
 
 
@@ -60,6 +61,7 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
     memset(function, 0, function_bytes(0))
     memcpy(function.name, name, size)
     function.size = <uint32_t>size
+    function.hash = hash
     index_insert(&core.functions, &function.node, hash)
     function.prev = core.last_function
     if core.last_function != NULL:

@@ -170,6 +170,8 @@ cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
     cdef Ability* ability
     cdef int level
     cdef int really
+    if peer.ability_count == 1:
+        return only_ability(core, peer.abilities)
     for level in range(PRIORITIES, 0, -1):
         while peer.ready[level].count:
             ability = <Ability*>peer.ready[level].entries[0].item
@@ -178,6 +180,18 @@ cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
                 return ability
             ability_move(ability, really)
     return NULL
+
+
+cdef inline Ability* only_ability(Core* core, Ability* ability) noexcept nogil:
+    """As next_ability, of a worker with one function, which is in no heap."""
+    cdef int level = ability_level(ability)
+    cdef int really
+    if level == 0 or level == HELD:
+        return NULL
+    really = level_of(core, ability.function)
+    if really != level:
+        ability_move(ability, really)
+    return ability if really else NULL
 
 
 cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
@@ -244,7 +258,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = peer
+    job.worker = <uint32_t>peer.id + 1
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:

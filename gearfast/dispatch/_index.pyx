@@ -4,18 +4,20 @@
 
 A table that is full gets one of twice the size beside it, one that is nearly empty one of half the size; every
 insertion and removal then moves a few buckets over. So no single operation ever pays for the whole table.
+
+A node is a link and nothing else, so its hash is asked for when it moves to another table. The last node of a chain
+knows its bucket: new ones come first, so what goes in the order in which it came needs no hash to go.
 """
 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from gearfast.dispatch._records cimport Index, Node
+from gearfast.dispatch._records cimport HashOf, Index, Node
 
 cdef enum:
     SMALLEST = 64
-    FULL = 2                    # nodes a bucket, on average, that are the most: buckets are memory too
-    BUCKETS_A_STEP = 4
+    BUCKETS_A_STEP = 2
     EMPTIER_A_STEP = 16         # of a table that is left for a smaller one: it would else outlive its last node
 
 
@@ -66,7 +68,7 @@ cdef uint64_t hash_bytes(uint64_t seed0, uint64_t seed1, const char* data, size_
     return v[0] ^ v[1] ^ v[2] ^ v[3]
 
 
-cdef int index_init(Index* index) noexcept nogil:
+cdef int index_init(Index* index, size_t full, HashOf hash_of, void* context) noexcept nogil:
     """0, or -1 without memory."""
     index.slots = <Node**>calloc(SMALLEST, sizeof(Node*))
     index.old = NULL
@@ -74,6 +76,9 @@ cdef int index_init(Index* index) noexcept nogil:
     index.old_mask = 0
     index.cursor = 0
     index.count = 0
+    index.full = full
+    index.hash_of = hash_of
+    index.context = context
     return 0 if index.slots != NULL else -1
 
 
@@ -96,16 +101,20 @@ cdef void resize(Index* index, size_t size) noexcept nogil:
     index.mask = size - 1
 
 
+cdef inline void put_first(Node** head, Node* node) noexcept nogil:
+    node.next = head[0] if head[0] != NULL else index_mark(head)
+    head[0] = node
+
+
 cdef void step(Index* index) noexcept nogil:
     cdef Node* node
     cdef Node* after
     cdef int _
     for _ in range(BUCKETS_A_STEP if index.mask > index.old_mask else EMPTIER_A_STEP):
-        node = index.old[index.cursor]
+        node = index_node(index.old[index.cursor])
         while node != NULL:
-            after = node.next
-            node.next = index.slots[node.hash & index.mask]
-            index.slots[node.hash & index.mask] = node
+            after = index_next(node)
+            put_first(&index.slots[index.hash_of(index.context, node) & index.mask], node)
             node = after
         index.cursor += 1
         if index.cursor > index.old_mask:
@@ -115,15 +124,11 @@ cdef void step(Index* index) noexcept nogil:
 
 
 cdef void index_insert(Index* index, Node* node, uint64_t hash) noexcept nogil:
-    cdef Node** head
     if index.old != NULL:
         step(index)
-    elif index.count > FULL * (index.mask + 1):
+    elif index.count > index.full * (index.mask + 1):
         resize(index, 2 * (index.mask + 1))
-    head = index_head(index, hash)
-    node.hash = hash
-    node.next = head[0]
-    head[0] = node
+    put_first(index_head(index, hash), node)
     index.count += 1
 
 
@@ -131,9 +136,12 @@ cdef void index_remove(Index* index, Node* node) noexcept nogil:
     cdef Node** at
     if index.old != NULL:
         step(index)
-    elif index.mask >= SMALLEST and index.count < (index.mask >> 2):
+    elif index.mask >= SMALLEST and index.count < (index.full * index.mask) >> 3:
         resize(index, (index.mask + 1) >> 1)
-    at = index_head(index, node.hash)
+    if index_next(node) == NULL:
+        at = <Node**>(<size_t>node.next & ~<size_t>1)
+    else:
+        at = index_head(index, index.hash_of(index.context, node))
     while at[0] != node:
         at = &at[0].next
     at[0] = node.next

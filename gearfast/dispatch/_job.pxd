@@ -2,12 +2,23 @@
 # cython: language_level=3
 """Job records, and the table that finds a job by the number of its handle."""
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, JOB_IGNORED, JOB_PRIORITY, Core, Handles, Job, Large, Node
+from gearfast.dispatch._records cimport (
+    JOB_HAS_REDUCER,
+    JOB_IGNORED,
+    JOB_PRIORITY,
+    Core,
+    Function,
+    Handles,
+    Job,
+    Large,
+    Node,
+    Peer,
+)
 
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
@@ -15,6 +26,9 @@ cdef enum:
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil
 cdef void job_free(Core* core, Job* job) noexcept nogil
 cdef size_t job_bytes(Job* job) noexcept nogil
+cdef uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil
+cdef uint64_t hash_of_job(void* core, Node* node) noexcept nogil
+cdef uint64_t hash_of_page(void* core, Node* page) noexcept nogil
 cdef int handles_add(Core* core, Job* job) noexcept nogil
 cdef Job* handles_get(Handles* handles, uint64_t number) noexcept nogil
 cdef void handles_remove(Core* core, Job* job) noexcept nogil
@@ -31,10 +45,19 @@ cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil
 
 
+cdef inline bint is_dash(const char* unique, size_t size) noexcept nogil:
+    """Unique `-`: coalesced by equal workloads."""
+    return size == 1 and unique[0] == c'-'
+
+
+cdef inline size_t unique_room(const char* unique, size_t size) noexcept nogil:
+    """Bytes of a unique with the link before it and, if it stands for the workload, the hash of that behind it."""
+    return (sizeof(Node) + size + (sizeof(uint64_t) if is_dash(unique, size) else 0)) if size else 0
+
+
 cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
-    """Bytes of a job's record. `reducer`: with the byte before it that tells its size."""
-    return sizeof(Job) + (sizeof(Node) if unique else 0) + unique + reducer \
-        + (sizeof(Large) if workload >= LARGE else workload)
+    """Bytes of a job's record. `unique`: of unique_room; `reducer`: with the byte before it that tells its size."""
+    return sizeof(Job) + unique + reducer + (sizeof(Large) if workload >= LARGE else workload)
 
 
 cdef inline size_t job_cost(size_t unique, size_t reducer, size_t workload) noexcept nogil:
@@ -51,19 +74,42 @@ cdef inline Job* node_job(Node* node) noexcept nogil:
     return (<Job*>node) - 1
 
 
+cdef inline char* node_unique(Node* node) noexcept nogil:
+    return <char*>(node + 1)
+
+
 cdef inline char* job_unique(Job* job) noexcept nogil:
     return <char*>(job + 1) + (sizeof(Node) if job.unique_size else 0)
 
 
+cdef inline bint job_by_data(Job* job) noexcept nogil:
+    """Its workload stands for its unique."""
+    return is_dash(job_unique(job), job.unique_size)
+
+
+cdef inline size_t job_unique_room(Job* job) noexcept nogil:
+    return unique_room(job_unique(job), job.unique_size)
+
+
+cdef inline char* job_data_hash(Job* job) noexcept nogil:
+    """Where a job that is known by its workload has the hash of that; not aligned."""
+    return job_unique(job) + 1
+
+
+cdef inline char* job_rest(Job* job) noexcept nogil:
+    """What follows its unique."""
+    return <char*>(job + 1) + job_unique_room(job)
+
+
 cdef inline size_t job_reducer_size(Job* job) noexcept nogil:
     """Bytes of its reducer and of the byte before it, 0 if it has none."""
-    return 1 + <uint8_t>job_unique(job)[job.unique_size] if job.flags & JOB_HAS_REDUCER else 0
+    return 1 + <uint8_t>job_rest(job)[0] if job.flags & JOB_HAS_REDUCER else 0
 
 
 cdef inline Field job_reducer(Job* job) noexcept nogil:
     """The reducer of a job that has one."""
     cdef Field reducer
-    reducer.data = job_unique(job) + job.unique_size + 1
+    reducer.data = job_rest(job) + 1
     reducer.size = job_reducer_size(job) - 1
     return reducer
 
@@ -76,24 +122,34 @@ cdef inline bint job_is_large(Job* job) noexcept nogil:
 cdef inline Large job_large(Job* job) noexcept nogil:
     """Where the workload of a large job lies."""
     cdef Large large
-    memcpy(&large, job_unique(job) + job.unique_size + job_reducer_size(job), sizeof(Large))
+    memcpy(&large, job_rest(job) + job_reducer_size(job), sizeof(Large))
     return large
 
 
 cdef inline const char* job_workload(Job* job) noexcept nogil:
     if job_is_large(job):
         return job_large(job).data
-    return job_unique(job) + job.unique_size + job_reducer_size(job)
+    return job_rest(job) + job_reducer_size(job)
+
+
+cdef inline bint job_is_of(Job* job, Peer* peer) noexcept nogil:
+    """Whether this worker has it."""
+    return job.worker == <uint32_t>peer.id + 1
+
+
+cdef inline Peer* job_worker(Core* core, Job* job) noexcept nogil:
+    """Who has it, or NULL."""
+    return core.slots[job.worker - 1].peer if job.worker else NULL
+
+
+cdef inline uint32_t job_waiting(Job* job) noexcept nogil:
+    """How many requests wait for it."""
+    return job.waiters.count if job.waiters != NULL else 0
 
 
 cdef inline int job_priority(Job* job) noexcept nogil:
     """Which of its function's queues it belongs in."""
     return (job.flags & JOB_PRIORITY) >> 4
-
-
-cdef inline bint job_by_data(Job* job) noexcept nogil:
-    """Unique `-`: coalesced by equal workloads."""
-    return job.unique_size == 1 and job_unique(job)[0] == c'-'
 
 
 cdef inline bint job_in_uniques(Job* job) noexcept nogil:

@@ -11,8 +11,17 @@ from libc.string cimport memcmp, memcpy, memset
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport blob_drop, blob_hold
-from gearfast.dispatch._index cimport hash_number, index_free, index_head, index_insert, index_remove
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, HandlePage, Handles, Index, Job, Large, Node
+from gearfast.dispatch._index cimport (
+    hash_bytes,
+    hash_number,
+    index_first,
+    index_free,
+    index_insert,
+    index_next,
+    index_node,
+    index_remove,
+)
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, Function, HandlePage, Handles, Index, Job, Large, Node
 from gearfast.dispatch._slab cimport slab_give, slab_take
 from gearfast.dispatch._words cimport put_decimal
 
@@ -26,7 +35,8 @@ cdef char PAIRS[200]            # "00" to "99"
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
     """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
-    cdef size_t size = cell_size(unique.size, extra, workload.size)
+    cdef size_t room = unique_room(unique.data, unique.size)
+    cdef size_t size = cell_size(room, extra, workload.size)
     cdef Job* job = <Job*>slab_take(&core.slabs, size)
     cdef char* at
     if job == NULL:
@@ -34,10 +44,9 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
     memset(job, 0, sizeof(Job))
     job.unique_size = <unsigned char>unique.size
     job.size = <uint32_t>workload.size
-    at = <char*>(job + 1) + (sizeof(Node) if unique.size else 0)
-    if unique.size:
-        memcpy(at, unique.data, unique.size)
-        at += unique.size
+    if room:
+        memcpy(job_unique(job), unique.data, unique.size)
+    at = <char*>(job + 1) + room
     if extra:
         job.flags = JOB_HAS_REDUCER
         at[0] = <char>reducer.size
@@ -80,7 +89,7 @@ cdef void drop_workload(Core* core, Job* job) noexcept nogil:
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
-    cdef size_t size = cell_size(job.unique_size, job_reducer_size(job), job.size)
+    cdef size_t size = cell_size(job_unique_room(job), job_reducer_size(job), job.size)
     handles_remove(core, job)
     core.job_count -= 1
     core.queued_bytes -= size
@@ -91,17 +100,35 @@ cdef void job_free(Core* core, Job* job) noexcept nogil:
 
 cdef size_t job_bytes(Job* job) noexcept nogil:
     """What a job takes, its records in tables and lists aside."""
-    return job_cost(job.unique_size, job_reducer_size(job), job.size)
+    return job_cost(job_unique_room(job), job_reducer_size(job), job.size)
+
+
+cdef uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil:
+    """Of a unique or, if that is `-`, of a workload. The function takes part: many may well use the same uniques."""
+    return hash_bytes(core.seed0 ^ function.hash, core.seed1, key, size)
+
+
+cdef uint64_t hash_of_job(void* core, Node* node) noexcept nogil:
+    """A job's hash in Core.uniques. A workload may be long, so its hash was kept."""
+    cdef Job* job = node_job(node)
+    cdef uint64_t hash
+    if not job_by_data(job):
+        return unique_hash(<Core*>core, job.function, job_unique(job), job.unique_size)
+    memcpy(&hash, job_data_hash(job), sizeof(hash))
+    return hash
+
+
+cdef uint64_t hash_of_page(void* core, Node* page) noexcept nogil:
+    return hash_number(0, (<HandlePage*>page).key)
 
 
 cdef HandlePage* find_page(Handles* handles, uint64_t key) noexcept nogil:
-    cdef uint64_t hash = hash_number(0, key)
     cdef Node* node
-    if handles.last != NULL and handles.last.node.hash == hash:
+    if handles.last != NULL and handles.last.key == key:
         return handles.last
-    node = index_head(&handles.pages, hash)[0]
-    while node != NULL and node.hash != hash:
-        node = node.next
+    node = index_first(&handles.pages, hash_number(0, key))
+    while node != NULL and (<HandlePage*>node).key != key:
+        node = index_next(node)
     if node != NULL:
         handles.last = <HandlePage*>node
     return <HandlePage*>node
@@ -116,7 +143,8 @@ cdef int handles_add(Core* core, Job* job) noexcept nogil:
         if page == NULL:
             return -1
         memset(page, 0, sizeof(HandlePage))
-        index_insert(&handles.pages, &page.node, hash_number(0, job.number >> PAGE_BITS))
+        page.key = job.number >> PAGE_BITS
+        index_insert(&handles.pages, &page.node, hash_number(0, page.key))
         if handles.newest != NULL and handles.newest.used == 0:
             drop_page(core, handles.newest)
         handles.newest = page
@@ -165,7 +193,7 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil:
                     return NULL
                 walk.old = True
                 walk.bucket = pages.cursor
-            walk.node = pages.old[walk.bucket] if walk.old else pages.slots[walk.bucket]
+            walk.node = index_node(pages.old[walk.bucket] if walk.old else pages.slots[walk.bucket])
             walk.bucket += 1
             walk.entry = 0
         page = <HandlePage*>walk.node
@@ -175,7 +203,7 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil:
             if job != NULL:
                 return job
         walk.entry = 0
-        walk.node = walk.node.next
+        walk.node = index_next(walk.node)
 
 
 cdef void handles_free(Core* core) noexcept nogil:

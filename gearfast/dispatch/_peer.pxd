@@ -8,7 +8,20 @@ from libc.string cimport memcpy
 from gearfast._codec cimport put_header
 from gearfast.dispatch._blob cimport LARGE, blob_hold
 from gearfast.dispatch._buffer cimport buffer_space
-from gearfast.dispatch._records cimport PEER_DIRTY, PEER_FULL, PEER_OVERFLOW, Blob, Core, Job, Peer, Waiter
+from gearfast.dispatch._records cimport PEER_DIRTY, PEER_FULL, PEER_GONE, PEER_OVERFLOW, Blob, Core, Job, Peer, Waiter
+
+cdef extern from *:
+    """
+    #if defined(__GNUC__) || defined(__clang__)
+    #define gearfast_fetch(at) __builtin_prefetch(at)
+    #else
+    #define gearfast_fetch(at) ((void)(at))
+    #endif
+    """
+    void fetch "gearfast_fetch"(const void* at) noexcept nogil
+
+cdef enum:
+    AHEAD = 8                   # so few peers as this are in the cache
 
 cdef struct Body:               # of a packet that may go to several peers
     const char* data
@@ -16,8 +29,8 @@ cdef struct Body:               # of a packet that may go to several peers
     Blob* blob                  # where it lies, if it is large
 
 cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil
+cdef void peer_free(Core* core, Peer* peer) noexcept nogil
 cdef void peer_gone(Core* core, Peer* peer) noexcept nogil
-cdef Peer* peer_next_dirty(Core* core) noexcept nogil
 cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil
 cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil
 cdef void peer_pend(Core* core, Peer* peer) noexcept nogil
@@ -39,6 +52,52 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
     if slot >= core.slot_count or core.slots[slot].peer == NULL or core.slots[slot].generation != id >> 32:
         return NULL
     return core.slots[slot].peer
+
+
+cdef inline void peer_fetch(Core* core, uint64_t id) noexcept nogil:
+    """Ask the processor for what a turn needs of this peer's record, if there is one, before it is needed."""
+    cdef uint32_t slot = <uint32_t>id
+    cdef char* record
+    if slot < core.slot_count:
+        record = <char*>core.slots[slot].peer
+        fetch(record)
+        fetch(record + 64)
+        fetch(record + 128)
+
+
+cdef inline void peer_fetch_more(Core* core, uint64_t id) noexcept nogil:
+    """The same with the records that it points at, for which its own must have come."""
+    cdef uint32_t slot = <uint32_t>id
+    cdef Peer* peer = core.slots[slot].peer if slot < core.slot_count else NULL
+    if peer != NULL:
+        fetch(peer.abilities)
+        fetch(<char*>peer.abilities + 64)
+        fetch(peer.jobs)
+        fetch(peer.waiters)
+
+
+cdef inline Peer* peer_next_dirty(Core* core) noexcept nogil:
+    """Take the next peer off the list of dirty ones; NULL at its end."""
+    cdef Peer* peer
+    while core.dirty_count:
+        peer = core.dirty[core.dirty_first]
+        core.dirty_first = (core.dirty_first + 1) & (core.dirty_room - 1)
+        core.dirty_count -= 1
+        peer.flags &= ~<uint32_t>PEER_DIRTY
+        if not peer.flags & PEER_GONE:
+            return peer
+        peer_free(core, peer)
+    return NULL
+
+
+cdef inline void dirty_fetch(Core* core) noexcept nogil:
+    """The same with the next dirty peers: the record of the one after the next, the output of the next."""
+    cdef size_t mask = core.dirty_room - 1
+    cdef Peer* next
+    if core.dirty_count > AHEAD:
+        fetch(core.dirty[(core.dirty_first + 1) & mask])
+        next = core.dirty[core.dirty_first]
+        fetch(next.out.data + next.out.begin)
 
 
 cdef inline size_t side_limit(Core* core) noexcept nogil:

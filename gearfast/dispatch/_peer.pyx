@@ -7,8 +7,8 @@ Whoever writes to a peer puts it on the list of dirty ones; the driver sends to 
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
 
 from gearfast._codec cimport put_header
 from gearfast.dispatch._blob cimport blob_drop
@@ -53,18 +53,37 @@ cdef int more_slots(Core* core) noexcept nogil:
     return 0
 
 
+cdef int more_dirty(Core* core) noexcept nogil:
+    """Twice the room for dirty peers: each of them is there once at most, so marking one never needs memory."""
+    cdef size_t room = 2 * core.dirty_room if core.dirty_room else 64
+    cdef size_t i
+    cdef Peer** dirty = <Peer**>malloc(room * sizeof(Peer*))
+    if dirty == NULL:
+        return -1
+    for i in range(core.dirty_count):
+        dirty[i] = core.dirty[(core.dirty_first + i) & (core.dirty_room - 1)]
+    free(core.dirty)
+    core.dirty = dirty
+    core.dirty_room = room
+    core.dirty_first = 0
+    return 0
+
+
 cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexcept nogil:
     """A new connection; NULL without memory."""
     cdef Peer* peer
     cdef uint32_t slot
     if core.free_slot == NO_SLOT and more_slots(core) < 0:
         return NULL
-    peer = <Peer*>calloc(1, sizeof(Peer))
+    if core.record_count == core.dirty_room and more_dirty(core) < 0:
+        return NULL
+    peer = <Peer*>slab_take(&core.slabs, sizeof(Peer))
     if peer == NULL:
         return NULL
+    memset(peer, 0, sizeof(Peer))
     peer.address = <char*>malloc(size + 1)
     if peer.address == NULL:
-        free(peer)
+        slab_give(&core.slabs, peer, sizeof(Peer))
         return NULL
     memcpy(peer.address, address, size)
     peer.address[size] = 0
@@ -74,6 +93,7 @@ cdef Peer* peer_new(Core* core, int fd, const char* address, size_t size) noexce
     peer.id = (<uint64_t>core.slots[slot].generation << 32) | slot
     peer.fd = fd
     core.peer_count += 1
+    core.record_count += 1
     core.stats.connected += 1
     return peer
 
@@ -85,7 +105,8 @@ cdef void peer_free(Core* core, Peer* peer) noexcept nogil:
         blob_drop(core, peer.large)
     free(peer.name)
     free(peer.address)
-    free(peer)
+    slab_give(&core.slabs, peer, sizeof(Peer))
+    core.record_count -= 1
 
 
 cdef void peer_gone(Core* core, Peer* peer) noexcept nogil:
@@ -109,27 +130,8 @@ cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil:
     if peer.flags & PEER_DIRTY:
         return
     peer.flags |= PEER_DIRTY
-    peer.dirty_next = NULL
-    if core.dirty_tail != NULL:
-        core.dirty_tail.dirty_next = peer
-    else:
-        core.dirty = peer
-    core.dirty_tail = peer
-
-
-cdef Peer* peer_next_dirty(Core* core) noexcept nogil:
-    """Take the next peer off the list of dirty ones; NULL at its end."""
-    cdef Peer* peer
-    while core.dirty != NULL:
-        peer = core.dirty
-        core.dirty = peer.dirty_next
-        if core.dirty == NULL:
-            core.dirty_tail = NULL
-        peer.flags &= ~<uint32_t>PEER_DIRTY
-        if not peer.flags & PEER_GONE:
-            return peer
-        peer_free(core, peer)
-    return NULL
+    core.dirty[(core.dirty_first + core.dirty_count) & (core.dirty_room - 1)] = peer
+    core.dirty_count += 1
 
 
 cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil:
@@ -246,12 +248,13 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
     if waiter == NULL:
         return -1
     core.waiter_count += 1
-    job.waiting += 1
     waiter.peer = peer
     waiter.job = job
     waiter.job_prev = NULL
     waiter.job_next = job.waiters
+    waiter.count = 1
     if job.waiters != NULL:
+        waiter.count += job.waiters.count
         job.waiters.job_prev = waiter
     job.waiters = waiter
     waiter.peer_prev = NULL
@@ -264,13 +267,15 @@ cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil:
 
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil:
     core.waiter_count -= 1
-    waiter.job.waiting -= 1
+    waiter.job.waiters.count -= 1
     if waiter.job_prev != NULL:
         waiter.job_prev.job_next = waiter.job_next
     else:
         waiter.job.waiters = waiter.job_next
     if waiter.job_next != NULL:
         waiter.job_next.job_prev = waiter.job_prev
+        if waiter.job_prev == NULL:
+            waiter.job_next.count = waiter.count
     if waiter.peer_prev != NULL:
         waiter.peer_prev.peer_next = waiter.peer_next
     else:

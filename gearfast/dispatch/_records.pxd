@@ -7,8 +7,8 @@
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule ─▶ Job
       └── slots ─▶ Peer
 
-Jobs, waiters, functions and abilities lie in slabs, all else comes from malloc. A record knows its place in each list
-that it is in, so leaving one costs no search.
+Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in
+each list that it is in, so leaving one costs no search.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -64,8 +64,9 @@ cdef enum Order:
     ORDER_FUNCTION_ROTATE = 2   # the same, with rotation (1.1.20 -R)
 
 cdef struct Node:               # a link of an Index; first member of what is indexed, or found by its offset
-    Node* next
-    uint64_t hash
+    Node* next                  # the last one has its bucket's address, with bit 0 set
+
+ctypedef uint64_t (*HashOf)(void* context, Node* node) noexcept nogil
 
 cdef struct Index:              # hash table that grows and shrinks a few buckets at a time
     Node** slots
@@ -74,10 +75,13 @@ cdef struct Index:              # hash table that grows and shrinks a few bucket
     size_t old_mask
     size_t cursor               # buckets of `old` below this are moved
     size_t count
+    size_t full                 # nodes a bucket, on average, that are the most: buckets are memory too
+    HashOf hash_of              # of a node; nodes do not keep theirs, it is wanted only when they move
+    void* context
 
-cdef struct Pool:               # spare blocks for buffers
-    void* head
+cdef struct Pool:               # spare blocks for buffers, listed here and not in themselves: they are out of the cache
     size_t count
+    char* blocks[1024]
 
 cdef struct Buffer:
     char* data
@@ -133,16 +137,16 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-cdef struct Job:    # one cell: this, [Node if unique], unique, [size of reducer, reducer], workload or a Large
+# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], workload or Large.
+cdef struct Job:
     uint64_t number             # of its handle
     Function* function
     Job* prev                   # in its queue, or in its worker's list
     Job* next
-    Peer* worker                # NULL unless running
-    Waiter* waiters
+    Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
+    uint32_t worker             # 1 + its worker's slot, 0 unless running
     uint32_t size               # bytes of workload
-    uint32_t waiting            # of waiters
     uint32_t numerator
     uint32_t denominator
     uint32_t timer              # place in the heap of due times or of time-outs, 0 none
@@ -157,6 +161,7 @@ cdef struct Waiter:             # one foreground request
     Waiter* job_next
     Waiter* peer_prev
     Waiter* peer_next
+    uint32_t count              # of those of its job, up to date in the first one only
 
 cdef struct Queue:
     Job* head
@@ -172,10 +177,11 @@ cdef struct Ability:            # one registration of a function by a worker
     Ability* peer_next
     int64_t place               # 8 times its place in the worker's rotation (the smallest is next), plus its level
     float timeout               # ms, 0 none; a float reaches far in four bytes and is exact up to 4.6 hours
-    uint32_t spot               # place in its worker's heap for its level, 0 none
+    uint32_t spot               # place in its worker's heap for its level, 0 none (or the only one of its worker)
 
 cdef struct Function:
     Node node                   # in Core.functions
+    uint64_t hash               # of its name
     Function* prev              # all functions, oldest first
     Function* next
     Queue queues[3]             # runnable jobs by priority
@@ -190,36 +196,41 @@ cdef struct Function:
     Tally* tally                # counters, NULL until it has had a job
     char name[1]
 
+# With a thousand connections every line of 64 bytes of a record is a miss of the cache: what a turn needs comes first.
 cdef struct Peer:               # one connection: client, worker or both
+    # what is needed to write and to send
     uint64_t id                 # generation and slot, as Python sees it
     int fd                      # for lists, and for the reactor; -1 if there is none
     uint32_t interest           # the reactor's
     uint32_t flags
     uint32_t held               # GRABs to be answered by the next jobs
-    uint8_t held_kind           # form of the last one
-    uint64_t held_kinds         # forms of the first 32, two bits each; the others count as held_kind
     Buffer out
-    Parts* parts                # of blobs between the bytes of `out`, or NULL
-    size_t referenced           # bytes in them
-    Buffer partial              # an unfinished frame
+    size_t referenced           # bytes of blobs between the bytes of `out`
+    # to receive
+    Parts* parts                # those blobs, or NULL
     Blob* large                 # an unfinished frame, if it is large; `partial` is then empty
-    size_t wanted               # bytes of an unfinished frame that make the next try worth while
-    size_t whole                # bytes that a large unfinished frame will have, else 0
     size_t expected             # about what the next large frame will have, 0 if there was none lately
-    uint8_t quiet               # how often input came since the last one
+    size_t whole                # bytes that a large unfinished frame will have, else 0
+    Buffer partial              # an unfinished frame
+    # to dispatch
     Ability* abilities
-    uint32_t ability_count
-    Heap ready[4]               # abilities by level; none of level 0
-    int64_t first_place         # of the newest registration
-    int64_t last_place          # of the last rotation
     Job* jobs                   # running here, last grabbed first
     Waiter* waiters
+    uint64_t held_kinds         # forms of the first 32 held GRABs, two bits each; the others count as held_kind
+    size_t wanted               # bytes of an unfinished frame that make the next try worth while
+    uint32_t ability_count
+    uint8_t held_kind           # form of the last held GRAB
+    uint8_t quiet               # how often input came since the last large frame
+    int64_t first_place         # of the newest registration
+    int64_t last_place          # of the last rotation
+    # rarely needed, or by workers of several functions alone
+    Heap ready[4]               # abilities by level, if there are two at least; none of level 0
     char* name                  # client id, or NULL
     char* address
-    Peer* dirty_next
     Peer* pending_prev
     Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
+    char fill[24]               # to whole lines: its cell, too, begins at one
 
 cdef struct PeerSlot:
     Peer* peer
@@ -228,6 +239,7 @@ cdef struct PeerSlot:
 
 cdef struct HandlePage:
     Node node
+    uint64_t key                # the numbers of its jobs without their last six bits
     uint32_t used
     Job* jobs[64]
 
@@ -330,8 +342,11 @@ cdef struct Core:
     size_t slot_count
     uint32_t free_slot
     size_t peer_count
-    Peer* dirty
-    Peer* dirty_tail
+    size_t record_count         # of peers: those in slots, and those that are gone but still among the dirty ones
+    Peer** dirty                # a ring with room for all of them: the peers that have output or are to be closed
+    size_t dirty_room           # of the ring, a power of two
+    size_t dirty_first          # where in the ring the first one is
+    size_t dirty_count
     Peer* pending
     Peer* pending_tail
     uint32_t effort             # of commands that walk something, records walked in this tick

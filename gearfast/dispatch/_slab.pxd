@@ -26,6 +26,7 @@ cdef extern from *:
 cdef enum:
     SLAB_BYTES = 262144         # and the alignment of a slab, so that a cell finds its own
     LARGEST_CELL = 640          # records above it are malloc's
+    FIRST_CELL = 64             # where the cells of a slab begin: those of whole cache lines then lie in no others
 
 cdef Slab* slab_open(Slabs* slabs, size_t size) noexcept nogil
 cdef void slab_close(Slabs* slabs, Slab* slab) noexcept nogil

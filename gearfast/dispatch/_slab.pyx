@@ -53,7 +53,7 @@ cdef Slab* slab_open(Slabs* slabs, size_t size) noexcept nogil:
             return NULL
         slabs.count += 1
     slab.cell = <unsigned int>((size + 7) & ~<size_t>7)
-    slab.fresh = sizeof(Slab)
+    slab.fresh = FIRST_CELL
     slab.used = 0
     slab.spare = NULL
     slab_reopen(slabs, slab)

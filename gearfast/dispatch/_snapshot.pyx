@@ -11,6 +11,8 @@ from gearfast.dispatch._job cimport (
     Walk,
     job_priority,
     job_unique,
+    job_waiting,
+    job_worker,
     job_workload,
     walk_begin,
     walk_next,
@@ -78,11 +80,11 @@ cdef list list_jobs(Core* core):
             "ignored": job.flags & JOB_IGNORED != 0,
             "running": job.flags & JOB_RUNNING != 0,
             "retries": job.retries,
-            "clients": job.waiting,
+            "clients": job_waiting(job),
             "numerator": job.numerator,
             "denominator": job.denominator,
             "due": timer_when(&core.schedule, job) / 1e9 if job.flags & JOB_DELAYED else 0.0,
-            "worker": job.worker.id if job.worker != NULL else None,
+            "worker": job_worker(core, job).id if job.worker else None,
         })
     found.sort(key=lambda each: each["number"])
     return found

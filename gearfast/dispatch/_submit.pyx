@@ -9,18 +9,22 @@ from libc.string cimport memcmp, memcpy
 from gearfast._codec cimport CMD_JOB_CREATED, Field
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
-from gearfast.dispatch._index cimport hash_bytes, index_head, index_insert
+from gearfast.dispatch._index cimport index_first, index_insert, index_next
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
+    is_dash,
     job_by_data,
     job_cost,
+    job_data_hash,
     job_free,
     job_new,
     job_node,
     job_priority,
-    job_unique,
     job_workload,
     node_job,
+    node_unique,
+    unique_hash,
+    unique_room,
     write_handle,
 )
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
@@ -39,6 +43,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef Tally* tally
     cdef Job* job
     cdef uint64_t hash = 0
+    cdef bint has_key
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
@@ -47,7 +52,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     if tally == NULL:
         return NO_MEMORY
     peer.flags |= PEER_CLIENT
-    job = find_same(core, function, wanted, &hash)
+    has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
+    job = find_same(core, function, wanted, &hash) if has_key else NULL
     if job != NULL:
         return join(core, peer, job, wanted.background)
     if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
@@ -69,7 +75,9 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     job.function = function
     function.total += 1
     function.queued[job_priority(job)] += 1
-    if hash:
+    if has_key:
+        if job_by_data(job):
+            memcpy(job_data_hash(job), &hash, sizeof(hash))
         index_insert(&core.uniques, job_node(job), hash)
     tally.submitted += 1
     core.stats.submitted += 1
@@ -86,8 +94,9 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
 cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
     """Whether this job would take all jobs above the ceiling. A log is told once, until a tenth is free again."""
     cdef char line[190]
+    cdef size_t room = unique_room(wanted.unique.data, wanted.unique.size)
     cdef size_t reducer = 1 + wanted.reducer.size if wanted.reducer.data != NULL else 0
-    if core.queued_bytes + job_cost(wanted.unique.size, reducer, wanted.workload.size) <= core.max_queued:
+    if core.queued_bytes + job_cost(room, reducer, wanted.workload.size) <= core.max_queued:
         if core.over_ceiling and core.queued_bytes < core.max_queued - core.max_queued // 10:
             core.over_ceiling = False
         return False
@@ -122,61 +131,75 @@ cdef void answer_created(Core* core, Peer* peer, uint64_t number) noexcept nogil
         memcpy(body, handle, size)
 
 
-cdef inline uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil:
-    """Never 0. The function takes part: many functions may well use the same uniques."""
-    return hash_bytes(core.seed0 ^ function.node.hash, core.seed1, key, size) | 1
-
-
-cdef inline bint is_dash(const char* unique, size_t size) noexcept nogil:
-    return size == 1 and unique[0] == c'-'
+cdef inline Field* key_of(Submission* wanted) noexcept nogil:
+    """What it coalesces by; of no bytes if it does not."""
+    return &wanted.workload if is_dash(wanted.unique.data, wanted.unique.size) else &wanted.unique
 
 
 cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t* hash) noexcept nogil:
-    """The job that this submission coalesces with, or NULL; and its hash among the uniques, 0 if it takes no part."""
-    cdef Node* node
-    cdef Job* job
-    cdef bint by_data = is_dash(wanted.unique.data, wanted.unique.size)
-    cdef Field* key = &wanted.workload if by_data else &wanted.unique
-    if wanted.unique.size == 0 or key.size == 0:
-        return NULL
+    """The job that this submission coalesces with, or NULL; and its hash among the uniques."""
+    cdef Field* key = key_of(wanted)
     hash[0] = unique_hash(core, function, key.data, key.size)
-    node = index_head(&core.uniques, hash[0])[0]
+    if key == &wanted.unique:
+        return find_unique(core, function, key[0], hash[0])
+    return find_data(core, function, key, hash[0])
+
+
+cdef inline uint64_t last_bytes(const char* data, size_t size) noexcept nogil:
+    """The last eight, 0 if there are not as many."""
+    cdef uint64_t last = 0
+    if size >= 8:
+        memcpy(&last, data + size - 8, 8)
+    return last
+
+
+cdef inline Job* find_unique(Core* core, Function* function, Field unique, uint64_t hash) noexcept nogil:
+    """The job of this function and unique, which is not `-`; or NULL.
+
+    Uniques that count, or are random, differ in their last bytes. The function comes last: it lies in another line of
+    the cache.
+    """
+    cdef uint64_t last = last_bytes(unique.data, unique.size)
+    cdef Node* node = index_first(&core.uniques, hash)
+    cdef Job* job
     while node != NULL:
         job = node_job(node)
-        if node.hash == hash[0] and job.function == function and job_by_data(job) == by_data:
-            if by_data:
-                if job.size == key.size and memcmp(job_workload(job), key.data, key.size) == 0:
-                    return job
-            elif job.unique_size == key.size and memcmp(job_unique(job), key.data, key.size) == 0:
-                return job
-        node = node.next
+        if job.unique_size == unique.size and last_bytes(node_unique(node), unique.size) == last \
+                and memcmp(node_unique(node), unique.data, unique.size) == 0 and job.function == function:
+            return job
+        node = index_next(node)
+    return NULL
+
+
+cdef Job* find_data(Core* core, Function* function, Field* data, uint64_t hash) noexcept nogil:
+    """The job of this function that is known by this workload, or NULL."""
+    cdef Node* node = index_first(&core.uniques, hash)
+    cdef Job* job
+    while node != NULL:
+        job = node_job(node)
+        if job_by_data(job) and memcmp(job_data_hash(job), &hash, sizeof(hash)) == 0 and job.function == function \
+                and job.size == data.size and memcmp(job_workload(job), data.data, data.size) == 0:
+            return job
+        node = index_next(node)
     return NULL
 
 
 cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept nogil:
     """The newest job with this unique, of any function; NULL if there is none."""
     cdef Function* function = core.first_function
+    cdef Field key
     cdef Job* job
     cdef Job* newest = NULL
+    key.data = unique
+    key.size = size
     if size == 0 or is_dash(unique, size):
         return NULL
     while function != NULL:
         core.effort += 1
-        job = job_of_function(core, function, unique, size) if function.total else NULL
+        job = NULL
+        if function.total:
+            job = find_unique(core, function, key, unique_hash(core, function, unique, size))
         if job != NULL and (newest == NULL or job.number > newest.number):
             newest = job
         function = function.next
     return newest
-
-
-cdef Job* job_of_function(Core* core, Function* function, const char* unique, size_t size) noexcept nogil:
-    cdef uint64_t hash = unique_hash(core, function, unique, size)
-    cdef Node* node = index_head(&core.uniques, hash)[0]
-    cdef Job* job
-    while node != NULL:
-        job = node_job(node)
-        if node.hash == hash and job.function == function and not job_by_data(job) \
-                and job.unique_size == size and memcmp(job_unique(job), unique, size) == 0:
-            return job
-        node = node.next
-    return NULL

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._core cimport advance, is_idle, time_left
-from gearfast.dispatch._peer cimport peer_by_id
+from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
-from gearfast.server._greetings cimport GREETING
+from gearfast.server._greetings cimport AGE, GREETING
 from gearfast.server._linux cimport (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -35,6 +35,7 @@ from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, ma
 from gearfast.server._tls cimport EVENTS, SecureSockets
 
 cdef int64_t SECOND = 1000000000
+cdef int64_t PAUSE = SECOND // 200          # between two looks at what need not be seen to in each tick
 cdef int64_t NOTICE_PAUSE = SECOND // 10    # log lines are fetched at most ten times a second
 
 cdef struct Ready:
@@ -73,6 +74,9 @@ cdef class Reactor(SecureSockets):
     cdef Ready ready[EVENTS]
     cdef int ready_count
     cdef int64_t noticed
+    cdef int64_t wall_again         # when the wall clock is read again
+    cdef int64_t wall_ahead         # of the monotonic clock
+    cdef int64_t chores_again       # when housekeeping is done again, if nothing waits for it before
     cdef uint8_t watch_idle
     cdef unsigned long thread
     cdef object __weakref__
@@ -216,7 +220,12 @@ cdef class Reactor(SecureSockets):
     # The tick; all of it without the GIL
 
     cdef void set_time(self) noexcept nogil:
-        advance(self.core, clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_REALTIME))
+        """The wall clock is read while jobs wait for their time, else now and then: it costs as much as the other."""
+        cdef int64_t now = clock_ns(CLOCK_MONOTONIC)
+        if self.core.schedule.count or now >= self.wall_again:
+            self.wall_again = now + PAUSE
+            self.wall_ahead = clock_ns(CLOCK_REALTIME) - now
+        advance(self.core, now, now + self.wall_ahead)
 
     cdef bint notices_wait(self) noexcept nogil:
         return self.core.shutdown or self.core.notice_count and self.core.now - self.noticed >= NOTICE_PAUSE
@@ -240,8 +249,9 @@ cdef class Reactor(SecureSockets):
             limit = min(limit, SECOND)
         if self.accept_again:
             limit = min(limit, max(self.accept_again - self.core.now, <int64_t>0))
-        limit = max(self.greeting_left(limit), <int64_t>0)
-        return limit
+        if self.chains[<int>AGE].count:
+            limit = self.greeting_left(limit)
+        return max(limit, <int64_t>0)
 
     cdef void turn(self, int64_t limit) noexcept nogil:
         """Ticks until Python is wanted or `limit` ns are over; at least one."""
@@ -250,7 +260,8 @@ cdef class Reactor(SecureSockets):
         cdef int64_t wait
         cdef int count
         while True:
-            self.flush_dirty()
+            if self.core.dirty_count:
+                self.flush_dirty()
             wait = 0 if self.python_wanted() else self.time_to_wait(left)
             count = epoll_wait(self.epoll, self.events, EVENTS, as_ms(wait))
             self.waits += 1
@@ -258,13 +269,22 @@ cdef class Reactor(SecureSockets):
             if count < 0:
                 return      # a signal: Python's handlers want to run
             self.handle_events(count)
-            if self.secure_wanted():
+            if (self.woken_count or self.chains[<int>AGE].count) and self.secure_wanted():
                 self.turn_secure()
             self.flush_dirty()
-            self.housekeeping()
+            if count == 0 or self.live.under_way or self.core.now >= self.chores_again:
+                self.chores_again = self.core.now + PAUSE
+                self.housekeeping()
             left = limit - (self.core.now - begun)
             if self.python_wanted() or left <= 0:
                 return
+
+    cdef inline void look_ahead(self, epoll_event* events) noexcept nogil:
+        """Of many peers few are in the cache: fetch the next ones' records while this one is dealt with."""
+        if events[1].data.u64 >> 62 == KIND_PEER:
+            peer_fetch(self.core, events[1].data.u64)
+        if events[0].data.u64 >> 62 == KIND_PEER:
+            peer_fetch_more(self.core, events[0].data.u64)
 
     cdef void handle_events(self, int count) noexcept nogil:
         cdef int i, kind
@@ -273,6 +293,8 @@ cdef class Reactor(SecureSockets):
         for i in range(count):
             mark = self.events[i].data.u64
             kind = mark >> 62
+            if i < count - AHEAD:
+                self.look_ahead(&self.events[i + 1])
             if kind == KIND_PEER:
                 peer = peer_by_id(self.core, mark)
                 if peer != NULL:

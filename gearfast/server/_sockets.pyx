@@ -8,6 +8,7 @@ A peer is read once a tick and sent to once a tick. One whose socket is full kee
 
 import os
 
+cimport cython
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, ETIMEDOUT, errno as c_errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -21,7 +22,7 @@ from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
+from gearfast.dispatch._peer cimport dirty_fetch, peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
 from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_OVERFLOW, PEER_PENDING, Peer
 from gearfast.server._linux cimport (
     ADDRESS,
@@ -47,6 +48,7 @@ from gearfast.server._linux cimport (
     epoll_ctl,
     epoll_event,
     iovec,
+    is_ready,
     msghdr,
     open,
     recv,
@@ -201,6 +203,7 @@ cdef class Sockets:
 
     # Input and output
 
+    @cython.final
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil:
         if peer.interest & SILENT and events & EPOLLIN:
             peer.interest &= ~<uint32_t>SILENT
@@ -212,6 +215,7 @@ cdef class Sockets:
         if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & (PEER_PENDING | PEER_FULL):
             self.receive(peer)
 
+    @cython.final
     cdef void receive(self, Peer* peer) noexcept nogil:
         """Large frames into blobs of their own, as many as the shared buffer would hold; all else into that."""
         cdef size_t room = 0
@@ -256,13 +260,16 @@ cdef class Sockets:
         elif at != NULL:
             feed_commit(self.core, peer, 0)
 
+    @cython.final
     cdef void flush_dirty(self) noexcept nogil:
         """Send once to every peer that was touched."""
         cdef Peer* peer
+        cdef bint secure = False
         while True:
             peer = peer_next_dirty(self.core)
             if peer == NULL:
                 break
+            dirty_fetch(self.core)
             if not peer.interest & OWNED:
                 continue        # it has no socket here
             if peer.flags & PEER_OVERFLOW:
@@ -270,14 +277,17 @@ cdef class Sockets:
             elif not peer.interest & EPOLLOUT:
                 if peer.interest & SECURE:
                     self.touch_secure(peer)
+                    secure = True
                 else:
                     self.send_output(peer)
             elif peer_unsent(peer) > self.max_unsent:
                 self.cut(peer, "more output than it takes")
             elif peer_unsent(peer) > self.core.high_water:
                 self.watch(peer, EPOLLOUT)
-        self.seal_touched()
+        if secure:
+            self.seal_touched()
 
+    @cython.final
     cdef bint send_output(self, Peer* peer) noexcept nogil:
         """Send what the socket takes; False if the peer is gone by that."""
         cdef size_t size = peer_unsent(peer)
@@ -301,8 +311,12 @@ cdef class Sockets:
                 output_drop(self.core, peer, sent)
             peer_relieve(self.core, peer)
             size -= sent
+            if size == 0 and not peer.interest & EPOLLOUT and not peer.flags & PEER_CLOSING:
+                live_mark(&self.live, peer.id)      # the usual end of settle_output
+                return True
         return self.settle_output(peer, size, sent)
 
+    @cython.final
     cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil:
         """After `sent` bytes have left and `size` have not: what that means for a peer. False if it is gone by that."""
         if sent or size:
@@ -327,6 +341,7 @@ cdef class Sockets:
         self.watch(peer, EPOLLOUT if size > self.core.high_water or peer.flags & PEER_CLOSING else EPOLLIN | EPOLLOUT)
         return True
 
+    @cython.final
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil:
         cdef epoll_event event
         mask |= peer.interest & (OWNED | SECURE)
@@ -339,6 +354,7 @@ cdef class Sockets:
 
     # Closing
 
+    @cython.final
     cdef void cut(self, Peer* peer, const char* why) noexcept nogil:
         cdef char line[190]
         note(self.core, LEVEL_WARNING, line, <size_t>snprintf(
@@ -346,6 +362,7 @@ cdef class Sockets:
             peer.address, why, peer_unsent(peer)))
         self.drop(peer)
 
+    @cython.final
     cdef void drop(self, Peer* peer) noexcept nogil:
         """Close a connection at once."""
         cdef int fd = peer.fd
@@ -355,11 +372,13 @@ cdef class Sockets:
         self.leave(peer)
         close(fd)
 
+    @cython.final
     cdef void leave(self, Peer* peer) noexcept nogil:
         if peer.interest & SECURE:
             self.forget_secure(peer)
         part(self.core, peer)
 
+    @cython.final
     cdef void linger(self, Peer* peer) noexcept nogil:
         """Close a connection whose input is not all read; at once, the kernel would drop what is on its way to it."""
         cdef int fd = peer.fd
@@ -397,6 +416,7 @@ cdef class Sockets:
         self.lingers[slot].fd = -1
         self.linger_count -= 1
 
+    @cython.final
     cdef void housekeeping(self) noexcept nogil:
         """Once a second, if there is anything: peers that take no output, connections that never end."""
         cdef size_t i
@@ -416,6 +436,7 @@ cdef class Sockets:
         if self.blocked:
             self.sweep_blocked()
 
+    @cython.final
     cdef void sweep_blocked(self) noexcept nogil:
         cdef size_t i
         cdef Peer* peer
@@ -473,7 +494,9 @@ cdef class Sockets:
             elif fd >= 0:
                 self.adopt(fd, &address, self.listeners[slot].admin)
             elif c_errno == EMFILE or c_errno == ENFILE:
-                self.out_of_descriptors(slot)
+                # The kernel looks for a descriptor first: with the last one taken, nobody need be waiting for another.
+                if is_ready(self.listeners[slot].fd):
+                    self.out_of_descriptors(slot)
                 return
             elif c_errno != EINTR and c_errno != ECONNABORTED:
                 return

@@ -187,11 +187,13 @@ def _open(path: str | None) -> int:
 
 
 def _takes_at_once(fd: int) -> bool:
-    """Whether it can be known that a write will not block: of a file, a pipe or a socket."""
+    """Whether it can be known that a write will not block: of a file, a pipe or a socket, or of the null device."""
     if sys.platform == "win32":
         return False
     try:
         mode = os.fstat(fd).st_mode
+        if stat.S_ISCHR(mode):
+            return os.path.samestat(os.fstat(fd), os.stat(os.devnull))
     except OSError:
         return False
     return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
