@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -29,7 +30,7 @@ TIMED_OUT: Final = 4
 COMMANDS: Final = {
     "server": "run a job server",
     "submit": "submit jobs and print their results",
-    "worker": "do jobs by running a command",
+    "worker": "do jobs: a Python worker in several processes, or any command",
     "admin": "ask and administer a job server",
     "bench": "measure job servers",
     "demo": "show a whole job: photos, thumbnails, mails",
@@ -55,15 +56,28 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+_CHOICE: Final = re.compile(r"invalid choice: '([^']*)'")
+
+
 class _Parser(argparse.ArgumentParser):
-    """Names the nearest option when an unknown one is given."""
+    """Complains in one line, which names the nearest option or command when an unknown one is given."""
+
+    command: str | None = None
+    """The sub-command that is called, which an option that nobody knows was meant for."""
 
     def error(self, message: str) -> NoReturn:
         word = next((word for word in message.split() if word.startswith("--")), None)
+        near: list[str] = []
         if word is not None and message.startswith("unrecognized"):
             near = difflib.get_close_matches(word.partition("=")[0], self._all_options(), 1)
-            message += f"; did you mean {near[0]}?" if near else ""
-        super().error(message)
+        elif (unknown := _CHOICE.search(message)) is not None:
+            near = difflib.get_close_matches(unknown[1], self._all_choices(), 1)
+        name = f"{self.prog} {self.command}" if self.command in COMMANDS else self.prog
+        hint = f"did you mean {near[0]}?" if near else f"see {name} --help"
+        self.exit(USAGE, f"{name}: {message}; {hint}\n")
+
+    def _all_choices(self) -> list[str]:
+        return [str(choice) for action in self._actions for choice in action.choices or ()]
 
     def _all_options(self) -> list[str]:
         names = list(self._option_string_actions)
@@ -77,6 +91,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(command: str | None) -> argparse.ArgumentParser:
     """A parser that knows all sub-commands by name, and the options of `command`."""
     parser = _Parser(prog="gearfast", description="Gearman job server, client and worker.", allow_abbrev=False)
+    parser.command = command
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for name, summary in COMMANDS.items():
@@ -89,18 +104,33 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_rest(parser: argparse.ArgumentParser, args: argparse.Namespace, words: list[str], rest: list[str]) -> None:
+    """argparse takes positional words up to the next option only; those behind it come as the rest."""
+    literal = words[words.index("--") + 1 :] if "--" in words else []
+    cut = len(rest) - len(literal)
+    if not literal or rest[cut:] != literal:
+        literal, cut = [], len(rest)
+    found = [word for word in rest[:cut] if word != "--"]
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") and word != "-" for word in found)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words += found + literal
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (without the program's name); returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     parser = _parser(command)
     try:
-        args = parser.parse_args(words)
+        args, rest = parser.parse_known_args(words)
+        _add_rest(parser, args, words, rest)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else USAGE
     if args.command is None:
         parser.print_usage(sys.stderr)
         return USAGE
+    args.words_given = words
     try:
         return int(args.run(args))
     except GearfastError as error:

@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`gearfast admin`: the commands of `gearadmin`, and more, as sub-commands."""
+"""`gearfast admin`: the commands of `gearadmin`, and more, as sub-commands; gearadmin's own options too."""
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gearfast.cli import OK
+from gearfast.cli import OK, status_of
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
-from gearfast.errors import UsageError
+from gearfast.errors import GearfastError, JobNotFound, ServerError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from ssl import SSLContext
+
+    from gearfast.session.routing import ServerAddress
     from gearfast.sync.admin import AdminClient
 
 __all__ = ["add_parser", "run"]
@@ -32,6 +38,8 @@ class Verb(NamedTuple):
     act: Callable[[AdminClient, argparse.Namespace], Any]
     columns: Sequence[str] = ()
     arguments: Sequence[tuple[str, dict[str, Any]]] = ()
+    flag: str = ""
+    """gearadmin's option for it."""
 
 
 def _ping(admin: AdminClient, args: argparse.Namespace) -> str:
@@ -40,7 +48,15 @@ def _ping(admin: AdminClient, args: argparse.Namespace) -> str:
     return f"{(time.perf_counter() - began) * 1000:.3f} ms"
 
 
-_FUNCTION = ("function", {"metavar": "FUNCTION"})
+def _only(args: argparse.Namespace, rows: list[Any]) -> list[Any]:
+    """Those of the functions that were named."""
+    wanted = getattr(args, "patterns", ())
+    return [row for row in rows if not wanted or any(fnmatch.fnmatchcase(row.function, one) for one in wanted)]
+
+
+_FUNCTION: dict[str, Any] = {"metavar": "FUNCTION"}
+_PATTERNS: dict[str, Any] = {"nargs": "*", "metavar": "FUNCTION", "help": "only these; * and ? as in the shell"}
+_HANDLE: dict[str, Any] = {"metavar": "HANDLE"}
 _GRACEFUL: dict[str, Any] = {"action": "store_true", "help": "end when no job is left"}
 _LIMITS: dict[str, Any] = {
     "nargs": "*",
@@ -49,29 +65,69 @@ _LIMITS: dict[str, Any] = {
     "help": "one limit for all priorities, or those of high, normal and low; none: no limit",
 }
 
-VERBS = (
-    Verb("status", "functions with their jobs and workers", lambda admin, args: admin.status(), _STATUS),
-    Verb("priority-status", "queued jobs by priority", lambda admin, args: admin.priority_status(), _PRIORITIES),
-    Verb("workers", "connections with their functions", lambda admin, args: admin.workers(), _WORKERS),
-    Verb("jobs", "jobs, queued or running", lambda admin, args: admin.jobs(), _JOBS),
-    Verb("unique-jobs", "uniques of the jobs", lambda admin, args: admin.unique_jobs(), ("unique",)),
+# Those with a flag stand in the order in which gearadmin does them.
+VERBS: Final = (
+    Verb("getpid", "the server's process id", lambda admin, args: admin.getpid(), flag="--getpid"),
+    Verb(
+        "create",
+        "make a function",
+        lambda admin, args: admin.create_function(args.function),
+        arguments=[("function", _FUNCTION)],
+        flag="--create-function",
+    ),
+    Verb(
+        "drop",
+        "forget a function",
+        lambda admin, args: admin.drop_function(args.function),
+        arguments=[("function", _FUNCTION)],
+        flag="--drop-function",
+    ),
+    Verb("jobs", "jobs, queued or running", lambda admin, args: admin.jobs(), _JOBS, flag="--show-jobs"),
+    Verb(
+        "unique-jobs",
+        "uniques of the jobs",
+        lambda admin, args: admin.unique_jobs(),
+        ("unique",),
+        flag="--show-unique-jobs",
+    ),
     Verb(
         "cancel",
         "take a job out of the queue",
         lambda admin, args: admin.cancel_job(args.handle),
-        arguments=[("handle", {"metavar": "HANDLE"})],
+        arguments=[("handle", _HANDLE)],
+        flag="--cancel-job",
     ),
-    Verb("create", "make a function", lambda admin, args: admin.create_function(args.function), arguments=[_FUNCTION]),
-    Verb("drop", "forget a function", lambda admin, args: admin.drop_function(args.function), arguments=[_FUNCTION]),
+    Verb("verbose", "the server's log level", lambda admin, args: admin.verbose(), flag="--server-verbose"),
+    Verb("version", "the server's version", lambda admin, args: admin.version(), flag="--server-version"),
+    Verb(
+        "workers",
+        "connections with their functions",
+        lambda admin, args: admin.workers(),
+        _WORKERS,
+        flag="--workers",
+    ),
+    Verb(
+        "priority-status",
+        "queued jobs by priority",
+        lambda admin, args: _only(args, admin.priority_status()),
+        _PRIORITIES,
+        [("patterns", _PATTERNS)],
+        "--priority-status",
+    ),
+    Verb(
+        "status",
+        "functions with their jobs and workers",
+        lambda admin, args: _only(args, admin.status()),
+        _STATUS,
+        [("patterns", _PATTERNS)],
+        "--status",
+    ),
     Verb(
         "maxqueue",
         "limit the queue of a function",
         lambda admin, args: admin.maxqueue(args.function, *args.limits),
-        arguments=[_FUNCTION, ("limits", _LIMITS)],
+        arguments=[("function", _FUNCTION), ("limits", _LIMITS)],
     ),
-    Verb("getpid", "the server's process id", lambda admin, args: admin.getpid()),
-    Verb("version", "the server's version", lambda admin, args: admin.version()),
-    Verb("verbose", "the server's log level", lambda admin, args: admin.verbose()),
     Verb("ping", "whether it answers, and how fast", _ping),
     Verb(
         "shutdown",
@@ -81,22 +137,35 @@ VERBS = (
     ),
 )
 
+_EPILOG = """\
+On a terminal lists are tables; elsewhere they are lines of tabs, as gearadmin prints them, or JSON with --json. Of
+several servers each one is asked, and its name stands first. The options of gearadmin print what gearadmin prints.
+Exit status: 0 fine, 1 refused by the server, 2 usage, 3 cannot connect, 4 no answer in time.
+"""
+
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the parser of `gearfast admin`."""
     parser = subparsers.add_parser(
         "admin",
         help="ask and administer a job server",
-        description="Asks and administers a job server.",
+        usage="gearfast admin [options] COMMAND ...",
+        description="Asks and administers job servers.",
+        epilog=_EPILOG,
         add_help=False,
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_help(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="limit (default: 10)")
-    add_connection_options(parser, several=False)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
+    add_connection_options(parser, several="each one is asked")
+    group = parser.add_argument_group("options of gearadmin, any number of them")
     for verb in VERBS:
+        if verb.flag:
+            _add_flag(group, verb)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
+    for verb in sorted(VERBS, key=lambda verb: verb.name):
         sub = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
         for name, options in verb.arguments:
             sub.add_argument(name, **options)
@@ -106,44 +175,135 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def _add_flag(group: argparse._ArgumentGroup, verb: Verb) -> None:
+    if verb.arguments and verb.arguments[0][0] != "patterns":
+        group.add_argument(verb.flag, metavar=verb.arguments[0][0].upper(), help=argparse.SUPPRESS, dest=verb.flag)
+    else:
+        group.add_argument(verb.flag, action="store_true", help=argparse.SUPPRESS, dest=verb.flag)
+
+
+class Answer(NamedTuple):
+    """What a server said to a command. `value`: a list for one with columns, None for "done"."""
+
+    verb: Verb
+    server: str
+    value: Any
+
+
 def run(args: argparse.Namespace) -> int:
-    """Asks the server and prints its answer."""
-    if args.verb is None:
-        raise UsageError(f"what? one of: {', '.join(verb.name for verb in VERBS)}")
-    verb: Verb = args.chosen
+    """Asks the servers and prints their answers."""
+    flagged = [verb for verb in VERBS if verb.flag and getattr(args, verb.flag)]
+    if args.verb is None and not flagged:
+        raise UsageError(f"what? one of: {', '.join(sorted(verb.name for verb in VERBS))}")
+    if args.verb is not None and flagged:
+        raise UsageError(f"either the command {args.verb} or gearadmin's option {flagged[0].flag}, not both")
+    from gearfast.session.routing import parse_servers
+
+    addresses = parse_servers(servers(args))
+    context = tls_context(args)
+    answers: list[Answer] = []
+    status = OK
+    for address in addresses:
+        for answer in _ask(address, args, flagged or [args.chosen], context):
+            if isinstance(answer.value, GearfastError):
+                print(f"gearfast admin: {_complaint(answer)}", file=sys.stderr)
+                status = status_of(answer.value) or status
+            elif flagged and not args.json:
+                _print_as_gearadmin(answer)
+            else:
+                answers.append(answer)
+    if answers:
+        print((_json if args.json else _text)(answers, len(addresses) > 1, bool(flagged)), end="")
+    return status
+
+
+def _ask(
+    address: ServerAddress, args: argparse.Namespace, verbs: Sequence[Verb], context: SSLContext | None
+) -> Iterator[Answer]:
+    """The answers of one server, up to one that does not come at all. Errors come as values."""
     from gearfast import AdminClient
 
-    with AdminClient(servers(args), timeout=args.timeout, ssl=tls_context(args)) as admin:
-        answer = verb.act(admin, args)
-    if verb.columns:
-        rows = [_row(entry, verb.columns) for entry in answer]
-        print(json.dumps(rows, indent=2) if args.json else _table(rows, verb.columns))
-    elif args.json:
-        print(json.dumps({verb.name: True if answer is None else answer}))
+    scheme = "unix://" if address.path else "gearmans://" if address.tls else "gearman://"
+    with AdminClient(scheme + (address.path or address.label), timeout=args.timeout, ssl=context) as admin:
+        for verb in verbs:
+            if args.verb is None and verb.arguments:
+                setattr(args, verb.arguments[0][0], () if verb.columns else getattr(args, verb.flag))
+            try:
+                yield Answer(verb, address.label, verb.act(admin, args))
+            except GearfastError as error:
+                yield Answer(verb, address.label, error)
+                if not isinstance(error, ServerError):
+                    return
+
+
+def _complaint(answer: Answer) -> str:
+    text = str(answer.value)
+    if isinstance(answer.value, JobNotFound):
+        text += "; `gearfast admin jobs` lists those that are there"
+    return text if answer.server in text else f"{answer.server}: {text}"
+
+
+def _print_as_gearadmin(answer: Answer) -> None:
+    if answer.verb.columns:
+        for entry in answer.value:
+            print(_line(answer.verb, entry))
+        print(".", flush=True)
     else:
-        print("OK" if answer is None else answer)
-    return OK
+        print("OK" if answer.value is None else answer.value, flush=True)
+
+
+def _json(answers: list[Answer], several: bool, flagged: bool) -> str:
+    """A list of rows, or an object of the command's name and its value; with gearadmin's options an object of all."""
+    found: dict[str, Any] = {}
+    for answer in answers:
+        name = answer.verb.name
+        if answer.verb.columns:
+            rows = [_row(entry, answer.verb.columns) for entry in _sorted(answer)]
+            found.setdefault(name, []).extend({"server": answer.server} | row if several else row for row in rows)
+        elif several:
+            found.setdefault(name, {})[answer.server] = True if answer.value is None else answer.value
+        else:
+            found[name] = True if answer.value is None else answer.value
+    verb = answers[0].verb
+    return json.dumps(found[verb.name] if verb.columns and not flagged else found, indent=2) + "\n"
+
+
+def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
+    """A table on a terminal, else lines as gearadmin prints them; of several servers the name comes first."""
+    verb = answers[0].verb
+    if verb.columns and sys.stdout.isatty():
+        from gearfast.cli.table import table
+
+        columns = ("server", *verb.columns) if several else verb.columns
+        rows = [
+            {"server": answer.server} | _row(entry, verb.columns) for answer in answers for entry in _sorted(answer)
+        ]
+        return table(rows, columns) + "\n"
+    lines = []
+    for answer in answers:
+        head = f"{answer.server}\t" if several else ""
+        if verb.columns:
+            lines += [f"{head}{_line(verb, entry)}\n" for entry in _sorted(answer)]
+        else:
+            lines.append(f"{head}{'OK' if answer.value is None else answer.value}\n")
+    return "".join(lines)
+
+
+def _sorted(answer: Answer) -> list[Any]:
+    """Functions by name, as servers list them in any order; the rest as it came."""
+    return sorted(answer.value) if answer.verb.columns[0] == "function" else answer.value
 
 
 def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
     return {name: entry if isinstance(entry, str) else getattr(entry, name) for name in columns}
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> str:
-    """Aligned columns under a line of titles; numbers to the right."""
-    lines = [[name.upper() for name in columns], *([_text(row[name]) for name in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    right = [bool(rows) and type(rows[0][name]) is int for name in columns]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if to_right else cell.ljust(width)
-            for cell, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in lines
+def _line(verb: Verb, entry: Any) -> str:
+    """The line of the text protocol that this entry was read from."""
+    if isinstance(entry, str):
+        return entry
+    if verb.columns is _WORKERS:
+        return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
+    return "\t".join(
+        str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )

@@ -4,30 +4,38 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import json
 import sys
-from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
-from gearfast.cli import FAILED, OK, status_of
-from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
-from gearfast.errors import GearfastError, JobException, UsageError
+from gearfast.cli import OK, UNREACHABLE
+from gearfast.cli.options import (
+    add_connection_options,
+    add_help,
+    add_process_options,
+    background_and_pid_file,
+    servers,
+    tls_context,
+)
+from gearfast.errors import ConnectError, UsageError
 
 if TYPE_CHECKING:
+    from gearfast.cli.bar import Bar
+    from gearfast.cli.outcome import Outcomes
+    from gearfast.cli.workloads import Workloads
     from gearfast.sync.client import Client
     from gearfast.sync.future import JobFuture
     from gearfast.types import Priority
 
 __all__ = ["add_parser", "run"]
 
-WINDOW = 64
+WINDOW: Final = 64
 """Jobs under way at a time."""
 
 _EPILOG = """\
-Each DATA is a job; without any, standard input is, to its end, or line by line with -n. Results go to standard output
-in the order of the jobs, warnings and exceptions to standard error.
+Each DATA is a job; without any, standard input is, to its end, or line by line with -n or -N. With --files each DATA is
+the name of a file (- for standard input), with --directory each file of it is a job. Results go to standard output in
+the order of the jobs, or to files with --output; warnings, exceptions and errors go to standard error.
 Exit status: 0 fine, 1 a job failed, 2 usage, 3 cannot connect, 4 time-out.
 """
 
@@ -44,144 +52,169 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_help(parser)
+    add_help(parser, "-H")
     parser.add_argument("words", nargs="*", metavar="FUNCTION DATA", help="the function (unless -f) and its data")
     parser.add_argument("-f", "--function", action="append", metavar="F", help="function; repeated: a job for each")
-    parser.add_argument("-b", "--background", action="store_true", help="do not wait; print the handles")
+    parser.add_argument("-b", "--background", action="store_true", help="do not wait for results")
     level = parser.add_mutually_exclusive_group()
-    level.add_argument("-I", "-H", "--high", action="store_true", help="high priority")
+    level.add_argument("-I", "--high", action="store_true", help="high priority")
     level.add_argument("-L", "--low", action="store_true", help="low priority")
+    level.add_argument("--priority", choices=("high", "normal", "low"), help="the same by name (default: normal)")
     parser.add_argument("-u", "--unique", metavar="U", help="unique: equal ones are one job")
-    parser.add_argument("-n", "--lines", action="store_true", help="a job for each line of standard input")
-    parser.add_argument("-N", "--bare-lines", action="store_true", help="the same, without the newline")
-    parser.add_argument("-s", "--no-data", action="store_true", help="send no data, read none")
-    parser.add_argument("-P", "--prefix", action="store_true", help="put `FUNCTION: ` before each piece of output")
-    parser.add_argument("--delay", type=float, metavar="SECONDS", help="run it not before (with -b)")
+    parser.add_argument("-t", type=int, metavar="MS", dest="timeout_ms", help="--timeout in milliseconds")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait so long for each job at the most")
-    parser.add_argument("-t", type=int, metavar="MS", dest="timeout_ms", help="the same in milliseconds")
-    parser.add_argument("--progress", action="store_true", help="show what workers tell of their progress")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show the handles")
-    parser.add_argument("--json", action="store_true", help="print a JSON object for each job")
-    add_connection_options(parser, several=True)
+    parser.add_argument("--delay", type=float, metavar="SECONDS", help="run it not before (with -b)")
+    parser.add_argument("--window", type=int, default=WINDOW, metavar="N", help=f"jobs under way (default: {WINDOW})")
+    parser.add_argument("-w", action="store_true", dest="worker", help="no: `gearfast worker` is the worker")
+    add_process_options(parser)
+    _add_data_options(parser.add_argument_group("data"))
+    _add_output_options(parser.add_argument_group("output"))
+    add_connection_options(parser, several="the unique of a job decides which one gets it")
     parser.set_defaults(run=run)
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-n", "--lines", action="store_true", help="a job for each line of standard input")
+    group.add_argument("-N", "--bare-lines", action="store_true", help="the same, without the newline")
+    group.add_argument("-s", "--no-data", action="store_true", help="do not read standard input: one job without data")
+    group.add_argument("--files", action="store_true", help="each DATA is a file whose content is the data")
+    group.add_argument("--directory", metavar="DIR", help="a job for each file of a directory, hidden ones left out")
+    group.add_argument("--glob", metavar="PATTERN", help="only files with such a name, as '*.jpg'")
+    group.add_argument("--recursive", action="store_true", help="files of folders in the directory too")
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-P", "--prefix", action="store_true", help="put `FUNCTION: ` before each piece of output")
+    group.add_argument("-v", "--verbose", action="store_true", help="print the handle of each job")
+    group.add_argument("--output", metavar="DIR", help="write results to files of the same names there")
+    group.add_argument("--progress", action="store_true", help="a progress bar, if standard error is a terminal")
+    group.add_argument("--json", action="store_true", help="print a JSON object for each job, one a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Submits the jobs."""
     words = list(args.words)
+    _check(args)
     functions = args.function or ([words.pop(0)] if words else [])
     if not functions:
         raise UsageError("which function? `gearfast submit FUNCTION [DATA ...]`")
+    from gearfast.cli.workloads import Workloads
+
+    workloads = Workloads(args, words)
+    with background_and_pid_file(args):
+        from gearfast import Client
+        from gearfast.cli.outcome import Outcomes
+
+        shown = closing(_bar(args, workloads, functions)) if args.progress else nullcontext()
+        with Client(servers(args), ssl=tls_context(args)) as client, shown as bar:
+            outcomes = Outcomes(args, bar, many=len(functions) > 1)
+            work = _background if args.background else _foreground
+            return work(client, args, functions, workloads, outcomes, bar)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises UsageError for options that do not go together."""
+    if args.worker:
+        raise UsageError("-w: the worker is a command of its own: `gearfast worker -f FUNCTION -- PROGRAM ARGS`")
     if args.delay is not None and not args.background:
         raise UsageError("--delay is for background jobs: add -b")
+    if args.output is not None and args.background:
+        raise UsageError("--output: background jobs (-b) have no result")
     if args.timeout_ms is not None:
-        args.timeout = args.timeout_ms / 1000
-    from gearfast import Client
-
-    with Client(servers(args), ssl=tls_context(args)) as client:
-        if args.background:
-            return _background(client, args, functions, words)
-        return _foreground(client, args, functions, words)
+        args.timeout = args.timeout_ms / 1000 or None
+    if args.window < 1:
+        raise UsageError(f"--window is at least 1, not {args.window}")
 
 
-def _workloads(args: argparse.Namespace, words: list[str]) -> Iterator[bytes]:
-    if args.no_data:
-        yield b""
-    elif words:
-        for word in words:
-            # As the bytes that the shell gave.
-            yield word.encode(sys.getfilesystemencoding(), "surrogateescape")
-    elif args.lines or args.bare_lines:
-        for line in sys.stdin.buffer:
-            yield line.rstrip(b"\r\n") if args.bare_lines else line
-    else:
-        yield sys.stdin.buffer.read()
+def _bar(args: argparse.Namespace, workloads: Workloads, functions: list[str]) -> Bar:
+    from gearfast.cli.bar import Bar
+
+    return Bar(sys.stderr, None if workloads.total is None else workloads.total * len(functions))
 
 
 def _priority(args: argparse.Namespace) -> Priority:
     from gearfast.types import Priority
 
-    return Priority.HIGH if args.high else Priority.LOW if args.low else Priority.NORMAL
+    return Priority(args.priority or ("high" if args.high else "low" if args.low else "normal"))
 
 
-def _background(client: Client, args: argparse.Namespace, functions: list[str], words: list[str]) -> int:
-    for workload in _workloads(args, words):
+def _background(
+    client: Client,
+    args: argparse.Namespace,
+    functions: list[str],
+    workloads: Workloads,
+    outcomes: Outcomes,
+    bar: Bar | None,
+) -> int:
+    priority = _priority(args)
+    for data, name in workloads:
         for function in functions:
             handle = client.submit_background(
                 function,
-                workload,
+                data,
                 unique=args.unique,
-                priority=_priority(args),
+                priority=priority,
                 delay=args.delay,
                 timeout=args.timeout,
             )
-            print(json.dumps({"function": function, "handle": handle}) if args.json else handle, flush=True)
+            outcomes.accepted(function, handle, name)
+            if bar is not None:
+                bar.add(True)
     return OK
 
 
-def _foreground(client: Client, args: argparse.Namespace, functions: list[str], words: list[str]) -> int:
-    waiting: deque[JobFuture] = deque()
+def _foreground(
+    client: Client,
+    args: argparse.Namespace,
+    functions: list[str],
+    workloads: Workloads,
+    outcomes: Outcomes,
+    bar: Bar | None,
+) -> int:
+    """A thread submits, this one shows: so a result is there at once though the next line of a pipe is not.
+
+    The queue between them is the window: a source of any length is read only as fast as its jobs are done.
+    """
+    import queue
+    import threading
+
+    priority = _priority(args)
+    waiting: queue.Queue[tuple[str, JobFuture] | BaseException | None] = queue.Queue(max(1, args.window - 1))
+    given_up = threading.Event()
+
+    def submit() -> None:
+        try:
+            for data, name in workloads:
+                for function in functions:
+                    future = client.submit(function, data, unique=args.unique, priority=priority, timeout=args.timeout)
+                    if bar is not None:
+                        future.add_done_callback(lambda done: _count(bar, done))
+                    waiting.put((name, future))
+                    if given_up.is_set():
+                        return
+        except BaseException as error:  # noqa: BLE001  # it ends the command, in the other thread
+            waiting.put(error)
+        else:
+            waiting.put(None)
+
+    # A daemon, as it may wait for a line that never comes.
+    threading.Thread(target=submit, name="gearfast-submit", daemon=True).start()
     status = OK
-    for workload in _workloads(args, words):
-        for function in functions:
-            if len(waiting) == WINDOW:
-                status = _show(waiting.popleft(), args) or status
-            waiting.append(
-                client.submit(function, workload, unique=args.unique, priority=_priority(args), timeout=args.timeout)
-            )
-    while waiting:
-        status = _show(waiting.popleft(), args) or status
-    return status
-
-
-def _show(future: JobFuture, args: argparse.Namespace) -> int:
-    """Prints what comes of a job until it ends; returns the exit status for it."""
-    from gearfast.session.events import Data, Warning
-
-    prefix = f"{future.function}: ".encode() if args.prefix else b""
-    pieces: list[bytes] = []
-    for event in future.events():
-        if isinstance(event, Data):
-            pieces.append(event.data)
-            if not args.json:
-                _write(sys.stdout, prefix + event.data)
-        elif isinstance(event, Warning):
-            _write(sys.stderr, prefix + event.data)
-        elif args.progress:
-            print(f"{future.function}: {event.fraction:.0%} ({event.numerator}/{event.denominator})", file=sys.stderr)
-    error: GearfastError | None = None
     try:
-        pieces.append(future.result())
-    except GearfastError as failure:
-        error = failure
-    if args.verbose:
-        print(f"{future.function}: {future.handle}", file=sys.stderr)
-    if args.json:
-        print(json.dumps(_as_json(future, b"".join(pieces), error)), flush=True)
-    elif error is None:
-        _write(sys.stdout, prefix + pieces[-1] if pieces[-1] else b"")
-    if error is None:
-        return OK
-    if not args.json:
-        print(f"gearfast submit: {error}", file=sys.stderr)
-        if isinstance(error, JobException) and error.data:
-            _write(sys.stderr, error.data + b"\n")
-    return status_of(error) or FAILED
+        while (one := waiting.get()) is not None:
+            if isinstance(one, BaseException):
+                raise one
+            name, future = one
+            status = outcomes.show(future, name) or status
+            if isinstance(future.exception(), ConnectError):
+                # The client has tried all servers, and would for each job that is left.
+                return UNREACHABLE
+        return status
+    finally:
+        given_up.set()
+        while not waiting.empty():
+            waiting.get_nowait()
 
 
-def _write(stream: Any, data: bytes) -> None:
-    stream.flush()
-    stream.buffer.write(data)
-    stream.buffer.flush()
-
-
-def _as_json(future: JobFuture, result: bytes, error: GearfastError | None) -> dict[str, object]:
-    """The result as text if it is UTF-8, else in base64 as `result_base64`."""
-    found: dict[str, object] = {"function": future.function, "handle": future.handle, "ok": error is None}
-    try:
-        found["result"] = result.decode()
-    except UnicodeDecodeError:
-        found["result_base64"] = base64.b64encode(result).decode()
-    if error is not None:
-        found["error"] = str(error)
-    return found
+def _count(bar: Bar, future: Any) -> None:
+    bar.add(not future.cancelled() and future.exception() is None)

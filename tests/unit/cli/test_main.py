@@ -26,7 +26,14 @@ def test_without_a_command_the_usage_is_shown(capsys: pytest.CaptureFixture[str]
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["srever"]) == USAGE
-    assert "srever" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("; did you mean server?\n")
+
+
+@pytest.mark.parametrize("words", [["submit", "--zzz", "f"], ["worker", "--zzz"], ["admin", "--zzz", "status"]])
+def test_complaints_are_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == USAGE
+    line = f"gearfast {words[0]}: unrecognized arguments: --zzz; see gearfast {words[0]} --help\n"
+    assert capsys.readouterr().err == line
 
 
 def test_unknown_option_gets_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,7 +48,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"gearfast {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["server", "--help"], ["submit", "--help"], ["admin", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["server", "--help"], ["submit", "--help"], ["admin", "--help"], ["worker", "--help"]]
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     script = (
         "import sys\n"

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which worker `module:attribute` is, and what is said if it is none."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gearfast import AsyncWorker, UsageError, Worker
+from gearfast.runner.load import load
+
+PROGRAM = """
+import gearfast
+
+worker = gearfast.Worker()
+other = gearfast.AsyncWorker()
+
+
+class Site:
+    jobs = worker
+
+
+def make_worker():
+    return gearfast.Worker()
+
+
+def make_nothing():
+    return None
+
+
+def needs(config):
+    return worker
+
+
+async def coroutine():
+    return worker
+
+
+number = 7
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "shop_jobs.py").write_text(PROGRAM)
+    package = tmp_path / "shop_site"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "tasks.py").write_text(PROGRAM)
+    (package / "stale.py").write_text("import no_such_library_anywhere")
+    (package / "empty.py").touch()
+    before = set(sys.modules)
+    path = sys.path[:]
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if name.startswith("shop_"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("shop_jobs:worker", Worker),
+        ("shop_jobs", Worker),
+        ("shop_jobs:other", AsyncWorker),
+        ("shop_jobs:Site.jobs", Worker),
+        ("shop_jobs:make_worker", Worker),
+        ("shop_site.tasks:worker", Worker),
+    ],
+)
+def test_what_can_be_named(folder: Path, target: str, kind: type) -> None:
+    assert isinstance(load(target, str(folder)), kind)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("shop_job:worker", "there is no module shop_job; did you mean shop_jobs:worker or shop_site:worker?"),
+        ("shop_site.task", "there is no module shop_site.task; did you mean shop_site.tasks?"),
+        ("zzz", "there is no module zzz; modules are looked for in {folder} first"),
+        ("shop_jobs:wroker", "module shop_jobs has no 'wroker'; did you mean shop_jobs:worker"),
+        ("shop_jobs:zzz", "did you mean shop_jobs:worker or shop_jobs:other?"),
+        ("shop_site.empty", "it has no Worker and no AsyncWorker of any name"),
+        ("shop_jobs:number", "shop_jobs:number is an int, not a Worker, an AsyncWorker or a function"),
+        ("shop_jobs:make_nothing", "shop_jobs:make_nothing returned a NoneType, not a Worker"),
+        ("shop_jobs:needs", "is called without arguments, but: missing a required argument: 'config'"),
+        ("shop_jobs:coroutine", "is a coroutine function"),
+        ("shop_jobs:", "module:attribute"),
+        (":worker", "module:attribute"),
+    ],
+)
+def test_what_cannot(folder: Path, target: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(target, str(folder))
+    assert said.format(folder=folder) in str(caught.value)
+
+
+def test_what_a_module_misses_is_not_the_module(folder: Path) -> None:
+    with pytest.raises(ModuleNotFoundError, match="no_such_library_anywhere"):
+        load("shop_site.stale", str(folder))
