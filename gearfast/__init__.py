@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gearfast._codec import Decoder, Packet, encode
     from gearfast.aio.admin import AsyncAdminClient
     from gearfast.aio.client import AsyncClient
+    from gearfast.aio.future import AsyncJobFuture, async_as_completed
     from gearfast.aio.worker import AsyncJob, AsyncWorker
     from gearfast.errors import (
         ConnectError,
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         Fail,
         GearfastError,
+        JobCancelled,
         JobException,
         JobFailed,
         JobNotFound,
         JobTimeout,
         ProtocolError,
         QueueFull,
+        ResultTooLarge,
         ServerError,
         SubmitUncertain,
         UnknownOption,
@@ -36,9 +39,10 @@ if TYPE_CHECKING:
     from gearfast.server.embedded import Server
     from gearfast.session.events import Data, Status, Warning
     from gearfast.session.requests import Timeout
+    from gearfast.session.retry import Backoff, Retry
     from gearfast.sync.admin import AdminClient
     from gearfast.sync.client import Client
-    from gearfast.sync.future import JobFuture
+    from gearfast.sync.future import JobFuture, as_completed
     from gearfast.sync.worker import Job, Worker
     from gearfast.types import (
         FunctionStatus,
@@ -54,6 +58,7 @@ _HOMES = {
     "gearfast._codec": ("Decoder", "Packet", "encode"),
     "gearfast.aio.admin": ("AsyncAdminClient",),
     "gearfast.aio.client": ("AsyncClient",),
+    "gearfast.aio.future": ("AsyncJobFuture", "async_as_completed"),
     "gearfast.aio.worker": ("AsyncJob", "AsyncWorker"),
     "gearfast.errors": (
         "ConnectError",
@@ -61,12 +66,14 @@ _HOMES = {
         "DeadlineExceeded",
         "Fail",
         "GearfastError",
+        "JobCancelled",
         "JobException",
         "JobFailed",
         "JobNotFound",
         "JobTimeout",
         "ProtocolError",
         "QueueFull",
+        "ResultTooLarge",
         "ServerError",
         "SubmitUncertain",
         "UnknownOption",
@@ -77,8 +84,9 @@ _HOMES = {
     "gearfast.sync.admin": ("AdminClient",),
     "gearfast.session.events": ("Data", "Status", "Warning"),
     "gearfast.session.requests": ("Timeout",),
+    "gearfast.session.retry": ("Backoff", "Retry"),
     "gearfast.sync.client": ("Client",),
-    "gearfast.sync.future": ("JobFuture",),
+    "gearfast.sync.future": ("JobFuture", "as_completed"),
     "gearfast.sync.worker": ("Job", "Worker"),
     "gearfast.types": (
         "FunctionStatus",
@@ -97,7 +105,9 @@ __all__ = [
     "AsyncAdminClient",
     "AsyncClient",
     "AsyncJob",
+    "AsyncJobFuture",
     "AsyncWorker",
+    "Backoff",
     "Client",
     "Command",
     "ConnectError",
@@ -110,6 +120,7 @@ __all__ = [
     "GearfastError",
     "Handle",
     "Job",
+    "JobCancelled",
     "JobException",
     "JobFailed",
     "JobFuture",
@@ -122,6 +133,8 @@ __all__ = [
     "PriorityStatus",
     "ProtocolError",
     "QueueFull",
+    "ResultTooLarge",
+    "Retry",
     "Server",
     "ServerError",
     "Status",
@@ -133,6 +146,8 @@ __all__ = [
     "Worker",
     "WorkerInfo",
     "__version__",
+    "as_completed",
+    "async_as_completed",
     "encode",
 ]
 

@@ -493,4 +493,4 @@ cdef class Decoder:
         text = f"{FAULTS[fault]}; at byte {self.consumed}: {head!r}"
         self.failure = ProtocolError(text, offset=self.consumed, head=head)
         self.held = 0
-        raise ProtocolError(text, offset=self.consumed, head=head, packets=found)
+        raise ProtocolError(text, offset=self.consumed, head=head, left=size, packets=found)

@@ -14,7 +14,9 @@ GearfastError
 ├── DeadlineExceeded (TimeoutError) an answer did not come in time
 │   └── JobTimeout                  … the result of a job
 ├── JobFailed                       the worker reported WORK_FAIL
-│   └── JobException                … WORK_EXCEPTION, with what the worker said of it
+│   ├── JobException                … WORK_EXCEPTION, with what the worker said of it
+│   └── JobCancelled                the job was cancelled by this client
+├── ResultTooLarge                  a job's result is over the client's limit
 └── Fail                            raised by a worker's callable to report WORK_FAIL
 """
 
@@ -32,12 +34,14 @@ __all__ = [
     "DeadlineExceeded",
     "Fail",
     "GearfastError",
+    "JobCancelled",
     "JobException",
     "JobFailed",
     "JobNotFound",
     "JobTimeout",
     "ProtocolError",
     "QueueFull",
+    "ResultTooLarge",
     "ServerError",
     "SubmitUncertain",
     "UnknownOption",
@@ -59,15 +63,17 @@ class ProtocolError(GearfastError):
 
     `offset`: position of the first bad byte in the stream, counted from its start.
     `head`: up to 32 bytes from there.
+    `left`: how many bytes were there from it on.
     `packets`: what was decoded from the same bytes before it.
     """
 
     def __init__(
-        self, message: str, *, offset: int = 0, head: bytes = b"", packets: Sequence[Packet | bytes] = ()
+        self, message: str, *, offset: int = 0, head: bytes = b"", left: int = 0, packets: Sequence[Packet | bytes] = ()
     ) -> None:
         super().__init__(message)
         self.offset = offset
         self.head = head
+        self.left = left
         self.packets = list(packets)
 
 
@@ -143,6 +149,24 @@ class JobException(JobFailed):
     def __init__(self, message: str, *, handle: str = "", function: str = "", data: bytes = b"") -> None:
         super().__init__(message, handle=handle, function=function)
         self.data = data
+
+
+class JobCancelled(JobFailed):
+    """The job was cancelled by this client's `cancel`, queued or running."""
+
+
+class ResultTooLarge(GearfastError):
+    """What the worker of the job `handle` of `function` sent has `size` bytes, over the client's `limit` (max_result).
+
+    It was not kept, and the connection is still good.
+    """
+
+    def __init__(self, message: str, *, handle: str = "", function: str = "", size: int = 0, limit: int = 0) -> None:
+        super().__init__(message)
+        self.handle = handle
+        self.function = function
+        self.size = size
+        self.limit = limit
 
 
 class Fail(GearfastError):

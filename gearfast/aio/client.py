@@ -9,104 +9,36 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from gearfast._sockets import new_prefix
+from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
 from gearfast.aio.stream import Pump
-from gearfast.errors import GearfastError, JobTimeout, UsageError
-from gearfast.session.calls import ClientCalls
-from gearfast.session.events import Event
+from gearfast.errors import GearfastError, UsageError
+from gearfast.protocol import MAX_PACKET
+from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Link, Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
-from gearfast.session.routing import Servers
+from gearfast.session.retry import Backoff, Retry
+from gearfast.session.routing import AWAY, Servers
 from gearfast.types import Handle, JobStatus, Priority
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["AsyncClient", "AsyncJobFuture"]
+__all__ = ["AsyncClient"]
 
 logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
 
+W = TypeVar("W", bound="bytes | bytearray | memoryview")
+
 _clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
-
-
-class AsyncJobFuture(asyncio.Future[bytes]):
-    """The result of a submitted job, to come. Also an `asyncio.Future`: await it.
-
-    `cancel` gives up waiting; a job that nobody waits for any more is dropped by the server if it is still queued when
-    the client's connection ends.
-    """
-
-    def __init__(self, job: JobRequest, pump: Pump) -> None:
-        super().__init__(loop=pump.loop)
-        self._job = job
-        self._pump = pump
-        self._changed: asyncio.Event | None = None
-
-    @property
-    def function(self) -> str:
-        """The function's name."""
-        return self._job.function
-
-    @property
-    def unique(self) -> bytes:
-        """The job's unique, made by the client if none was given."""
-        return self._job.unique
-
-    @property
-    def handle(self) -> Handle:
-        """The job's handle; empty until the server has given it one."""
-        return Handle(self._job.handle_text, self._job.server)
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """Numerator and denominator of the last status, (0, 0) before."""
-        return self._job.progress
-
-    async def events(self, timeout: float | None = None) -> AsyncIterator[Event]:  # noqa: ASYNC109
-        """Yield Data, Warning and Status as they come, from the first on, and end with the job, however it ends.
-
-        Each event is given out once. `timeout`: seconds to wait for the next one; then JobTimeout is raised.
-        """
-        changed = self._changed = self._changed or asyncio.Event()
-        events = self._job.events
-        assert events is not None
-        while True:
-            while events:
-                yield events.popleft()
-            if self._job.done:
-                return
-            changed.clear()
-            try:
-                async with asyncio.timeout(timeout):
-                    await changed.wait()
-            except TimeoutError:
-                raise JobTimeout(f"{self._job.what}: no event in time", handle=self._job.handle_text) from None
-
-    def cancel(self, msg: object = None) -> bool:
-        """Stop waiting. Returns False if the job is done already."""
-        if not super().cancel():
-            return False
-        self._pump.abandon(self._job)
-        if self._changed is not None:
-            self._changed.set()
-        return True
-
-    def settle(self) -> None:
-        """Something happened to the job; the pump calls this."""
-        if self._changed is not None:
-            self._changed.set()
-        job = self._job
-        if job.done and not self.done():
-            if job.error is not None:
-                self.set_exception(job.error)
-            else:
-                self.set_result(job.result)
 
 
 class AsyncClient:
@@ -126,9 +58,20 @@ class AsyncClient:
         exceptions: bool = True,
         id: str | None = None,
         resubmit: Resubmit = "same",
+        retry: Retry | None = None,
+        backoff: Backoff = AWAY,
+        max_result: int = MAX_PACKET,
     ) -> None:
         self._calls = ClientCalls(
-            servers, timeout=timeout, exceptions=exceptions, id=id, resubmit=resubmit, prefix=new_prefix()
+            servers,
+            timeout=timeout,
+            exceptions=exceptions,
+            id=id,
+            resubmit=resubmit,
+            prefix=new_prefix(),
+            retry=retry,
+            backoff=backoff,
+            max_result=max_result,
         )
         self._context = ssl
         self._closed = False
@@ -143,14 +86,15 @@ class AsyncClient:
         unique: str | bytes | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,  # noqa: ASYNC109
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> bytes:
         """Submit a job and return its result.
 
-        `timeout`: seconds for the whole call. Raises as `Client.run`. After a time-out or a cancellation the job itself
-        goes on.
+        Arguments and errors as for `Client.run`. After a time-out or a cancellation the job itself goes on.
         """
         now = monotonic()
-        job = self._calls.job(function, workload, unique, priority, timeout, now)
+        job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
         pump = self._get_pump()
         await self._finish(pump, job, pump.hub.submit(job, now))
         return job.result
@@ -163,16 +107,18 @@ class AsyncClient:
         unique: str | bytes | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> AsyncJobFuture:
         """Submit a job and return its future at once.
 
-        Needs a running loop.
+        Needs a running loop. Arguments as for `run`.
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
         now = monotonic()
-        job = self._calls.job(function, workload, unique, priority, timeout, now)
+        job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
         pump = self._get_pump()
-        future = AsyncJobFuture(job, pump)
+        future = AsyncJobFuture(job, pump, self)
         job.events = deque()
         job.waiter = future
         pump.sent(job, pump.hub.submit(job, now))
@@ -188,66 +134,186 @@ class AsyncClient:
         at: float | datetime | None = None,
         delay: float | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> Handle:
         """Hand a job to the server and return its handle once the server has taken it. Its result is not kept.
 
         Arguments and errors as for `Client.submit_background`.
         """
         if delay is not None:
-            if at is not None:
-                raise UsageError("either at or delay, not both")
-            at = time.time() + delay
+            at = make_delay(at, delay, time.time())
         now = monotonic()
-        job = self._calls.background(function, workload, unique, priority, at, timeout, now)
+        job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         pump = self._get_pump()
         await self._finish(pump, job, pump.hub.submit(job, now))
         return Handle(job.handle_text, job.server)
 
+    @overload
     def map(
         self,
         function: str,
-        workloads: Iterable[bytes | bytearray | memoryview],
+        workloads: Iterable[W] | AsyncIterable[W],
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        return_exceptions: Literal[False] = ...,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> AsyncIterator[bytes]: ...
+
+    @overload
+    def map(
+        self,
+        function: str,
+        workloads: Iterable[W] | AsyncIterable[W],
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        return_exceptions: bool,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> AsyncIterator[bytes | GearfastError]: ...
+
+    def map(
+        self,
+        function: str,
+        workloads: Iterable[W] | AsyncIterable[W],
         *,
         window: int = 64,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        unique: Callable[[W], str | bytes] | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
-    ) -> AsyncIterator[bytes]:
+        retry: Retry | None = None,
+    ) -> AsyncIterator[bytes | GearfastError]:
         """Run one job for each workload and yield the results in order, at most `window` jobs being under way.
 
-        Arguments and errors as for `Client.map`.
+        `workloads` may be asynchronous. Arguments and errors as for `Client.map`.
         """
-        if window < 1:
-            raise UsageError(f"window is at least 1, not {window}")
-        return self._map(function, workloads, window, priority, timeout)
+        check_window(window)
+        jobs = self._flow(self._calls.job, function, workloads, window, ordered, unique, priority, timeout, retry)
+        return _results(jobs, return_exceptions)
 
-    async def status(self, handle: str | None = None, *, unique: str | bytes | None = None) -> JobStatus:
+    @overload
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W] | AsyncIterable[W],
+        *,
+        window: int = ...,
+        return_exceptions: Literal[False] = ...,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        at: float | datetime | None = ...,
+        delay: float | None = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> AsyncIterator[Handle]: ...
+
+    @overload
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W] | AsyncIterable[W],
+        *,
+        window: int = ...,
+        return_exceptions: bool,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        at: float | datetime | None = ...,
+        delay: float | None = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> AsyncIterator[Handle | GearfastError]: ...
+
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W] | AsyncIterable[W],
+        *,
+        window: int = 64,
+        return_exceptions: bool = False,
+        unique: Callable[[W], str | bytes] | None = None,
+        priority: Priority = Priority.NORMAL,
+        at: float | datetime | None = None,
+        delay: float | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> AsyncIterator[Handle | GearfastError]:
+        """Hand one job for each workload to the servers and yield the handles in order, `window` at most unanswered.
+
+        `workloads` may be asynchronous. Arguments and errors as for `Client.map_background`.
+        """
+        check_window(window)
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
+        make = self._calls.background if at is None else partial(self._calls.background, at=at)
+        jobs = self._flow(make, function, workloads, window, True, unique, priority, timeout, retry)
+        return _handles(jobs, return_exceptions)
+
+    async def status(
+        self,
+        handle: str | None = None,
+        *,
+        unique: str | bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> JobStatus:
         """What the server knows of a job, by its handle or by its unique.
 
         Arguments and errors as for `Client.status`.
         """
-        error: GearfastError | None = None
-        status: JobStatus | None = None
-        for index in self._calls.places(handle, monotonic()):
-            request = self._calls.status(handle, unique)
-            await self._ask(request, index)
-            if request.error is not None:
-                error = request.error
-                continue
-            status = request.result
-            if request.result.known:
-                break
-        if status is None:
-            assert error is not None
-            raise error
-        return status
+        begun = monotonic()
+        survey = self._calls.ask_status(handle, unique, timeout, begun)
+        while (request := survey.next(monotonic())) is not None:
+            await self._ask(request, survey.index)
+        return survey.result()
 
-    async def echo(self, data: bytes | bytearray | memoryview = b"gearfast") -> bytes:
+    async def cancel(self, job: str | AsyncJobFuture, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+        """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.
+
+        Arguments and errors as for `Client.cancel`.
+        """
+        begun = monotonic()
+        if isinstance(job, str):
+            handle, future = job, None
+        else:
+            future = self._calls.checked_future(job)
+            handle = await future._await_handle(self._calls.patience(timeout))
+            if not handle:
+                return False
+        survey = self._calls.ask_cancel(handle, timeout, begun)
+        cancelled = False
+        if future is not None:
+            future._job.cancelling = True  # before the server can tell
+        try:
+            while (request := survey.next(monotonic())) is not None:
+                await self._ask(request, survey.index)
+            cancelled = survey.result()
+        finally:
+            if future is not None:
+                future._job.cancelling = cancelled
+        return cancelled
+
+    async def echo(
+        self,
+        data: bytes | bytearray | memoryview = b"gearfast",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bytes:
         """Send data to a server (the first that is not away) and return what comes back: a test of the connection.
 
-        Raises ConnectError, ConnectionLost, DeadlineExceeded.
+        Arguments and errors as for `Client.echo`.
         """
+        now = monotonic()
         request = EchoRequest(data)
-        await self._ask(request, self._calls.places(None, monotonic())[0])
+        self._calls.limit(request, timeout, now)
+        await self._ask(request, self._calls.places(None, now)[0])
         if request.error is not None:
             raise request.error
         return request.result
@@ -300,46 +366,49 @@ class AsyncClient:
 
     async def _ask(self, request: Request, index: int) -> None:
         """Send a request to one server and wait until it is done."""
-        now = monotonic()
-        self._calls.limit(request, None, now)
         pump = self._get_pump()
-        await self._wait(pump, request, pump.hub.send(request, index, now))
+        await self._wait(pump, request, pump.hub.send(request, index, monotonic()))
 
-    async def _map(
+    async def _flow(
         self,
+        make: Callable[..., JobRequest],
         function: str,
-        workloads: Iterable[bytes | bytearray | memoryview],
+        workloads: Iterable[W] | AsyncIterable[W],
         window: int,
+        ordered: bool,
+        unique: Callable[[W], str | bytes] | None,
         priority: Priority,
         timeout: float | None,  # noqa: ASYNC109
-    ) -> AsyncIterator[bytes]:
+        retry: Retry | None,
+    ) -> AsyncGenerator[JobRequest, None]:
+        """Submit a job for each workload, `window` at once, and yield those that are done, in order or as they end."""
         pump = self._get_pump()
-        waiting: deque[JobRequest] = deque()
-        source = iter(workloads)
-        more = True
+        arrivals = Arrivals(pump.loop, ordered)
+        waiting = arrivals.waiting
+        jobs: set[JobRequest] = set()  # until they are given out
+        source = Source(workloads, arrivals.wake)
         try:
             while True:
-                while more and len(waiting) < window:
-                    for workload in source:
-                        now = monotonic()
-                        job = self._calls.job(function, workload, None, priority, timeout, now)
-                        job.waiter = pump.loop.create_future()
-                        pump.sent(job, pump.hub.submit(job, now))
+                while not source.ended and len(jobs) < window and (workload := source.take()) is not NOTHING:
+                    now = monotonic()
+                    key = None if unique is None else unique(workload)
+                    job = make(function, workload, key, priority, timeout, now, None, retry)
+                    job.waiter = arrivals
+                    pump.sent(job, pump.hub.submit(job, now))
+                    jobs.add(job)
+                    if ordered:
                         waiting.append(job)
-                        break
-                    else:
-                        more = False
-                if not waiting:
+                if source.ended and not jobs:
                     break
-                if not waiting[0].done:
-                    await waiting[0].waiter
-                while waiting and waiting[0].done:
+                if not arrivals.ready:
+                    await arrivals.wait()
+                while arrivals.ready:
                     job = waiting.popleft()
-                    if job.error is not None:
-                        raise job.error
-                    yield job.result
+                    jobs.remove(job)
+                    yield job
         finally:
-            for job in waiting:
+            source.close()
+            for job in jobs:
                 pump.abandon(job)
 
     def _forked(self) -> None:
@@ -348,6 +417,32 @@ class AsyncClient:
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.forked()
+
+
+async def _results(
+    jobs: AsyncGenerator[JobRequest, None], return_exceptions: bool
+) -> AsyncIterator[bytes | GearfastError]:
+    async with aclosing(jobs):
+        async for job in jobs:
+            if job.error is None:
+                yield job.result
+            elif return_exceptions:
+                yield job.error
+            else:
+                raise job.error
+
+
+async def _handles(
+    jobs: AsyncGenerator[JobRequest, None], return_exceptions: bool
+) -> AsyncIterator[Handle | GearfastError]:
+    async with aclosing(jobs):
+        async for job in jobs:
+            if job.error is None:
+                yield Handle(job.handle_text, job.server)
+            elif return_exceptions:
+                yield job.error
+            else:
+                raise job.error
 
 
 def _after_fork() -> None:

@@ -300,9 +300,11 @@ class Pump:
             if limit < self._timer_at:
                 self._arm(limit)
         self._in_flight += 1
-        if link.session is None:
+        if link.session is None or hub.trials:
             self._connect_due()
-        elif self._in_flight == 1:
+        if link.session is None:
+            return
+        if self._in_flight == 1:
             link.io.write(link.session.take_output())
         elif not self._flushing:
             self._flushing = True
@@ -380,20 +382,31 @@ class Pump:
             self.loop.call_soon(self._flush)
 
     def _lost(self, link: Link, reason: str, *, repeat: bool = True) -> None:
+        self._drop(link, reason, repeat)
+        self._after()
+
+    def _drop(self, link: Link, reason: str, repeat: bool = True) -> None:
         stream, link.io = link.io, None
         if stream is not None:
             stream.close()
         self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
-        self._after()
 
     def _after(self) -> None:
         """What may follow of anything but an ordinary packet: output, connections, another deadline, news."""
-        self._flush()
         self._connect_due()
         self._tick()
+        self._flush()
 
     def _tick(self) -> None:
-        deadline = self.hub.tick(monotonic())
+        now = monotonic()
+        deadline = self.hub.tick(now)
+        for link in self.hub.take_dead():
+            stream = link.io
+            if stream is not None and stream.unsent_bytes:
+                self.hub.spare(link, now)
+            elif stream is not None:
+                self._drop(link, "it does not answer")
+            deadline = now  # once more
         self._arm(deadline)
         self._tell()
 
@@ -413,7 +426,13 @@ class Pump:
         self._flush()
 
     def _tell(self) -> None:
-        news, self.hub.news[:] = self.hub.news[:], []
+        hub = self.hub
+        if hub.retries and hub.news:
+            told = len(hub.news)
+            hub.retry_failed(monotonic(), random.random())
+            if len(hub.news) < told:
+                self._arm(monotonic())
+        news, hub.news[:] = hub.news[:], []
         for request in news:
             waiter = request.waiter
             if waiter is None:
@@ -423,6 +442,6 @@ class Pump:
                 request.waiter = None
             settle = getattr(waiter, "settle", None)
             if settle is not None:
-                settle()
+                settle(request)
             elif request.done and not waiter.done():
                 waiter.set_result(None)

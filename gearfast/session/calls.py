@@ -6,18 +6,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import count
+from typing import Generic, TypeVar
 
 from gearfast._codec import encode
-from gearfast.errors import UsageError
-from gearfast.protocol import MAX_UNIQUE
+from gearfast.errors import GearfastError, UsageError
+from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE
 from gearfast.session.hub import ClientHub, Resubmit
 from gearfast.session.requests import (
     BACKGROUND,
     EPOCH,
     FOREGROUND,
+    REDUCE,
+    REDUCE_BACKGROUND,
     Buffer,
+    CancelRequest,
     JobRequest,
     Request,
     StatusRequest,
@@ -25,10 +30,16 @@ from gearfast.session.requests import (
     UniqueStatusRequest,
     make_timeout,
 )
-from gearfast.session.routing import Router, Servers, parse_servers
-from gearfast.types import Handle, Priority
+from gearfast.session.retry import Backoff, Retry
+from gearfast.session.routing import AWAY, Router, Servers, parse_servers
+from gearfast.types import Handle, JobStatus, Priority
 
-__all__ = ["ClientCalls"]
+__all__ = ["ClientCalls", "Survey", "check_window", "make_delay"]
+
+T = TypeVar("T")
+NORMAL = Priority.NORMAL
+SUBMIT_JOB = FOREGROUND[NORMAL]
+SUBMIT_JOB_BG = BACKGROUND[NORMAL]
 
 
 class ClientCalls:
@@ -46,11 +57,19 @@ class ClientCalls:
         id: str | None,
         resubmit: Resubmit,
         prefix: bytes,
+        retry: Retry | None = None,
+        backoff: Backoff | None = None,
+        max_result: int = MAX_PACKET,
     ) -> None:
         self.servers = parse_servers(servers)
         self.timeout = make_timeout(timeout)
         if resubmit not in ("same", "any", "never"):
             raise UsageError(f"resubmit is 'same', 'any' or 'never', not {resubmit!r}")
+        if not 0 <= max_result < 2**32:
+            raise UsageError(f"max_result is a number of bytes from 0 to 4 GiB, not {max_result!r}")
+        self._max_packet = max_result + 12 + MAX_HANDLE + 1  # the header, the handle and its NUL
+        self._retry = retry
+        self._backoff = backoff or AWAY
         self._exceptions = exceptions
         self._id = make_id(id)
         self._resubmit: Resubmit = resubmit
@@ -60,7 +79,7 @@ class ClientCalls:
 
     def restart(self, prefix: bytes) -> None:
         """Begin anew, in a forked process: no server is known to be away, and uniques get another prefix."""
-        self.router = Router(self.servers)
+        self.router = Router(self.servers, self._backoff)
         self._prefix = prefix
         self._numbers = count(1)
 
@@ -72,6 +91,7 @@ class ClientCalls:
             resubmit=self._resubmit,
             exceptions=self._exceptions,
             client_id=self._id,
+            max_packet=self._max_packet,
         )
 
     def job(
@@ -82,14 +102,25 @@ class ClientCalls:
         priority: Priority,
         timeout: float | None,
         now: float,
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> JobRequest:
         """A foreground job. Raises UsageError for what cannot be sent."""
         key = self._unique(unique)
         try:
-            packet = encode(FOREGROUND[priority], function.encode(), key, workload)
+            if priority is NORMAL and reducer is None:  # a look-up by an Enum is slow
+                packet = encode(SUBMIT_JOB, function.encode(), key, workload)
+            elif reducer is None:
+                packet = encode(FOREGROUND[priority], function.encode(), key, workload)
+            else:
+                packet = encode(REDUCE, function.encode(), key, make_reducer(reducer, priority), b"", workload)
+        except UsageError:
+            raise
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, False)
+        if retry is not None or self._retry is not None:
+            job.retry = retry or self._retry
         if timeout is None:
             timeout = self._job
         reply = self._reply
@@ -109,16 +140,23 @@ class ClientCalls:
         workload: Buffer,
         unique: str | bytes | None,
         priority: Priority,
-        at: float | datetime | None,
         timeout: float | None,
         now: float,
+        reducer: str | None = None,
+        retry: Retry | None = None,
+        at: float | datetime | None = None,
     ) -> JobRequest:
         """A background job, `at` a time if given. Raises UsageError for what cannot be sent."""
         key = self._unique(unique)
-        if at is not None and priority is not Priority.NORMAL:
-            raise UsageError("a job at a time has normal priority: SUBMIT_JOB_EPOCH cannot say another one")
+        if at is not None and (priority is not Priority.NORMAL or reducer is not None):
+            raise UsageError("a job at a time has normal priority and no reducer: SUBMIT_JOB_EPOCH has no other")
         try:
-            if at is None:
+            if priority is NORMAL and reducer is None and at is None:
+                packet = encode(SUBMIT_JOB_BG, function.encode(), key, workload)
+            elif reducer is not None:
+                name = make_reducer(reducer, priority)
+                packet = encode(REDUCE_BACKGROUND, function.encode(), key, name, b"", workload)
+            elif at is None:
                 packet = encode(BACKGROUND[priority], function.encode(), key, workload)
             else:
                 packet = encode(EPOCH, function.encode(), key, b"%d" % make_epoch(at), workload)
@@ -127,7 +165,13 @@ class ClientCalls:
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, True)
-        self.limit(job, timeout, now)
+        if retry is not None or self._retry is not None:
+            job.retry = retry or self._retry
+        if timeout is not None:
+            self.limit(job, timeout, now)
+            job.deadline = job.reply_by
+        elif self._reply is not None:
+            job.reply_by = now + self._reply
         return job
 
     def limit(self, request: Request, timeout: float | None, now: float) -> None:
@@ -137,6 +181,20 @@ class ClientCalls:
             if not seconds > 0:
                 raise UsageError(f"timeout is a number of seconds above 0, not {seconds!r}")
             request.reply_by = now + seconds
+
+    def patience(self, timeout: float | None) -> float | None:
+        """Seconds to wait for a server's answer: those of the call, else the client's."""
+        return self._reply if timeout is None else timeout
+
+    def ask_status(
+        self, handle: str | None, unique: str | bytes | None, timeout: float | None, now: float
+    ) -> Survey[JobStatus]:
+        """Questions for the status of a job, to each server that may know it. Raises UsageError."""
+        return Survey(self, handle, lambda: self.status(handle, unique), lambda status: status.known, timeout, now)
+
+    def ask_cancel(self, handle: str, timeout: float | None, now: float) -> Survey[bool]:
+        """Orders to cancel a job, to each server that may know it. Raises UsageError."""
+        return Survey(self, handle, lambda: self.cancel(handle), bool, timeout, now)
 
     def status(self, handle: str | None, unique: str | bytes | None) -> Request:
         """A request for the status of a job by one of both. Raises UsageError."""
@@ -149,6 +207,16 @@ class ClientCalls:
             return UniqueStatusRequest(unique.encode() if isinstance(unique, str) else unique)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def cancel(self, handle: str) -> CancelRequest:
+        """A request to cancel a job. Raises UsageError for what is no handle."""
+        return CancelRequest(handle.encode())
+
+    def checked_future(self, future: T) -> T:
+        """What a job is to be cancelled by. Raises UsageError unless it is a future of a client."""
+        if not hasattr(future, "_await_handle"):
+            raise UsageError(f"a job is cancelled by its handle or its future, not by {type(future).__name__}")
+        return future
 
     def places(self, handle: str | None, now: float) -> list[int]:
         """Indices of the servers that may know a job: a Handle's own one, else all, those that are away last."""
@@ -169,6 +237,59 @@ class ClientCalls:
         return key
 
 
+class Survey(Generic[T]):
+    """One question to each server that may know a job, in turn, until one says what is `enough`.
+
+    `timeout`: seconds for all of it, from `now` on; None: the client's for a reply, for each.
+    """
+
+    __slots__ = ("_calls", "_deadline", "_enough", "_error", "_make", "_places", "_request", "_results", "index")
+
+    def __init__(
+        self,
+        calls: ClientCalls,
+        handle: str | None,
+        make: Callable[[], Request],
+        enough: Callable[[T], bool],
+        timeout: float | None,
+        now: float,
+    ) -> None:
+        self._request = make()
+        calls.limit(self._request, timeout, now)
+        self._calls = calls
+        self._make = make
+        self._enough = enough
+        self._places = calls.places(handle, now)
+        self._deadline = None if timeout is None else self._request.reply_by
+        self._error: GearfastError | None = None
+        self._results: list[T] = []
+        self.index = -1
+
+    def next(self, now: float) -> Request | None:
+        """The next question, for the server `index`, the one before having been answered; None: no more."""
+        request = self._request
+        if self.index >= 0:  # it was asked
+            if request.error is not None:
+                self._error = request.error
+            else:
+                self._results.append(request.result)
+                if self._enough(request.result):
+                    return None
+            if not self._places or (self._deadline is not None and now >= self._deadline):
+                return None
+            request = self._request = self._make()
+            self._calls.limit(request, None if self._deadline is None else self._deadline - now, now)
+        self.index = self._places.pop(0)
+        return request
+
+    def result(self) -> T:
+        """The last answer. Raises the last error if there is none."""
+        if self._results:
+            return self._results[-1]
+        assert self._error is not None
+        raise self._error
+
+
 def make_id(id: str | None) -> bytes:
     """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
     if id is None:
@@ -177,6 +298,28 @@ def make_id(id: str | None) -> bytes:
     if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
         raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
     return name
+
+
+def make_reducer(reducer: str, priority: Priority) -> bytes:
+    """A reducer's name as bytes. Raises UsageError."""
+    if not 0 < len(reducer.encode()) <= MAX_UNIQUE:
+        raise UsageError(f"a reducer is the name of a function, up to {MAX_UNIQUE} bytes, not {reducer!r}")
+    if priority is not Priority.NORMAL:
+        raise UsageError("a job with a reducer has normal priority: SUBMIT_REDUCE_JOB cannot say another one")
+    return reducer.encode()
+
+
+def make_delay(at: float | datetime | None, delay: float, wall: float) -> float:
+    """When a job with a delay is due. `wall`: seconds since 1970. Raises UsageError if it has a time as well."""
+    if at is not None:
+        raise UsageError("either at or delay, not both")
+    return wall + delay
+
+
+def check_window(window: int) -> None:
+    """Raises UsageError for a window that nothing fits in."""
+    if window < 1:
+        raise UsageError(f"window is at least 1, not {window}")
 
 
 def make_epoch(at: float | datetime) -> int:

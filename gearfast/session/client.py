@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from gearfast._codec import Decoder, encode
-from gearfast.errors import JobException, JobFailed, ProtocolError, server_error
-from gearfast.protocol import MAX_PACKET, Command
+from gearfast._codec import Decoder, Packet, encode
+from gearfast.errors import JobCancelled, JobException, JobFailed, ProtocolError, ResultTooLarge, server_error
+from gearfast.protocol import MAX_HANDLE, MAX_PACKET, Command
 from gearfast.session.events import Data, Event, Status, Warning
 from gearfast.session.requests import (
+    CancelRequest,
     EchoRequest,
     JobRequest,
     OptionRequest,
@@ -30,6 +31,10 @@ from gearfast.types import JobStatus
 __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
+HEADER = 12
+MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
+BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
+"""What a worker can make as large as it likes."""
 
 
 class Shared:
@@ -42,14 +47,42 @@ class Shared:
         self.turn = 0
 
 
+class Skipper:
+    """Stands in for the decoder while a packet over the limit goes by: of it only the handle is kept.
+
+    `size`: bytes of its body.
+    """
+
+    __slots__ = ("_command", "_head", "_left", "_session", "_size")
+
+    def __init__(self, session: ClientSession, command: int, size: int) -> None:
+        self._session = session
+        self._command = command
+        self._size = size
+        self._left = size
+        self._head = b""
+
+    def receive(self, data: bytes | bytearray | memoryview) -> list[Packet | bytes]:
+        """As the decoder's, whose place is given back to one behind the packet."""
+        here = min(self._left, len(data))
+        if len(self._head) <= MAX_HANDLE:
+            self._head += bytes(memoryview(data)[: min(here, MAX_HANDLE + 1 - len(self._head))])
+        self._left -= here
+        if self._left:
+            return []
+        self._session._skipped(self._command, self._head.partition(b"\0")[0], self._size)
+        return self._session._new_decoder().receive(memoryview(data)[here:])
+
+
 class ClientSession:
     """The client's half of one connection to `server` (an address, for messages).
 
     `exceptions`: ask for WORK_EXCEPTION packets (OPTION_REQ goes out first). `client_id`: name for lists of workers.
+    `max_packet`: bytes of the largest packet that is kept; a job with a larger one fails with ResultTooLarge.
     `news`: list to which requests are appended when they are done or have new events; the caller empties it.
     """
 
-    __slots__ = ("_decoder", "_jobs", "_out", "_replies", "exceptions", "news", "server")
+    __slots__ = ("_decoder", "_jobs", "_max_packet", "_out", "_replies", "exceptions", "news", "server")
 
     def __init__(
         self,
@@ -63,7 +96,8 @@ class ClientSession:
         self.server = server
         self.news: list[Request] = [] if news is None else news
         self.exceptions = False
-        self._decoder = Decoder(max_packet)
+        self._max_packet = max_packet
+        self._decoder: Decoder | Skipper = Decoder(max_packet)
         self._out: list[bytes] = []
         self._replies: deque[Request] = deque()
         self._jobs: dict[bytes, JobRequest | Shared] = {}
@@ -133,14 +167,56 @@ class ClientSession:
         except ProtocolError as error:
             packets, error.packets = error.packets, []
             self._take(packets)
-            raise
+            self._skip(error, data)
+            return
         self._take(packets)
+
+    def _skip(self, error: ProtocolError, data: bytes | bytearray | memoryview) -> None:
+        """Go on behind a packet of a job that is only too large; raise any other error."""
+        head = error.head
+        size = int.from_bytes(head[8:HEADER], "big")
+        command = int.from_bytes(head[4:8], "big")
+        too_large = len(head) >= HEADER and head[:4] in MAGICS and size + HEADER > self._max_packet
+        if not too_large or command not in BIG:
+            raise error
+        self._decoder = Skipper(self, command, size)
+        body = error.left - HEADER
+        if body:
+            self.receive(memoryview(data)[len(data) - body :])
+
+    def _new_decoder(self) -> Decoder:
+        self._decoder = decoder = Decoder(self._max_packet)
+        return decoder
+
+    def _skipped(self, command: int, handle: bytes, size: int) -> None:
+        """A packet of a job went by. The job fails, as what came is not whole; the rest of it is dropped."""
+        if command in (Command.WORK_DATA, Command.WORK_WARNING):
+            job = self._turn(handle)
+        else:
+            job = self._last(handle, self._jobs.pop(handle, None))
+        if job is None or job.done:
+            return
+        limit = self._max_packet - HEADER - MAX_HANDLE - 1
+        size -= len(handle) + 1
+        what = f"function {job.function!r}: job {job.handle_text} ({self.server}): {size} bytes at once"
+        job.fail(
+            ResultTooLarge(
+                f"{what} are more than max_result={limit}",
+                handle=job.handle_text,
+                function=job.function,
+                size=size,
+                limit=limit,
+            )
+        )
+        job.abandoned = True
+        self.news.append(job)
 
     def _take(self, packets: list) -> None:  # type: ignore[type-arg]
         handlers = _HANDLERS
         for packet in packets:
             if packet.__class__ is bytes:
-                raise ProtocolError(f"{self.server}: text {packet[:40]!r} where a packet was due", head=packet[:32])
+                self._line(packet)
+                continue
             handler = handlers[packet.command]
             if handler is None:
                 raise ProtocolError(f"{self.server}: {packet.name} is not for a client")
@@ -215,6 +291,19 @@ class ClientSession:
             request.done = True
             self.news.append(request)
 
+    def _line(self, line: bytes) -> None:
+        """OK, or ERR code text: the answer to a text command"""
+        replies = self._replies
+        if not replies or type(replies[0]) is not CancelRequest:
+            raise ProtocolError(f"{self.server}: text {line[:40]!r} where a packet was due", head=line[:32])
+        request = replies.popleft()
+        if line == b"OK" or line.startswith(b"ERR UNKNOWN_JOB"):
+            self._answer(request, line == b"OK")
+        elif not request.abandoned:
+            code, _, text = line.removeprefix(b"ERR ").partition(b" ")
+            request.fail(server_error(code, text.replace(b"+", b" ")))
+            self.news.append(request)
+
     def _next_reply(self, kind: type[R], name: str) -> R:
         """The request in hand, which must be of this kind: a server that answers out of order cannot be followed."""
         replies = self._replies
@@ -242,8 +331,9 @@ class ClientSession:
         """WORK_FAIL handle"""
         job = self._last(args[0], self._jobs.pop(args[0], None))
         if job is not None and not job.abandoned:
-            message = f"function {job.function!r}: job {job.handle_text} failed"
-            job.fail(JobFailed(message, handle=job.handle_text, function=job.function))
+            kind, how = (JobCancelled, "was cancelled") if job.cancelling else (JobFailed, "failed")
+            message = f"function {job.function!r}: job {job.handle_text} {how} ({self.server})"
+            job.fail(kind(message, handle=job.handle_text, function=job.function))
             self.news.append(job)
 
     def _work_exception(self, args: tuple[bytes, ...]) -> None:
@@ -251,7 +341,7 @@ class ClientSession:
         job = self._last(args[0], self._jobs.pop(args[0], None))
         if job is not None and not job.abandoned:
             said = args[1][:200].decode("utf-8", "replace")
-            message = f"function {job.function!r}: job {job.handle_text}: {said}"
+            message = f"function {job.function!r}: job {job.handle_text} ({self.server}): {said}"
             job.fail(JobException(message, handle=job.handle_text, function=job.function, data=args[1]))
             self.news.append(job)
 
@@ -272,6 +362,14 @@ class ClientSession:
 
     def _event(self, handle: bytes, event: Event) -> JobRequest | None:
         """Give an event to the job of `handle` whose turn it is."""
+        job = self._turn(handle)
+        if job is not None and job.events is not None:
+            job.events.append(event)
+            self.news.append(job)
+        return job
+
+    def _turn(self, handle: bytes) -> JobRequest | None:
+        """The job that the next packet of `handle` is for."""
         jobs = self._jobs
         entry = jobs.get(handle) or jobs.get(handle.rstrip(b"\0"))
         if entry is None:
@@ -281,9 +379,6 @@ class ClientSession:
             entry.turn = (entry.turn + 1) % len(entry.jobs)
         else:
             job = entry  # type: ignore[assignment]
-        if job.events is not None:
-            job.events.append(event)
-            self.news.append(job)
         return job
 
     def _last(self, handle: bytes, entry: JobRequest | Shared | None) -> JobRequest | None:

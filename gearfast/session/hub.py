@@ -16,6 +16,14 @@ What happens to a job whose connection is lost:
 A job that was sent again may meet its own first self in a server that has already given it up (gearmand keeps the
 unique of an abandoned job); so its status is asked for now and then, and when the server no longer knows it, it is sent
 once more.
+
+A job that failed, and for which the caller has asked that, is submitted again by `retry_failed`, after a delay.
+
+Over each connection ECHO_REQ asks every `Timeout.health` seconds whether its server is there. One from which nothing
+at all came for as long again is handed to the front end by `take_dead`.
+
+A server that was away is tried again, after its backoff, when there is a job for it; the job goes to another server
+meanwhile, if there is one that is up. It gets jobs again once it has answered an ECHO_REQ.
 """
 
 from __future__ import annotations
@@ -34,7 +42,7 @@ from gearfast.errors import (
 )
 from gearfast.protocol import MAX_PACKET
 from gearfast.session.client import ClientSession
-from gearfast.session.requests import JobRequest, OptionRequest, Request, StatusRequest, Timeout
+from gearfast.session.requests import EchoRequest, JobRequest, OptionRequest, Request, StatusRequest, Timeout
 from gearfast.session.routing import Router, ServerAddress
 
 __all__ = ["ClientHub", "Link", "Resubmit"]
@@ -46,6 +54,10 @@ WANTED: Final = 1
 CONNECTING: Final = 2
 UP: Final = 3
 
+LIMIT: Final = 0
+PROBE: Final = 1
+RETRY: Final = 2
+
 PROBE_SECONDS = 5.0
 MAX_SUBMISSIONS = 8
 """A job that takes its server down each time must not do so for ever."""
@@ -56,7 +68,10 @@ SPARE_LIMITS = 256
 class Link:
     """A hub's connection to one server, there or not. `io` belongs to the front end."""
 
-    __slots__ = ("address", "connect_at", "index", "io", "label", "proven", "session", "state", "waiting")
+    __slots__ = (
+        "address", "connect_at", "index", "io", "label", "ping", "ping_at", "proven", "session", "state", "trial",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, index: int, address: ServerAddress) -> None:
         self.index = index
@@ -66,6 +81,9 @@ class Link:
         self.state = IDLE
         self.connect_at = 0.0
         self.proven = False
+        self.ping: Ping | None = None
+        self.ping_at = 0.0
+        self.trial = False
         self.waiting: list[Request] = []
         self.io: Any = None
 
@@ -80,15 +98,28 @@ class Probe(StatusRequest):
         self.job = job
 
 
+class Ping(EchoRequest):
+    """Asks whether a server is still there."""
+
+    __slots__ = ()
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(b"gearfast")
+        self.link = link
+
+
 class ClientHub:
     """All connections of a client (one a server at most). Times are seconds of one monotonic clock.
 
-    `router`: which servers; it may be shared by several hubs. `resubmit`: see above.
+    `router`: which servers; it may be shared by several hubs. `resubmit`: see above. `retries`: a job was submitted
+    that may be tried again, so `news` is to be given to `retry_failed` first. `trials`: how many servers are being
+    tried.
     """
 
     __slots__ = (
         "_client_id",
         "_crowded",
+        "_dead",
         "_exceptions",
         "_heap",
         "_max_packet",
@@ -98,7 +129,9 @@ class ClientHub:
         "_timeout",
         "links",
         "news",
+        "retries",
         "router",
+        "trials",
     )
 
     def __init__(
@@ -121,7 +154,10 @@ class ClientHub:
         self._exceptions = exceptions
         self._client_id = client_id
         self._max_packet = max_packet
-        self._heap: list[tuple[float, int, Request, bool]] = []
+        self._heap: list[tuple[float, int, Request, int]] = []
+        self._dead: list[Link] = []
+        self.retries = False
+        self.trials = 0
         self._number = 0
         self._probes = 0
         self._crowded = SPARE_LIMITS
@@ -130,10 +166,43 @@ class ClientHub:
 
     def submit(self, job: JobRequest, now: float) -> Link:
         """Send a job to the server that its unique belongs to, or to the next one that is not away."""
+        if job.retry is not None:
+            self.retries = True
         links = self.links
-        link = links[0] if len(links) == 1 else links[self.router.order(job.unique, now)[0]]
+        link = links[0] if len(links) == 1 else self._choose(job.unique, now)
         self._give(link, job, now)
         return link
+
+    def _choose(self, unique: bytes, now: float) -> Link:
+        """The link of the server for a unique. One that was away is tried without a job, if another one is up."""
+        order = self.router.order(unique, now)
+        failures = self.router.failures
+        for index in order:
+            if failures[index] and self.router.down_until[index] > now:
+                break
+            link = self.links[index]
+            if not failures[index]:
+                return link
+            if not link.trial and not all(failures):
+                self._try(link, now)
+        return self.links[order[0]]
+
+    def _try(self, link: Link, now: float) -> None:
+        """See whether the server of `link` is there."""
+        if link.state == UP:
+            self._ask(link, now)
+        elif link.state == IDLE:
+            link.state = WANTED
+            link.connect_at = now
+        else:
+            return  # it is being connected for somebody
+        link.trial = True
+        self.trials += 1
+
+    def _end_trial(self, link: Link) -> None:
+        if link.trial:
+            link.trial = False
+            self.trials -= 1
 
     def send(self, request: Request, index: int, now: float) -> Link:
         """Send a request to the server of that index."""
@@ -146,7 +215,7 @@ class ClientHub:
         limit = _limit(request)
         if limit is not None:
             self._number += 1
-            heappush(self._heap, (limit, self._number, request, False))
+            heappush(self._heap, (limit, self._number, request, LIMIT))
             if len(self._heap) > self._crowded:  # done requests must not be kept, with their results, for so long
                 self._heap[:] = [entry for entry in self._heap if not entry[2].done]
                 heapify(self._heap)
@@ -159,13 +228,38 @@ class ClientHub:
             request.done = True
             request.error = error
 
+    def retry_failed(self, now: float, jitter: float) -> None:
+        """Take those out of `news` that failed but are to be tried again; `tick` submits them after their delay.
+
+        `jitter`: any number from [0, 1).
+        """
+        self.news[:] = [request for request in self.news if not self._retry(request, now, jitter)]
+
+    def _retry(self, request: Request, now: float, jitter: float) -> bool:
+        if type(request) is not JobRequest or request.error is None or request.retry is None:
+            return False
+        if request.abandoned or request.cancelling:
+            return False
+        delay = request.retry.delay(request.error, request.failures + 1, jitter)
+        if delay is None or (request.deadline is not None and now + delay >= request.deadline):
+            return False
+        request.begin_again()
+        request.reply_by = None
+        self._note(now + delay, request, RETRY)
+        return True
+
+    def _note(self, at: float, request: Request, what: int) -> None:
+        self._number += 1
+        heappush(self._heap, (at, self._number, request, what))
+
     def _give(self, link: Link, request: Request, now: float) -> None:
         request.link = link
         session = link.session
         if session is not None:
             if type(request) is JobRequest:
+                if request.submissions:
+                    request.lost_handle = b""
                 request.submissions += 1
-                request.lost_handle = b""
             request.sent = True
             session.send(request)
             return
@@ -187,6 +281,9 @@ class ClientHub:
         """The connection of `link` is made. What waited for it is in the session's output now."""
         link.state = UP
         link.proven = False
+        link.ping = None
+        if self._timeout.health is not None:
+            link.ping_at = now + self._timeout.health
         link.session = ClientSession(
             link.label,
             exceptions=self._exceptions,
@@ -198,10 +295,13 @@ class ClientHub:
         for request in waiting:
             if not request.done:
                 self._give(link, request, now)
+        if link.trial:
+            self._ask(link, now)
 
     def failed(self, link: Link, now: float, jitter: float, reason: str) -> None:
         """The connection of `link` could not be made. `jitter`: any number from [0, 1)."""
         retry_at = self.router.down(link.index, now, jitter, reason)
+        self._end_trial(link)
         link.state = IDLE
         waiting, link.waiting = link.waiting, []
         for request in waiting:
@@ -227,12 +327,13 @@ class ClientHub:
             return
         link.session = None
         link.state = IDLE
+        self._end_trial(link)
         self.router.down(link.index, now, jitter, reason)
         for request in list(session.pending()):
             if isinstance(request, Probe):
                 self._probes -= 1
-            elif request.done or isinstance(request, OptionRequest):
-                continue
+            elif request.done or isinstance(request, (OptionRequest, Ping)):
+                request.done = True
             elif isinstance(request, JobRequest):
                 self._again(request, link, now, reason, repeat)
             else:
@@ -245,9 +346,14 @@ class ClientHub:
             session, link.session = link.session, None
             waiting, link.waiting = link.waiting, []
             link.state = IDLE
+            self._end_trial(link)
             for request in [*(session.pending() if session else ()), *waiting]:
-                if not request.done and not isinstance(request, (OptionRequest, Probe)):
+                if not request.done and not isinstance(request, (OptionRequest, Ping, Probe)):
                     self._end(request, self._lost_error(request, link, reason))
+        for _, _, request, what in self._heap:
+            if what == RETRY and not request.done:
+                self._end(request, ConnectionLost(f"{request.what}: to be tried again: {reason}"))
+        self._heap.clear()
 
     def receive(self, link: Link, data: bytes, now: float) -> None:
         """Bytes came in over `link`. Raises ProtocolError; then call `lost`."""
@@ -257,6 +363,7 @@ class ClientHub:
                 # Only a server that says something is up; what stands before it may take connections in its place.
                 link.proven = True
                 self.router.up(link.index)
+                self._end_trial(link)
             session.receive(data)
             if self._probes:
                 self._read_probes(now)
@@ -265,17 +372,31 @@ class ClientHub:
         """End what is overdue. Returns the time of the next call that is needed, None if there is none."""
         heap = self._heap
         while heap and (heap[0][0] <= now or heap[0][2].done):
-            _, _, request, probe = heappop(heap)
+            _, _, request, what = heappop(heap)
             if request.done:
                 continue
-            if probe:
+            if what == LIMIT:
+                self._expire(request, now)
+            elif what == PROBE:
                 self._probe(request, now)
             else:
-                self._expire(request, now)
+                self._submit_again(request, now)
         times = [link.connect_at for link in self.links if link.state == WANTED]
+        if self._timeout.health is not None:
+            times += [self._ping(link, now) for link in self.links if link.state == UP]
         if heap:
             times.append(heap[0][0])
         return min(times) if times else None
+
+    def take_dead(self) -> list[Link]:
+        """Links whose servers did not answer ECHO_REQ: answer each with `lost`, or with `spare` if it may just wait."""
+        dead, self._dead = self._dead, []
+        return dead
+
+    def spare(self, link: Link, now: float) -> None:
+        """What is to be sent to the server of `link` is still on its way, so it could not answer yet."""
+        if link.ping is not None and not link.ping.done:
+            self._watch_ping(link, now)
 
     def is_overdue(self, now: float) -> bool:
         """`tick` would end a request, if what the servers have sent by now does not do so."""
@@ -297,9 +418,11 @@ class ClientHub:
     def timed_out(self, request: Request, now: float) -> GearfastError:
         """The error of a request whose time is up; it depends on what it waited for."""
         server = request.link.label if request.link is not None else "any server"
-        if isinstance(request, JobRequest) and request.deadline is not None and request.deadline <= now:
-            return JobTimeout(f"{request.what}: no result from {server} in time", handle=request.handle_text)
-        return DeadlineExceeded(f"{request.what}: no answer from {server} in time")
+        if not isinstance(request, JobRequest) or request.background or request.deadline is None:
+            return DeadlineExceeded(f"{request.what}: no answer from {server} in time")
+        if request.deadline > now:
+            return DeadlineExceeded(f"{request.what}: no answer from {server} in time")
+        return JobTimeout(f"{request.what}: no result from {server} in time", handle=request.handle_text)
 
     # Inside
 
@@ -308,12 +431,50 @@ class ClientHub:
         self.news.append(request)
 
     def _expire(self, request: Request, now: float) -> None:
+        if isinstance(request, Ping):
+            if request.link.proven:  # something came, if not the answer
+                self._watch_ping(request.link, now)
+            else:
+                self._dead.append(request.link)
+            return
         limit = _limit(request)
         if limit is None or limit > now:  # it was answered, or begun anew, since this time was noted
             self.watch(request)
             return
         self.abandon(request, self.timed_out(request, now))
         self.news.append(request)
+
+    def _submit_again(self, request: Request, now: float) -> None:
+        """The delay of a job that failed is over."""
+        assert isinstance(request, JobRequest)
+        if self._timeout.reply is not None:
+            request.reply_by = now + self._timeout.reply
+        self.submit(request, now)
+        self.watch(request)
+
+    def _ping(self, link: Link, now: float) -> float:
+        """Ask the server of `link` whether it is there, if that is due. Returns when it is next."""
+        health = self._timeout.health
+        assert health is not None
+        if link.ping_at <= now:
+            link.ping_at = now + health
+            if link.ping is None or link.ping.done:
+                self._ask(link, now)
+        return link.ping_at
+
+    def _ask(self, link: Link, now: float) -> None:
+        """ECHO_REQ over `link`."""
+        assert link.session is not None
+        link.ping = Ping(link)
+        link.session.send(link.ping)
+        self._watch_ping(link, now)
+
+    def _watch_ping(self, link: Link, now: float) -> None:
+        assert link.ping is not None
+        link.proven = False
+        limits = [limit for limit in (self._timeout.health, self._timeout.reply) if limit is not None]
+        if limits:
+            self._note(now + min(limits), link.ping, LIMIT)
 
     def _next_server(self, job: JobRequest, link: Link, now: float) -> None:
         """`job` waited for `link`, which could not be connected."""
@@ -355,8 +516,7 @@ class ClientHub:
         self._give(target, job, now)
         if again and target.state == WANTED:  # the first repetition is at once, the others wait as the server needs it
             target.connect_at = max(target.connect_at, self.router.down_until[target.index])
-        self._number += 1
-        heappush(self._heap, (now + PROBE_SECONDS, self._number, job, True))
+        self._note(now + PROBE_SECONDS, job, PROBE)
         self.watch(job)
 
     def _probe(self, request: Request, now: float) -> None:
@@ -364,8 +524,7 @@ class ClientHub:
         if isinstance(request, JobRequest) and request.handle and link.session is not None:
             self._probes += 1
             self._give(link, Probe(request), now)
-        self._number += 1
-        heappush(self._heap, (now + PROBE_SECONDS, self._number, request, True))
+        self._note(now + PROBE_SECONDS, request, PROBE)
 
     def _read_probes(self, now: float) -> None:
         """Send jobs again that their server has forgotten. Answers to probes are nobody else's news."""

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
-from gearfast.protocol import Command
+from gearfast.protocol import MAX_HANDLE, Command
 from gearfast.session.events import Event
+from gearfast.session.retry import Retry
 from gearfast.types import JobStatus, Priority
 
 __all__ = [
+    "CancelRequest",
     "EchoRequest",
     "JobRequest",
     "OptionRequest",
@@ -40,6 +42,8 @@ BACKGROUND = {
     Priority.LOW: int(Command.SUBMIT_JOB_LOW_BG),
 }
 EPOCH = int(Command.SUBMIT_JOB_EPOCH)
+REDUCE = int(Command.SUBMIT_REDUCE_JOB)
+REDUCE_BACKGROUND = int(Command.SUBMIT_REDUCE_JOB_BACKGROUND)
 
 
 class Timeout(NamedTuple):
@@ -53,14 +57,23 @@ class Timeout(NamedTuple):
     """For the result of a job, from the call on. A call's own `timeout` stands instead of it."""
     reconnect: float = 10.0
     """For a server that was lost with this client's jobs to come back, before the jobs fail."""
+    health: float | None = 30.0
+    """Between two questions (ECHO_REQ) over a connection whether its server is still there. One that says nothing for
+    as long again, or for `reply` if that is less, counts as lost. None: never asked."""
 
 
 def make_timeout(value: float | Timeout | None) -> Timeout:
-    """A plain number limits every wait: connecting, replies and results. None limits nothing but reconnecting."""
+    """A plain number limits every wait: connecting, replies and results. None limits nothing but reconnecting.
+
+    Raises UsageError for what is not above 0.
+    """
     if isinstance(value, Timeout):
+        for name, seconds in zip(value._fields, value, strict=True):
+            if seconds is not None and not (seconds > 0 or (seconds == 0 and name == "reconnect")):
+                raise UsageError(f"a timeout is a number of seconds above 0, not {name}={seconds!r}")
         return value
     if value is None:
-        return Timeout(None, None, None)
+        return Timeout(None, None, None, health=None)
     if not value > 0:
         raise UsageError(f"a timeout is a number of seconds above 0, not {value!r}")
     return Timeout(value, value, value, value)
@@ -155,6 +168,26 @@ class UniqueStatusRequest(Request):
         return f"GET_STATUS_UNIQUE of {self.unique!r}"
 
 
+class CancelRequest(Request):
+    """The text command `cancel job`. `result`: whether the server had the job, queued or running."""
+
+    __slots__ = ("handle",)
+
+    result: bool | None
+
+    def __init__(self, handle: bytes) -> None:
+        if not handle or len(handle) > MAX_HANDLE or not handle.isascii() or not handle.decode().isprintable():
+            raise UsageError(f"{handle[:80]!r} is no handle of a job")
+        if b" " in handle:
+            raise UsageError(f"{handle!r} is no handle of a job: it has a space")
+        super().__init__(b"cancel job " + handle + b"\r\n")
+        self.handle = handle
+
+    @property
+    def what(self) -> str:
+        return f"cancel job {self.handle.decode()}"
+
+
 class JobRequest(Request):
     """A submitted job. A foreground job is done with its result, a background job once it has its handle.
 
@@ -163,27 +196,25 @@ class JobRequest(Request):
     `events`: a deque to gather Data, Warning and Status in, or None if nobody asks for them.
     `progress`: numerator and denominator of the last WORK_STATUS.
     `submissions`: how often it went out; above 1 only after a lost connection.
+    `retry`: what is tried again, if anything is; `failures`: how often it has been.
+    `cancelling`: this client has asked the server to cancel it.
     """
 
-    __slots__ = (
-        "background",
-        "events",
-        "function",
-        "handle",
-        "lost_handle",
-        "pinned",
-        "progress",
-        "retry_by",
-        "server",
-        "submissions",
-        "tried",
-        "unique",
-    )
+    # What few jobs ever need is the class's until it is set: a job is made for every call of Client.run.
+    __slots__ = ("__dict__", "background", "events", "function", "handle", "server", "submissions", "unique")
 
     result: bytes
+    cancelling: bool = False
+    failures: int = 0
+    lost_handle: bytes = b""
+    pinned: bool = False
+    progress: tuple[int, int] = (0, 0)
+    retry: Retry | None = None
+    retry_by: float = 0.0
+    tried: list[int] | None = None
 
     def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None:
-        # Set one by one instead of by super().__init__: a job is made for every call of Client.run.
+        # Set one by one instead of by super().__init__, for the same reason.
         self.packet = packet
         self.done = False
         self.error = None
@@ -197,15 +228,19 @@ class JobRequest(Request):
         self.unique = unique
         self.background = background
         self.handle = b""
-        self.lost_handle = b""
         self.server = ""
         self.result = b""
         self.events: deque[Event] | None = None
-        self.progress: tuple[int, int] = (0, 0)
         self.submissions = 0
-        self.pinned = False
-        self.retry_by = 0.0
-        self.tried: list[int] | None = None
+
+    def begin_again(self) -> None:
+        """Forget how it ended; it is to be submitted once more."""
+        self.done = self.sent = self.pinned = False
+        self.error = None
+        self.handle = self.lost_handle = b""
+        self.submissions = 0
+        self.tried = None
+        self.failures += 1
 
     @property
     def what(self) -> str:

@@ -12,17 +12,17 @@ from urllib.parse import unquote
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT
+from gearfast.session.retry import Backoff
 
 if TYPE_CHECKING:
     from hashlib import blake2b
 
-__all__ = ["Router", "ServerAddress", "Servers", "parse_server", "parse_servers", "retry_delay"]
+__all__ = ["Router", "ServerAddress", "Servers", "parse_server", "parse_servers"]
 
 Servers = str | Iterable[str]
 """What is accepted wherever servers are named: one text, with commas between several, or several texts."""
 
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 30.0
+AWAY = Backoff(0.1, factor=2.0, max=30.0)
 
 
 class ServerAddress(NamedTuple):
@@ -100,26 +100,19 @@ def _port(text: str, whole: str) -> int:
     return int(text)
 
 
-def retry_delay(failures: int, jitter: float) -> float:
-    """Seconds to leave a server alone after its n-th failure in a row (n from 1): 0.1, doubled up to 30.
-
-    `jitter` from [0, 1) spreads that over its upper half, so that a fleet does not come back in step.
-    """
-    delay = min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures - 1, 16))
-    return delay * (0.5 + 0.5 * jitter)
-
-
 class Router:
     """The servers of a client in the order of preference for a unique, and which of them are away.
 
     The order comes from rendezvous hashing: each server's label is hashed with the unique, the highest hash wins. So
     all clients with the same list agree on the server of a unique, and a server that goes away moves only its own.
+    `backoff`: how long a server that failed is left alone.
     """
 
-    __slots__ = ("_states", "down_until", "failures", "reasons", "servers")
+    __slots__ = ("_states", "backoff", "down_until", "failures", "reasons", "servers")
 
-    def __init__(self, servers: tuple[ServerAddress, ...]) -> None:
+    def __init__(self, servers: tuple[ServerAddress, ...], backoff: Backoff = AWAY) -> None:
         self.servers = servers
+        self.backoff = backoff
         self.failures = [0] * len(servers)
         self.down_until = [0.0] * len(servers)
         self.reasons = [""] * len(servers)
@@ -152,7 +145,7 @@ class Router:
         """Server `index` failed. Returns when it should be tried again (seconds of the clock of `now`)."""
         self.failures[index] += 1
         self.reasons[index] = reason
-        self.down_until[index] = now + retry_delay(self.failures[index], jitter)
+        self.down_until[index] = now + self.backoff.delay(self.failures[index], jitter)
         return self.down_until[index]
 
     def up(self, index: int) -> None:

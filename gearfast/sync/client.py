@@ -9,18 +9,23 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
+from functools import partial
+from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeVar, overload
 
 from gearfast._sockets import new_prefix
 from gearfast.errors import GearfastError, UsageError
-from gearfast.session.calls import ClientCalls
+from gearfast.protocol import MAX_PACKET
+from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
-from gearfast.session.routing import Servers
+from gearfast.session.retry import Backoff, Retry
+from gearfast.session.routing import AWAY, Servers
 from gearfast.sync.stream import Pump
 from gearfast.types import Handle, JobStatus, Priority
 
@@ -33,6 +38,7 @@ __all__ = ["Client"]
 
 logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
 
+W = TypeVar("W", bound="bytes | bytearray | memoryview")
 IDLE: Final = 0.005
 """Seconds after whose rest a connection is looked at before it is used again: its server may have gone."""
 
@@ -44,12 +50,15 @@ class Client:
 
     `servers`: `"gearman://h1:4730,h2"`, `"gearmans://h"` (TLS), `"unix:///path"`, `"h:4730"`, or several of those. With
     several, the job's unique decides which one gets it (rendezvous hashing), so that equal uniques meet; a server that
-    is away is passed over.
+    is away is passed over, and used again once it is back.
     `timeout`: seconds for each call, or a `Timeout`; its defaults are 5 s to connect, 30 s for a reply, no limit for a
     result.
     `ssl`: context for TLS. `exceptions`: ask for the worker's exceptions. `id`: this client's name in lists of workers.
     `resubmit`: what happens to a job whose connection is lost: `"same"` sends it again, with the same unique, to the
     same server once it is back; `"any"` to any server; `"never"` raises SubmitUncertain or ConnectionLost.
+    `retry`: which failures make a job be submitted again; none by default. A call's own `retry` stands instead of it.
+    `backoff`: how long a server that failed is left alone. `max_result`: bytes of the largest result (or part of one)
+    that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge.
 
     One client may be used by many threads; each call that waits has a connection of its own. After a fork the child
     makes new connections. Nothing is connected before the first call.
@@ -64,9 +73,20 @@ class Client:
         exceptions: bool = True,
         id: str | None = None,
         resubmit: Resubmit = "same",
+        retry: Retry | None = None,
+        backoff: Backoff = AWAY,
+        max_result: int = MAX_PACKET,
     ) -> None:
         self._calls = ClientCalls(
-            servers, timeout=timeout, exceptions=exceptions, id=id, resubmit=resubmit, prefix=new_prefix()
+            servers,
+            timeout=timeout,
+            exceptions=exceptions,
+            id=id,
+            resubmit=resubmit,
+            prefix=new_prefix(),
+            retry=retry,
+            backoff=backoff,
+            max_result=max_result,
         )
         self._context = ssl
         self._closed = False
@@ -84,14 +104,18 @@ class Client:
         unique: str | bytes | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> bytes:
         """Submit a job and return its result.
 
-        `timeout`: seconds for the whole call. Raises JobFailed, JobException, JobTimeout, ServerError, ConnectError,
-        ConnectionLost, SubmitUncertain, UsageError. After a time-out the job itself goes on.
+        `timeout`: seconds for the whole call, retries included. `reducer`: name of the function that the worker shall
+        give the parts of its work to (SUBMIT_REDUCE_JOB; normal priority only). Raises JobFailed, JobException,
+        JobTimeout, ResultTooLarge, ServerError, ConnectError, ConnectionLost, SubmitUncertain, UsageError. After a
+        time-out the job itself goes on.
         """
         now = monotonic()
-        job = self._calls.job(function, workload, unique, priority, timeout, now)
+        job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
         self._finish(job, now)
         return job.result
 
@@ -103,17 +127,19 @@ class Client:
         unique: str | bytes | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> JobFuture:
         """Submit a job and return its future at once.
 
-        The first call starts a thread that reads the answers.
+        The first call starts a thread that reads the answers. Arguments as for `run`.
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
-        job = self._calls.job(function, workload, unique, priority, timeout, monotonic())
+        job = self._calls.job(function, workload, unique, priority, timeout, monotonic(), reducer, retry)
         submitter = self._submitter
         if submitter is None or submitter.ended:
             submitter = self._start_submitter()
-        return submitter.submit(job)
+        return submitter.submit(job, self)
 
     def submit_background(
         self,
@@ -125,68 +151,188 @@ class Client:
         at: float | datetime | None = None,
         delay: float | None = None,
         timeout: float | None = None,
+        reducer: str | None = None,
+        retry: Retry | None = None,
     ) -> Handle:
         """Hand a job to the server and return its handle once the server has taken it. Its result is not kept.
 
         `at`: seconds since 1970 or a datetime with a time zone, `delay`: seconds from now; the job is not run before.
+        `timeout`: seconds for the whole call. `reducer`: as for `run`.
         Raises ServerError (QueueFull), ConnectError, SubmitUncertain, DeadlineExceeded, UsageError.
         """
         if delay is not None:
-            if at is not None:
-                raise UsageError("either at or delay, not both")
-            at = time.time() + delay
+            at = make_delay(at, delay, time.time())
         now = monotonic()
-        job = self._calls.background(function, workload, unique, priority, at, timeout, now)
+        job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         self._finish(job, now)
         return Handle(job.handle_text, job.server)
+
+    @overload
+    def map(
+        self,
+        function: str,
+        workloads: Iterable[W],
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        return_exceptions: Literal[False] = ...,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> Iterator[bytes]: ...
+
+    @overload
+    def map(
+        self,
+        function: str,
+        workloads: Iterable[W],
+        *,
+        window: int = ...,
+        ordered: bool = ...,
+        return_exceptions: bool,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> Iterator[bytes | GearfastError]: ...
 
     def map(
         self,
         function: str,
-        workloads: Iterable[bytes | bytearray | memoryview],
+        workloads: Iterable[W],
         *,
         window: int = 64,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        unique: Callable[[W], str | bytes] | None = None,
         priority: Priority = Priority.NORMAL,
         timeout: float | None = None,
-    ) -> Iterator[bytes]:
+        retry: Retry | None = None,
+    ) -> Iterator[bytes | GearfastError]:
         """Run one job for each workload and yield the results in order, at most `window` jobs being under way.
 
-        `timeout`: seconds for each job, from its submission. Raises as `run` at the place of the job that failed. What
-        is under way when the iterator is closed is given up.
+        `workloads`: of any length, also endless; no more are taken than fit in the window. `ordered` False: results as
+        they come. `return_exceptions`: yield the exception of a job that failed in its place, instead of raising it and
+        giving up the rest. `unique`: makes a job's unique of its workload. `timeout`: seconds for each job, from its
+        submission. Raises as `run` at the place of the job that failed. What is under way when the iterator is closed
+        is given up.
         """
-        if window < 1:
-            raise UsageError(f"window is at least 1, not {window}")
-        return self._map(function, workloads, window, priority, timeout)
+        check_window(window)
+        jobs = self._flow(self._calls.job, function, workloads, window, ordered, unique, priority, timeout, retry)
+        return _results(jobs, return_exceptions)
 
-    def status(self, handle: str | None = None, *, unique: str | bytes | None = None) -> JobStatus:
+    @overload
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W],
+        *,
+        window: int = ...,
+        return_exceptions: Literal[False] = ...,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        at: float | datetime | None = ...,
+        delay: float | None = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> Iterator[Handle]: ...
+
+    @overload
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W],
+        *,
+        window: int = ...,
+        return_exceptions: bool,
+        unique: Callable[[W], str | bytes] | None = ...,
+        priority: Priority = ...,
+        at: float | datetime | None = ...,
+        delay: float | None = ...,
+        timeout: float | None = ...,
+        retry: Retry | None = ...,
+    ) -> Iterator[Handle | GearfastError]: ...
+
+    def map_background(
+        self,
+        function: str,
+        workloads: Iterable[W],
+        *,
+        window: int = 64,
+        return_exceptions: bool = False,
+        unique: Callable[[W], str | bytes] | None = None,
+        priority: Priority = Priority.NORMAL,
+        at: float | datetime | None = None,
+        delay: float | None = None,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> Iterator[Handle | GearfastError]:
+        """Hand one job for each workload to the servers and yield the handles in order, `window` at most unanswered.
+
+        Nothing is submitted before the first handle is asked for. `at`, `delay`, counted from the call: as for
+        `submit_background`, the others and what is raised as for `map`. A job whose handle was given out is with its
+        server, whatever becomes of the iterator.
+        """
+        check_window(window)
+        if delay is not None:
+            at = make_delay(at, delay, time.time())
+        make = self._calls.background if at is None else partial(self._calls.background, at=at)
+        jobs = self._flow(make, function, workloads, window, True, unique, priority, timeout, retry)
+        return _handles(jobs, return_exceptions)
+
+    def status(
+        self, handle: str | None = None, *, unique: str | bytes | None = None, timeout: float | None = None
+    ) -> JobStatus:
         """What the server knows of a job, by its handle or by its unique.
 
-        A Handle is looked up at its own server, plain text and uniques at each until one knows them.
-        Raises ConnectError, ConnectionLost, DeadlineExceeded, UsageError.
+        A Handle is looked up at its own server, plain text and uniques at each until one knows them. `timeout`: seconds
+        for the whole call. Raises ConnectError, ConnectionLost, DeadlineExceeded, UsageError.
         """
-        error: GearfastError | None = None
-        status: JobStatus | None = None
-        for index in self._calls.places(handle, monotonic()):
-            request = self._calls.status(handle, unique)
-            self._ask(request, index)
-            if request.error is not None:
-                error = request.error
-                continue
-            status = request.result
-            if request.result.known:
-                break
-        if status is None:
-            assert error is not None
-            raise error
-        return status
+        begun = monotonic()
+        survey = self._calls.ask_status(handle, unique, timeout, begun)
+        while (request := survey.next(monotonic())) is not None:
+            self._ask(request, survey.index)
+        return survey.result()
 
-    def echo(self, data: bytes | bytearray | memoryview = b"gearfast") -> bytes:
+    def cancel(self, job: str | JobFuture, *, timeout: float | None = None) -> bool:
+        """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.
+
+        Who waits for it gets JobCancelled if it is this client, else JobFailed. A job that runs goes on until its
+        worker asks for its status or ends it; its result is thrown away. A Handle is looked for at its own server,
+        plain text at each. `timeout`: seconds for the whole call. Raises ConnectError, ConnectionLost,
+        DeadlineExceeded, UsageError; ServerError where the server allows nobody to change anything.
+        """
+        begun = monotonic()
+        if isinstance(job, str):
+            handle, future = job, None
+        else:
+            future = self._calls.checked_future(job)
+            handle = future._await_handle(self._calls.patience(timeout))
+            if not handle:
+                return False
+        survey = self._calls.ask_cancel(handle, timeout, begun)
+        cancelled = False
+        if future is not None:
+            future._job.cancelling = True  # before the server can tell
+        try:
+            while (request := survey.next(monotonic())) is not None:
+                self._ask(request, survey.index)
+            cancelled = survey.result()
+        finally:
+            if future is not None:
+                future._job.cancelling = cancelled
+        return cancelled
+
+    def echo(self, data: bytes | bytearray | memoryview = b"gearfast", *, timeout: float | None = None) -> bytes:
         """Send data to a server (the first that is not away) and return what comes back: a test of the connection.
 
-        Raises ConnectError, ConnectionLost, DeadlineExceeded.
+        `timeout`: seconds for the whole call. Raises ConnectError, ConnectionLost, DeadlineExceeded.
         """
+        now = monotonic()
         request = EchoRequest(data)
-        self._ask(request, self._calls.places(None, monotonic())[0])
+        self._calls.limit(request, timeout, now)
+        self._ask(request, self._calls.places(None, now)[0])
         if request.error is not None:
             raise request.error
         return request.result
@@ -248,7 +394,6 @@ class Client:
     def _ask(self, request: Request, index: int) -> None:
         """Send a request to one server and wait until it is done."""
         now = monotonic()
-        self._calls.limit(request, None, now)
         pump = self._take_pump(now)
         try:
             pump.hub.send(request, index, now)
@@ -259,50 +404,57 @@ class Client:
             raise
         self._give_back(pump)
 
-    def _map(
+    def _flow(
         self,
+        make: Callable[..., JobRequest],
         function: str,
-        workloads: Iterable[bytes | bytearray | memoryview],
+        workloads: Iterable[W],
         window: int,
+        ordered: bool,
+        unique: Callable[[W], str | bytes] | None,
         priority: Priority,
         timeout: float | None,
-    ) -> Iterator[bytes]:
+        retry: Retry | None,
+    ) -> Generator[JobRequest, None, None]:
+        """Submit a job for each workload, `window` at once, and yield those that are done, in order or as they end."""
         pump = self._take_pump(monotonic())
         hub = pump.hub
         # A list is taken from as fast as its jobs can be sent. Anything else may make one wait, or may look at results
         # first, so what it has given is sent, and what is done is given out, before it is asked for more.
         at_hand = isinstance(workloads, (list, tuple))
-        waiting: deque[JobRequest] = deque()
+        waiting: deque[JobRequest] = deque()  # in order; else those that are done and still to be given out
+        under_way = 0
         source = iter(workloads)
+        more = True
         try:
-            more = True
             while True:
-                while more and len(waiting) < window:
+                while more and under_way < window:
                     for workload in source:
                         now = monotonic()
-                        job = self._calls.job(function, workload, None, priority, timeout, now)
+                        key = None if unique is None else unique(workload)
+                        job = make(function, workload, key, priority, timeout, now, None, retry)
                         hub.submit(job, now)
                         hub.watch(job)
-                        waiting.append(job)
+                        under_way += 1
+                        if ordered:
+                            waiting.append(job)
                         break
                     else:
                         more = False
                     if more and not at_hand:
-                        pump.step(0.0)
-                        hub.news.clear()
-                        if waiting[0].done:
+                        _step(pump, waiting, ordered, 0.0)
+                        if waiting and waiting[0].done:
                             break
-                if not waiting:
+                if not under_way:
                     break
-                pump.drive(waiting[0])
+                while not waiting or not waiting[0].done:
+                    _step(pump, waiting, ordered, inf)
                 while waiting and waiting[0].done:
-                    job = waiting.popleft()
-                    if job.error is not None:
-                        raise job.error
-                    yield job.result
+                    under_way -= 1
+                    yield waiting.popleft()
         finally:
             # Jobs under way die with their connection; a pump that owes nothing to anybody is used again.
-            if waiting:
+            if under_way:
                 pump.close()
             else:
                 self._give_back(pump)
@@ -327,6 +479,37 @@ class Client:
         for pump in list(self._all_pumps):
             pump.forked()
         self._pumps = [self._make_pump()]
+
+
+def _step(pump: Pump, waiting: deque[JobRequest], ordered: bool, longest: float) -> None:
+    """One round of a stream of jobs; those that are done wait to be given out."""
+    pump.step(longest)
+    news = pump.hub.news
+    if not ordered:
+        waiting.extend(request for request in news if type(request) is JobRequest)
+    news.clear()
+
+
+def _results(jobs: Generator[JobRequest, None, None], return_exceptions: bool) -> Iterator[bytes | GearfastError]:
+    with closing(jobs):
+        for job in jobs:
+            if job.error is None:
+                yield job.result
+            elif return_exceptions:
+                yield job.error
+            else:
+                raise job.error
+
+
+def _handles(jobs: Generator[JobRequest, None, None], return_exceptions: bool) -> Iterator[Handle | GearfastError]:
+    with closing(jobs):
+        for job in jobs:
+            if job.error is None:
+                yield Handle(job.handle_text, job.server)
+            elif return_exceptions:
+                yield job.error
+            else:
+                raise job.error
 
 
 def _after_fork() -> None:

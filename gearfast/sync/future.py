@@ -3,38 +3,45 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from gearfast.errors import JobTimeout, UsageError
-from gearfast.session.calls import ClientCalls
-from gearfast.session.events import Event
+from gearfast.errors import DeadlineExceeded, JobTimeout, UsageError
+from gearfast.session.calls import ClientCalls, check_window
+from gearfast.session.events import Data, Event
 from gearfast.session.requests import JobRequest, Request
 from gearfast.sync.stream import READ, Pump, WakePipe
-from gearfast.types import Handle
+from gearfast.types import Handle, JobStatus
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["JobFuture", "Submitter"]
+    from gearfast.sync.client import Client
+
+__all__ = ["JobFuture", "Submitter", "as_completed"]
+
+F = TypeVar("F", bound="Future[Any]")
 
 
 class JobFuture(Future[bytes]):
     """The result of a submitted job, to come. Also a `concurrent.futures.Future`.
 
     `cancel` gives up waiting; a job that nobody waits for any more is dropped by the server if it is still queued when
-    the client's connection ends.
+    the client's connection ends. `Client.cancel` takes it from the server. A callback of `add_done_callback` runs in
+    the client's thread, so it must not wait for another job of the client.
     """
 
-    def __init__(self, job: JobRequest, submitter: Submitter) -> None:
+    def __init__(self, job: JobRequest, submitter: Submitter, client: Client) -> None:
         super().__init__()
         self._job = job
         self._submitter = submitter
+        self._client = client
         self._changed: threading.Condition | None = None
         self._cancelling = False
 
@@ -58,28 +65,67 @@ class JobFuture(Future[bytes]):
         """Numerator and denominator of the last status, (0, 0) before."""
         return self._job.progress
 
+    def result(self, timeout: float | None = None) -> bytes:
+        """The job's result, waiting for it for up to `timeout` seconds.
+
+        Raises as `Client.run`; JobTimeout if it is not there in time, and CancelledError after `cancel`.
+        """
+        try:
+            return super().result(timeout)
+        except TimeoutError:
+            if self.done():
+                raise
+            raise self._late("no result") from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The job's error, None if it has a result, waiting for up to `timeout` seconds. Raises as `result`."""
+        try:
+            return super().exception(timeout)
+        except TimeoutError:
+            raise self._late("no result") from None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the job's end, however it ends, for up to `timeout` seconds. Returns whether it has ended."""
+        try:
+            super().exception(timeout)
+        except CancelledError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+    def status(self) -> JobStatus:
+        """Ask the server how far the job is; before it has a handle, and after its end, it is not known.
+
+        Raises as `Client.status`.
+        """
+        handle = self.handle
+        return self._client.status(handle) if handle else JobStatus(False, False, 0, 0)
+
     def events(self, timeout: float | None = None) -> Iterator[Event]:
         """Yield Data, Warning and Status as they come, from the first on, and end with the job, however it ends.
 
         Each event is given out once. `timeout`: seconds to wait for the next one; then JobTimeout is raised.
         """
-        with self._submitter.lock:
-            if self._changed is None:
-                self._changed = threading.Condition(self._submitter.lock)
-        changed, events = self._changed, self._job.events
+        events = self._job.events
         assert events is not None
         while True:
-            with changed:
-                if (
-                    not events
-                    and not self._job.done
-                    and not changed.wait_for(lambda: events or self._job.done, timeout)
-                ):
-                    raise JobTimeout(f"{self._job.what}: no event in time", handle=self._job.handle_text)
-                if not events:
-                    return
+            if not self._await(lambda: bool(events), timeout):
+                raise self._late("no event")
+            try:
                 event = events.popleft()
+            except IndexError:
+                return
             yield event
+
+    def data(self, timeout: float | None = None) -> Iterator[bytes]:
+        """Yield the parts of the result (WORK_DATA) as they come; warnings and status between them are dropped.
+
+        `timeout`: as for `events`.
+        """
+        for event in self.events(timeout):
+            if isinstance(event, Data):
+                yield event.data
 
     def cancel(self) -> bool:
         """Stop waiting. Returns False if the job is done already."""
@@ -93,6 +139,61 @@ class JobFuture(Future[bytes]):
         if first:
             self.set_running_or_notify_cancel()
         return True
+
+    def _await_handle(self, timeout: float | None) -> Handle:
+        """The handle, as soon as the server has given it; empty if the job ended without one. Raises JobTimeout."""
+        if not self._await(lambda: bool(self._job.handle), timeout):
+            raise self._late("no handle")
+        return self.handle
+
+    def _await(self, look: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `look` finds something or the job is done. Returns whether that came in time."""
+        with self._submitter.lock:
+            changed = self._changed = self._changed or threading.Condition(self._submitter.lock)
+            return changed.wait_for(lambda: look() or self._job.done, timeout)
+
+    def _late(self, what: str) -> JobTimeout:
+        link = self._job.link
+        server = link.label if link is not None else "any server"
+        return JobTimeout(f"{self._job.what}: {what} from {server} in time", handle=self._job.handle_text)
+
+
+def as_completed(futures: Iterable[F], *, window: int | None = None, timeout: float | None = None) -> Iterator[F]:
+    """Yield futures as they end, however they end, those that have ended first.
+
+    `futures`: any iterable, such as a generator that submits. `window`: at most so many of them are taken from it that
+    have not been given out yet; None: all of them, at once. `timeout`: seconds from the call to the last one; then
+    DeadlineExceeded is raised. Raises UsageError for a window below 1.
+    """
+    if window is not None:
+        check_window(window)
+    return _as_completed(iter(futures), window, None if timeout is None else monotonic() + timeout)
+
+
+def _as_completed(source: Iterator[F], window: int | None, deadline: float | None) -> Iterator[F]:
+    from queue import Empty, SimpleQueue
+
+    ended: SimpleQueue[F] = SimpleQueue()
+    taken: set[F] = set()
+    more = True
+    while more or taken:
+        while more and (window is None or len(taken) < window):
+            # One at a time, and what has ended goes out first: the source may look at what it was given.
+            future = next(source, None)
+            if future is None:
+                more = False
+            elif future not in taken:
+                taken.add(future)
+                future.add_done_callback(ended.put)  # type: ignore[arg-type]
+            if window is not None and not ended.empty():
+                break
+        if taken:
+            try:
+                future = ended.get(timeout=None if deadline is None else max(0.0, deadline - monotonic()))
+            except Empty:
+                raise DeadlineExceeded(f"{len(taken)} jobs have not ended in time") from None
+            taken.remove(future)
+            yield future
 
 
 class Submitter:
@@ -109,9 +210,9 @@ class Submitter:
         self._thread = threading.Thread(target=self._run, name="gearfast-client", daemon=True)
         self._thread.start()
 
-    def submit(self, job: JobRequest) -> JobFuture:
+    def submit(self, job: JobRequest, client: Client) -> JobFuture:
         """Send a job, from the caller's thread if that does not block."""
-        future = JobFuture(job, self)
+        future = JobFuture(job, self, client)
         job.events = deque()
         job.waiter = future
         with self.lock:
@@ -121,7 +222,7 @@ class Submitter:
             self._hub.watch(job)
             sent = link.session is not None and self._pump.flush_link(link) and link.session is not None
         limit = job.reply_by
-        if not sent or (limit is not None and limit < self._pump.sleeps_until):
+        if not sent or self._hub.trials or (limit is not None and limit < self._pump.sleeps_until):
             self._pipe.wake()
         return future
 
@@ -156,6 +257,8 @@ class Submitter:
 
     def _tell(self) -> None:
         with self.lock:
+            if self._hub.retries:
+                self._hub.retry_failed(monotonic(), random.random())
             news, self._hub.news[:] = self._hub.news[:], []
             for request in news:
                 waiter = request.waiter

@@ -476,7 +476,7 @@ class Pump:
         hub = self.hub
         link = hub.submit(job, now)
         session = link.session
-        if session is not None and link.io.is_plain:
+        if session is not None and link.io.is_plain and not hub.trials:
             stream: PlainStream = link.io
             limit = job.reply_by
             patience = PATIENCE if limit is None or limit - now > PATIENCE else limit - now
@@ -492,14 +492,16 @@ class Pump:
                             break
                         session.receive(data)
                         if job.done:
-                            hub.news.clear()
-                            return
+                            break
                         if monotonic() - now > SLOW:
                             break
             except BlockingIOError:
                 pass
             except (OSError, ProtocolError) as error:
                 self.lost(link, error)
+        if job.error is not None:
+            self._retry()
+        hub.news.clear()
         if not job.done:
             hub.watch(job)
             self.drive(job)
@@ -513,6 +515,7 @@ class Pump:
     def refresh(self) -> None:
         """Take in what happened while nobody was looking: the server may have closed the connection."""
         self._take(self.poller.wait(0.0))
+        self._tick(monotonic())
         self.hub.news.clear()
 
     def step(self, longest: float = inf) -> None:
@@ -526,8 +529,9 @@ class Pump:
         for link in due:
             self._connected(link, self._dialer.start(link, link.address, hub.patience(link, now)))
         with self._lock:
-            hub.tick(monotonic())
+            self._tick(monotonic())
             self.flush()
+            self._retry()
             # Once more: a send that fails puts its connection on the list of those to be made, which must not wait.
             deadline = hub.tick(monotonic())
             seconds: float
@@ -542,6 +546,21 @@ class Pump:
             self._connected(link, outcome)
         with self._lock:
             self._take(ready)
+            self._retry()
+
+    def _retry(self) -> None:
+        """Keep it from everybody that a job failed which is to be tried again. The lock is held all the while."""
+        if self.hub.retries and self.hub.news:
+            self.hub.retry_failed(monotonic(), random.random())
+
+    def _tick(self, now: float) -> None:
+        """End what is overdue, and connections whose servers are not there any more."""
+        self.hub.tick(now)
+        for link in self.hub.take_dead():
+            if link.io is not None and link.io.unsent_bytes:
+                self.hub.spare(link, now)
+            elif link.io is not None:
+                self.lost(link, OSError("it does not answer"))
 
     def flush(self) -> None:
         """Send what the sessions have for their servers, as far as it goes without blocking."""
@@ -602,6 +621,7 @@ class Pump:
         if isinstance(stream, OSError):
             with self._lock:
                 self.hub.failed(link, monotonic(), random.random(), reason_of(stream))
+                self._retry()
             return
         with self._lock:
             link.io = stream

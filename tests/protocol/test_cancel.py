@@ -89,6 +89,22 @@ def test_running_job_frees_its_clients_and_its_result_is_swallowed(wire: Wire, l
     assert w.grab() is None
 
 
+@pytest.mark.parametrize("kind", ["SUBMIT_JOB", "SUBMIT_JOB_BG"])
+def test_the_worker_of_a_cancelled_job_learns_it_by_asking_for_its_status(wire: Wire, kind: str) -> None:
+    c, w, admin = wire.peer("c"), wire.worker("w", b"f"), wire.peer("admin")
+    job = c.submit(b"f", b"x", b"u", kind)
+    assert w.grab() == b"x"
+    w.send(Q.WORK_STATUS(job, b"1", b"2"))
+    assert w.known(job) == (b"1", b"1", b"1", b"2")
+    admin.send(b"cancel job " + job + b"\r\n").expect(OK)
+    assert w.known(job) == admin.known(job) == (b"0", b"0", b"0", b"0")
+    w.send(Q.WORK_STATUS(job, b"2", b"2")).expect_nothing()
+    assert w.known(job) == (b"0", b"0", b"0", b"0")
+    w.send(Q.WORK_COMPLETE(job, b"late")).expect_nothing()
+    assert w.known(job) == (b"0", b"0", b"0", b"0")
+    c.expect(R.WORK_STATUS(job, b"1", b"2") + R.WORK_FAIL(job) if kind == "SUBMIT_JOB" else b"")
+
+
 @pytest.mark.parametrize("how", ["leave", "CANT_DO", "RESET_ABILITIES", "time"])
 def test_cancelled_running_job_is_not_queued_again(wire: Wire, how: str) -> None:
     c, w, other = wire.peer("c"), wire.peer("w"), wire.worker("other", b"f")

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from gearfast.aio.admin import AsyncAdminClient
-from gearfast.aio.client import AsyncClient, AsyncJobFuture
+from gearfast.aio.client import AsyncClient
+from gearfast.aio.future import AsyncJobFuture, async_as_completed
 from gearfast.aio.worker import AsyncJob, AsyncWorker
 from gearfast.sync.admin import AdminClient
 from gearfast.sync.client import Client
-from gearfast.sync.future import JobFuture
+from gearfast.sync.future import JobFuture, as_completed
 from gearfast.sync.worker import Job, Worker
 
 TWINS = [(Client, AsyncClient), (Worker, AsyncWorker), (AdminClient, AsyncAdminClient), (Job, AsyncJob)]
@@ -22,7 +23,7 @@ TWINS = [(Client, AsyncClient), (Worker, AsyncWorker), (AdminClient, AsyncAdminC
 FUTURES = (JobFuture, AsyncJobFuture)
 CONTEXT = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 # Plain calls in both worlds: they only note something or hand out an object that is waited for.
-NEVER_ASYNC = {"submit", "map", "stop", "register", "unregister", "function"}
+NEVER_ASYNC = {"submit", "map", "map_background", "stop", "register", "unregister", "function"}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def pairs() -> Iterator[Any]:
         for name in sorted(public(plain).keys() & public(twin).keys()):
             if callable(function(public(plain)[name])):
                 yield pytest.param(public(plain)[name], public(twin)[name], id=f"{plain.__name__}.{name}")
-    for name in ("function", "unique", "handle", "progress", "events"):
+    for name in ("function", "unique", "handle", "progress", "wait", "status", "events", "data"):
         yield pytest.param(vars(FUTURES[0])[name], vars(FUTURES[1])[name], id=f"JobFuture.{name}")
 
 
@@ -59,7 +60,14 @@ def test_same_names(plain: type, twin: type) -> None:
 
 
 def test_futures_have_the_same_names() -> None:
-    assert set(public(FUTURES[0])) == set(public(FUTURES[1])) - {"settle"}
+    # asyncio's `result` and `exception` never wait, so they need no words of their own for a time-out
+    assert set(public(FUTURES[0])) - {"result", "exception"} == set(public(FUTURES[1])) - {"settle"}
+
+
+def test_as_completed_has_a_twin() -> None:
+    one, two = (inspect.signature(function).parameters.values() for function in (as_completed, async_as_completed))
+    assert [(p.name, p.kind, p.default) for p in one] == [(p.name, p.kind, p.default) for p in two]
+    assert first_line(as_completed.__doc__) == first_line(async_as_completed.__doc__) != ""
 
 
 @pytest.mark.parametrize(("plain", "twin"), list(pairs()))

@@ -43,18 +43,18 @@ def test_priorities(priority: Priority, foreground: Command, background: Command
     one = calls()
     job = one.job("ä", memoryview(b"w"), "ü", priority, None, 0.0)
     assert job.packet == encode(foreground, "ä".encode(), "ü".encode(), b"w")
-    job = one.background("f", bytearray(b"w"), b"u", priority, None, None, 0.0)
+    job = one.background("f", bytearray(b"w"), b"u", priority, None, 0.0)
     assert job.packet == encode(background, b"f", b"u", b"w")
 
 
 def test_a_job_at_a_time() -> None:
-    job = calls().background("f", b"w", "u", Priority.NORMAL, 1000.2, None, 0.0)
+    job = calls().background("f", b"w", "u", Priority.NORMAL, None, 0.0, at=1000.2)
     assert decoded(job.packet).args == (b"f", b"u", b"1001", b"w")
     assert make_epoch(datetime(1970, 1, 2, tzinfo=UTC)) == 86400
     with pytest.raises(UsageError, match="time zone"):
         make_epoch(datetime(2030, 1, 1))
     with pytest.raises(UsageError, match="normal priority"):
-        calls().background("f", b"", None, Priority.HIGH, 5.0, None, 0.0)
+        calls().background("f", b"", None, Priority.HIGH, None, 0.0, at=5.0)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_cannot_be_sent(function: str, workload: bytes, unique: str | None,
         calls().job(function, workload, unique, priority, None, 0.0)
     assert len(str(caught.value)) < 300
     with pytest.raises(UsageError):
-        calls().background(function, workload, unique, priority, None, None, 0.0)
+        calls().background(function, workload, unique, priority, None, 0.0)
 
 
 @pytest.mark.parametrize("timeout", [0, -1])
@@ -108,7 +108,7 @@ def test_time_limits_are_above_zero(timeout: float) -> None:
     with pytest.raises(UsageError):
         calls().job("f", b"", None, Priority.NORMAL, timeout, 0.0)
     with pytest.raises(UsageError):
-        calls().background("f", b"", None, Priority.NORMAL, None, timeout, 0.0)
+        calls().background("f", b"", None, Priority.NORMAL, timeout, 0.0)
 
 
 @pytest.mark.parametrize("id", ["", "a b", "ä", "x" * 128, "a\n"])

@@ -22,7 +22,7 @@ from gearfast.session.hub import MAX_SUBMISSIONS, PROBE_SECONDS, ClientHub, Link
 from gearfast.session.requests import EchoRequest, JobRequest, Timeout
 from gearfast.types import Priority
 
-LIMITS = Timeout(connect=5.0, reply=30.0, job=None, reconnect=10.0)
+LIMITS = Timeout(connect=5.0, reply=30.0, job=None, reconnect=10.0, health=None)
 
 
 class Bench:
