@@ -15,7 +15,8 @@ GearfastError
 │   └── JobTimeout                  … the result of a job
 ├── JobFailed                       the worker reported WORK_FAIL
 │   └── JobException                … WORK_EXCEPTION, with what the worker said of it
-└── Fail                            raised by a worker's callable to report WORK_FAIL
+├── Fail                            raised by a worker's callable to report WORK_FAIL
+└── Cancelled                       raised in a worker's callable by `job.check()`: nobody wants the result
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gearfast._codec import Packet
 
 __all__ = [
+    "Cancelled",
     "ConnectError",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -147,6 +149,10 @@ class JobException(JobFailed):
 
 class Fail(GearfastError):
     """Raise it in a worker's callable to end the job with WORK_FAIL instead of WORK_EXCEPTION."""
+
+
+class Cancelled(GearfastError):
+    """`job.check()` in a worker's callable: the job was cancelled, or its connection is lost."""
 
 
 def server_error(code: bytes, text: bytes) -> ServerError:

@@ -25,7 +25,7 @@ from gearfast.session.requests import (
     UniqueStatusRequest,
     make_timeout,
 )
-from gearfast.session.routing import Router, Servers, parse_servers
+from gearfast.session.routing import Router, Servers, make_id, parse_servers
 from gearfast.types import Handle, Priority
 
 __all__ = ["ClientCalls"]
@@ -167,16 +167,6 @@ class ClientCalls:
         if len(key) > MAX_UNIQUE:
             raise UsageError(f"a unique has at most {MAX_UNIQUE} bytes, this one has {len(key)}: {unique!r}")
         return key
-
-
-def make_id(id: str | None) -> bytes:
-    """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
-    if id is None:
-        return b""
-    name = id.encode()
-    if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
-        raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
-    return name
 
 
 def make_epoch(at: float | datetime) -> int:

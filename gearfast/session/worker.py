@@ -8,7 +8,7 @@ its form): it tells that a result came too late, and must not disturb the count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from gearfast._codec import Decoder, encode
 from gearfast.errors import ProtocolError
@@ -29,9 +29,26 @@ Ability = int
 
 
 class Assignment:
-    """A job that a server gave to this worker. `session` is None once its connection is gone."""
+    """A job that a server gave to this worker, over `session`.
 
-    __slots__ = ("assigned_at", "function", "handle", "lost", "over", "reducer", "session", "unique", "workload")
+    `lost`: that connection is gone. `over`: its end was told. `cancelled`: the server does not know it any more.
+    `deadline`: when its server gives it to somebody else, None for never; `assigned_at`: when it came; both by the
+    clock of the one who feeds the crew.
+    """
+
+    __slots__ = (
+        "assigned_at",
+        "cancelled",
+        "deadline",
+        "function",
+        "handle",
+        "lost",
+        "over",
+        "reducer",
+        "session",
+        "unique",
+        "workload",
+    )
 
     def __init__(
         self, session: WorkerSession, handle: bytes, function: bytes, unique: bytes, reducer: bytes, workload: bytes
@@ -44,6 +61,8 @@ class Assignment:
         self.workload = workload
         self.lost = False
         self.over = False
+        self.cancelled = False
+        self.deadline: float | None = None
         self.assigned_at = 0.0
 
 
@@ -53,6 +72,7 @@ class WorkerSession:
     `abilities`: functions with their time-outs, announced at once. `ready`: list to which jobs are appended that were
     assigned; the caller empties it. `refusals`: code and text of each ERROR, for the log; the caller empties it.
     `all_yours`: ask for that option. `credits`: the server has agreed, so grabs wait there for the next jobs.
+    `shared`: other connections want the same slots, so no grab may wait there. `desk`: what the connection belongs to.
     """
 
     __slots__ = (
@@ -63,14 +83,18 @@ class WorkerSession:
         "asleep",
         "budget",
         "credits",
+        "desk",
         "dry",
         "grabs",
         "jobs",
         "limit",
         "ready",
+        "recalled",
         "refusals",
         "server",
+        "shared",
         "slept_at",
+        "unanswered",
     )
 
     def __init__(
@@ -83,9 +107,13 @@ class WorkerSession:
         all_yours: bool = False,
         max_packet: int = MAX_PACKET,
         ready: list[Assignment] | None = None,
+        desk: Any = None,
     ) -> None:
         self.server = server
+        self.desk = desk
         self.credits = False
+        self.shared = False
+        self.unanswered = 0
         self._asked = all_yours
         self.ready: list[Assignment] = [] if ready is None else ready
         self.refusals: list[tuple[bytes, bytes]] = []
@@ -96,6 +124,8 @@ class WorkerSession:
         # time does not cost `limit` grabs.
         self.budget = 1
         self.dry = False
+        # How many of the grabs were asked back: a NO_JOB to one of those says nothing about the queue.
+        self.recalled = 0
         self.asleep = False
         self.slept_at = 0.0
         self._form = 0
@@ -128,23 +158,45 @@ class WorkerSession:
         self._out.append(GRABS[self._form] if count == 1 else GRABS[self._form] * count)
         self.grabs += count
         self.asleep = False
+        if self.shared and self.credits:
+            self.sleep()  # the server answers at once what it would hold
 
     def sleep(self) -> None:
         """Tell the server that it must wake this worker before the next job."""
         self._out.append(PRE_SLEEP)
+        self.recalled = self.grabs
         self.asleep = True
         self.dry = False
 
     def recall(self) -> None:
         """Ask for the grabs back that the server holds: it answers each with NO_JOB."""
-        if self.credits and self.grabs:
+        if self.credits and self.grabs and not self.asleep:
             self.sleep()
+
+    def share(self, shared: bool) -> None:
+        """Whether other connections want the same slots."""
+        if shared and not self.shared:
+            self.recall()
+        elif self.shared and not shared:
+            self.wake()
+        self.shared = shared
 
     def wake(self) -> None:
         """Worth asking again."""
         self.asleep = False
         self.dry = False
-        self.budget = self.limit if self.credits else 1
+        self.budget = self.limit if self.credits and not self.shared else 1
+
+    def set_limit(self, limit: int) -> None:
+        """How many grabs may be under way at most."""
+        self.limit = limit
+        if self.budget > limit or (self.credits and not self.shared):
+            self.budget = limit
+
+    def get_status(self, job: Assignment) -> None:
+        """GET_STATUS of a job in hand. STATUS_RES tells whether the server still knows it."""
+        self._out.append(encode(Command.GET_STATUS, job.handle))
+        self.unanswered += 1
 
     def complete(self, job: Assignment, result: bytes | bytearray | memoryview) -> None:
         """WORK_COMPLETE: the job is over."""
@@ -217,9 +269,14 @@ class WorkerSession:
 
     def _no_job(self, args: tuple[bytes, ...]) -> None:
         """NO_JOB"""
-        self._answered("NO_JOB")
-        self.dry = True
-        self.budget = 1
+        if self.grabs == 0:
+            raise self._unasked("NO_JOB")
+        self.grabs -= 1
+        if self.recalled:
+            self.recalled -= 1
+        else:
+            self.dry = True
+            self.budget = 1
 
     def _job_assign(self, args: tuple[bytes, ...]) -> None:
         """JOB_ASSIGN handle function workload"""
@@ -234,17 +291,28 @@ class WorkerSession:
         self._assigned(Assignment(self, args[0], args[1], args[2], args[3], args[4]))
 
     def _assigned(self, job: Assignment) -> None:
-        self._answered("JOB_ASSIGN")
+        if self.grabs == 0:
+            raise self._unasked("JOB_ASSIGN")
+        self.grabs -= 1
+        if self.recalled:
+            self.recalled -= 1
         self.dry = False
         if self.budget < self.limit:
             self.budget *= 2
         self.jobs[job.handle] = job
         self.ready.append(job)
 
-    def _answered(self, name: str) -> None:
-        if self.grabs == 0:
-            raise ProtocolError(f"{self.server}: {name} came, but nothing was asked")
-        self.grabs -= 1
+    def _unasked(self, name: str) -> ProtocolError:
+        return ProtocolError(f"{self.server}: {name} came, but nothing was asked")
+
+    def _status_res(self, args: tuple[bytes, ...]) -> None:
+        """STATUS_RES handle known running numerator denominator"""
+        if self.unanswered == 0:
+            raise self._unasked("STATUS_RES")
+        self.unanswered -= 1
+        job = self.jobs.get(args[0])  # None: it has ended since
+        if job is not None and args[1] == b"0":
+            job.cancelled = True
 
     def _error(self, args: tuple[bytes, ...]) -> None:
         """ERROR code text"""
@@ -262,7 +330,10 @@ class WorkerSession:
         if self._asked and args[0] == ALL_YOURS:
             self._asked = False
             self.credits = True
-            self.budget = self.limit
+            if self.shared:
+                self.recall()
+            else:
+                self.budget = self.limit
 
     def _ignored(self, args: tuple[bytes, ...]) -> None:
         """ECHO_RES: nobody waits for it."""
@@ -276,6 +347,7 @@ _HANDLERS[Command.NO_JOB] = WorkerSession._no_job
 _HANDLERS[Command.JOB_ASSIGN] = WorkerSession._job_assign
 _HANDLERS[Command.JOB_ASSIGN_UNIQ] = WorkerSession._job_assign_uniq
 _HANDLERS[Command.JOB_ASSIGN_ALL] = WorkerSession._job_assign_all
+_HANDLERS[Command.STATUS_RES] = WorkerSession._status_res
 _HANDLERS[Command.ERROR] = WorkerSession._error
 _HANDLERS[Command.OPTION_RES] = WorkerSession._option_res
 _HANDLERS[Command.ECHO_RES] = WorkerSession._ignored

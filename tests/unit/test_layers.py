@@ -31,8 +31,10 @@ ALLOWED = {
     "server": {"_codec", "dispatch", "store"},
     "web": {"server", "dispatch"},
     "_sockets": {"session"},  # what the two front ends share of addresses and socket options
-    "sync": {"session", "_codec", "_sockets"},
-    "aio": {"session", "_codec", "_sockets"},
+    "_threads": set(),
+    "_children": {"session"},  # what the two workers share of threads and processes
+    "sync": {"session", "_codec", "_sockets", "_threads", "_children"},
+    "aio": {"session", "_codec", "_sockets", "_threads", "_children"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
     "compat": {"_codec"},
