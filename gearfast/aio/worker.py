@@ -19,7 +19,7 @@ from gearfast.session.calls import make_id
 from gearfast.session.crew import Crew, CrewLink, check_function_name
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, parse_servers
-from gearfast.session.worker import Assignment
+from gearfast.session._worker import Assignment
 
 if TYPE_CHECKING:
     from ssl import SSLContext

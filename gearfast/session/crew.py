@@ -14,13 +14,16 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Final
 
-from gearfast.errors import UsageError
+from gearfast.errors import ProtocolError, UsageError
 from gearfast.protocol import MAX_PACKET
 from gearfast.session.functions import check_function_name
 from gearfast.session.routing import Router, ServerAddress
-from gearfast.session.worker import Ability, Assignment, WorkerSession
+from gearfast.session._worker import Assignment, WorkerSession
 
 __all__ = ["Crew", "CrewLink", "Group", "check_function_name"]
+
+Ability = int
+"""A function's time-out in milliseconds, 0 for none."""
 
 WANTED: Final = 0
 CONNECTING: Final = 1
@@ -102,6 +105,10 @@ class Crew:
         self.in_hand = 0
         self.leaving = False
         self.paused = False
+        self.resting = True
+        """Nothing is grabbed: leaving, paused, or there is no function."""
+        self.only_slots = self.slots
+        """Slots of the only connection, if there is one only: its group may have a limit."""
         self.unsure: dict[Assignment, float] = {}
         """Jobs whose callables want to know whether they are cancelled, and when the server was asked last."""
         self.timed: dict[Assignment, float] = {}
@@ -186,6 +193,8 @@ class Crew:
                 if key is not None:
                     del self._groups[key]
         self.slots = self.concurrency + (0 if self._timeouts else self.prefetch)
+        self.only_slots = self._most(self.links[0].group)
+        self._settle()
         for link in self.links:
             if link.session is not None:
                 link.session.set_limit(self._most(link.group))
@@ -263,27 +272,30 @@ class Crew:
             # Only a server that says something is up: one that hangs up at once must not be asked without a pause.
             link.proven = True
             link.group.router.up(link.index)
-        ready = self.ready
-        before = len(ready)
+        before = len(self.ready)
+        count = 0
         try:
-            session.receive(data)
+            count = session.receive(data, now)
+        except ProtocolError:
+            count = len(self.ready) - before
+            raise
         finally:
-            count = len(ready) - before
             if count:
-                self._came(link.group, ready[before:] if before else ready, count, now)
+                self.in_hand += count
+                link.group.in_hand += count
+                if self._timeouts:
+                    self._note_deadlines(before)
         if session.dry and not session.grabs:
             session.sleep()
             session.slept_at = now
-        self._balance()
+        if not count or session.grabs + self.in_hand < self.slots:
+            self._balance()
 
-    def _came(self, group: Group, jobs: list[Assignment], count: int, now: float) -> None:
-        self.in_hand += count
-        group.in_hand += count
-        timeouts = self._timeouts
-        for job in jobs:
-            job.assigned_at = now
-            if timeouts and job.function in timeouts:
-                job.deadline = now + timeouts[job.function]
+    def _note_deadlines(self, before: int) -> None:
+        for job in self.ready[before:]:
+            timeout = self._timeouts.get(job.function)
+            if timeout is not None:
+                job.deadline = job.assigned_at + timeout
                 self.timed[job] = job.deadline + OVERDUE_SECONDS
 
     def tick(self, now: float) -> float | None:
@@ -360,9 +372,8 @@ class Crew:
     def _ended(self, job: Assignment) -> None:
         self.in_hand -= 1
         job.session.desk.in_hand -= 1
-        if self.timed:
+        if self.timed or self.unsure:
             self.timed.pop(job, None)
-        if self.unsure:
             self.unsure.pop(job, None)
         self._balance()
 
@@ -389,6 +400,7 @@ class Crew:
         """Grab no more for a while. Jobs in hand, and those that servers give for earlier grabs, are done."""
         if not self.paused:
             self.paused = True
+            self._settle()
             for link in self.links:
                 if link.session is not None:
                     link.session.recall()
@@ -397,6 +409,7 @@ class Crew:
         """Grab again."""
         if self.paused:
             self.paused = False
+            self._settle()
             for link in self.links:
                 if link.session is not None:
                     link.session.wake()
@@ -408,6 +421,7 @@ class Crew:
             self._leave_limit = min(self._leave_limit, now + max(0.0, limit))
         if not self.leaving:
             self.leaving = True
+            self._settle()
             for link in self.links:
                 if link.session is not None:
                     link.session.recall()
@@ -436,23 +450,18 @@ class Crew:
 
     def _balance(self) -> None:
         """Give free slots to servers that may have jobs, in turn."""
-        if self.leaving or self.paused or not self._homes:
+        if self.resting:
             return
         links = self.links
-        free = self.slots - self.in_hand
         if len(links) == 1:
             session = links[0].session
-            if session is not None and not session.asleep and not session.dry:
-                grabs = session.grabs
-                room = session.budget - grabs
-                free -= grabs
-                limit = links[0].group.limit
-                if limit < self.slots:
-                    free = min(free, int(limit) - self.in_hand - grabs)
-                if room > 0 and free > 0:
-                    session.grab(min(room, free))
-            return
-        self._balance_many(free)
+            if session is not None:
+                session.fill(self.only_slots - self.in_hand - session.grabs)
+        else:
+            self._balance_many(self.slots - self.in_hand)
+
+    def _settle(self) -> None:
+        self.resting = self.leaving or self.paused or not self._homes
 
     def _balance_many(self, free: int) -> None:
         links = self.links

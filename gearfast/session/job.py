@@ -10,7 +10,7 @@ from gearfast.errors import Cancelled
 from gearfast.session.results import to_bytes
 
 if TYPE_CHECKING:
-    from gearfast.session.worker import Assignment
+    from gearfast.session._worker import Assignment
 
 __all__ = ["BaseJob", "Desk", "current", "current_job"]
 

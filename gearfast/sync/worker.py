@@ -23,7 +23,7 @@ from gearfast.session.functions import Function, check_function_name, collect, m
 from gearfast.session.job import BaseJob, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
-from gearfast.session.worker import Assignment
+from gearfast.session._worker import Assignment
 from gearfast.sync.attendant import Attendant
 from gearfast.sync.stream import READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
 
@@ -365,7 +365,7 @@ class Worker:
         if stream.patience != QUICK_SECONDS:
             stream.set_patience(QUICK_SECONDS)
         recv = stream.sock.recv
-        lock = self._lock
+        lock, ready = self._lock, crew.ready
         while not self._changed and not stream.unsent and self._interrupt is None:
             try:
                 data = recv(READ_SIZE)
@@ -379,9 +379,9 @@ class Worker:
                 if link.io is not stream:
                     return
                 self._received(link, data)
-                if not crew.ready:
+                if not ready:
                     self._flush(crew)
-            if crew.ready:
+            if ready:
                 self._do_ready(crew)
             if link.io is not stream or self._forked or len(crew.links) != 1:
                 return
@@ -399,9 +399,10 @@ class Worker:
             return
         if not ready:
             return
-        if self._attendant is not None and (len(ready) > 1 or crew.timed):
-            self._attendant.rouse()
-        self._flush_by = monotonic() + LINGER_SECONDS
+        if len(ready) > 1 or crew.timed:
+            self._flush_by = monotonic() + LINGER_SECONDS
+            if self._attendant is not None:
+                self._attendant.rouse()
         while ready and self._interrupt is None and not self._forked:
             try:
                 assignment = ready.pop(0)

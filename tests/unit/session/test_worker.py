@@ -10,7 +10,7 @@ from gearfast.errors import ProtocolError, UsageError
 from gearfast.protocol import Command
 from gearfast.session.crew import LEAVE_SECONDS, RECHECK_SECONDS, Crew, check_function_name
 from gearfast.session.routing import parse_servers
-from gearfast.session.worker import WorkerSession
+from gearfast.session._worker import WorkerSession
 
 
 def names(data: bytes) -> list[str]:
