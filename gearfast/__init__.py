@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gearfast.aio.client import AsyncClient
     from gearfast.aio.worker import AsyncJob, AsyncWorker
     from gearfast.errors import (
+        Cancelled,
         ConnectError,
         ConnectionLost,
         DeadlineExceeded,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from gearfast.protocol import Command
     from gearfast.server.embedded import Server
     from gearfast.session.events import Data, Status, Warning
+    from gearfast.session.functions import Function, function
+    from gearfast.session.job import current_job
     from gearfast.session.requests import Timeout
     from gearfast.sync.admin import AdminClient
     from gearfast.sync.client import Client
@@ -56,6 +59,7 @@ _HOMES = {
     "gearfast.aio.client": ("AsyncClient",),
     "gearfast.aio.worker": ("AsyncJob", "AsyncWorker"),
     "gearfast.errors": (
+        "Cancelled",
         "ConnectError",
         "ConnectionLost",
         "DeadlineExceeded",
@@ -76,6 +80,8 @@ _HOMES = {
     "gearfast.server.embedded": ("Server",),
     "gearfast.sync.admin": ("AdminClient",),
     "gearfast.session.events": ("Data", "Status", "Warning"),
+    "gearfast.session.functions": ("Function", "function"),
+    "gearfast.session.job": ("current_job",),
     "gearfast.session.requests": ("Timeout",),
     "gearfast.sync.client": ("Client",),
     "gearfast.sync.future": ("JobFuture",),
@@ -98,6 +104,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJob",
     "AsyncWorker",
+    "Cancelled",
     "Client",
     "Command",
     "ConnectError",
@@ -106,6 +113,7 @@ __all__ = [
     "DeadlineExceeded",
     "Decoder",
     "Fail",
+    "Function",
     "FunctionStatus",
     "GearfastError",
     "Handle",
@@ -133,7 +141,9 @@ __all__ = [
     "Worker",
     "WorkerInfo",
     "__version__",
+    "current_job",
     "encode",
+    "function",
 ]
 
 

@@ -261,10 +261,12 @@ class Job(BaseJob):
     """A job in a child process: the same names as everywhere."""
 
     __slots__ = ("_far",)
+    _far: _Far
 
-    def __init__(self, far: _Far, facts: Facts) -> None:
-        super().__init__(None, facts)  # type: ignore[arg-type]
-        self._far = far
+    def __new__(cls, far: _Far, facts: Facts) -> Job:
+        job = super().__new__(cls, None, facts)  # type: ignore[arg-type]
+        job._far = far
+        return job
 
     @property
     def cancelled(self) -> bool:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from collections.abc import Mapping
-from typing import Any, TypeAlias, final
+from typing import Any, Self, TypeAlias, final
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -18,10 +18,32 @@ class Assignment:
     deadline: float | None
     assigned_at: float
 
+class JobView:
+    _desk: Any
+    _assignment: Assignment
+    def __new__(cls, desk: Any, assignment: Assignment) -> Self: ...
+    @property
+    def workload(self) -> bytes: ...
+    @property
+    def unique(self) -> bytes: ...
+
+@final
+class Slots:
+    most: int
+    in_hand: int
+    resting: bool
+    only: WorkerSession | None
+    def __init__(self, most: int = 1) -> None: ...
+
+@final
+class Desk:
+    in_hand: int
+
 @final
 class WorkerSession:
     server: str
-    desk: Any
+    desk: Desk
+    slots: Slots
     credits: bool
     shared: bool
     ready: list[Assignment]
@@ -44,12 +66,14 @@ class WorkerSession:
         all_yours: bool = False,
         max_packet: int = ...,
         ready: list[Assignment] | None = None,
-        desk: Any = None,
+        slots: Slots | None = None,
+        desk: Desk | None = None,
     ) -> None: ...
     def can_do(self, name: bytes, timeout: int = 0) -> None: ...
     def cant_do(self, name: bytes) -> None: ...
     def grab(self, count: int = 1) -> None: ...
-    def fill(self, free: int) -> None: ...
+    def balance(self) -> None: ...
+    def drop(self, job: Assignment) -> None: ...
     def sleep(self) -> None: ...
     def recall(self) -> None: ...
     def share(self, shared: bool) -> None: ...
@@ -65,4 +89,4 @@ class WorkerSession:
     @property
     def has_output(self) -> bool: ...
     def take_output(self) -> bytes: ...
-    def receive(self, data: Buffer, now: float = 0.0) -> int: ...
+    def receive(self, data: Buffer, now: float = 0.0) -> bool: ...

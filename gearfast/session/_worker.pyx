@@ -28,14 +28,14 @@ from gearfast._codec import encode
 from gearfast.errors import ProtocolError
 from gearfast.protocol import MAX_PACKET, Command, ErrorCode
 
-__all__ = ["Assignment", "WorkerSession"]
+__all__ = ["Assignment", "Desk", "JobView", "Slots", "WorkerSession"]
 
 cdef bytes PRE_SLEEP = encode(Command.PRE_SLEEP)
-ALL_YOURS = b"all_yours"
-"""Option by which a worker says that it serves this server alone. gearfast then holds a grab that it cannot answer and
-answers it with the next job, instead of NO_JOB, PRE_SLEEP, NOOP and another grab; gearmand refuses the option."""
+# Option by which a worker says that it serves this server alone. gearfast then holds a grab that it cannot answer and
+# answers it with the next job, instead of NO_JOB, PRE_SLEEP, NOOP and another grab; gearmand refuses the option.
+cdef bytes ALL_YOURS = b"all_yours"
+# Ways to ask for a job, the one that tells most first; the next one for a server that does not know it.
 cdef tuple GRABS = (encode(Command.GRAB_JOB_ALL), encode(Command.GRAB_JOB_UNIQ), encode(Command.GRAB_JOB))
-"""Ways to ask for a job, the one that tells most first; the next one for a server that does not know it."""
 cdef bytes NOTHING = b""
 cdef Py_ssize_t SMALL = 1 << 30      # a result below this fits a packet for sure
 
@@ -63,6 +63,51 @@ cdef class Assignment:
     cdef public double assigned_at
 
 
+cdef class JobView:
+    """What every job tells of itself at once. `desk`: the worker that has it, to which its messages go."""
+
+    cdef readonly object _desk
+    cdef readonly object _assignment
+
+    def __cinit__(self, desk, assignment):
+        self._desk = desk
+        self._assignment = assignment
+
+    @property
+    def workload(self):
+        """The client's data."""
+        return self._assignment.workload
+
+    @property
+    def unique(self):
+        """The unique that the client gave, maybe empty."""
+        return self._assignment.unique
+
+
+@cython.final
+cdef class Slots:
+    """How many jobs a worker may hold, and has in hand; shared by the sessions of all its connections.
+
+    `only`: one connection has all slots, so it asks for the next job by itself; None if there are several. `resting`:
+    nothing may be asked for.
+    """
+
+    cdef public Py_ssize_t most
+    cdef public Py_ssize_t in_hand
+    cdef public bint resting
+    cdef public WorkerSession only
+
+    def __init__(self, Py_ssize_t most=1):
+        self.most = most
+
+
+@cython.final
+cdef class Desk:
+    """Jobs in hand of functions that have a limit together."""
+
+    cdef public Py_ssize_t in_hand
+
+
 @cython.final
 cdef class WorkerSession:
     """The worker's half of one connection to `server` (an address, for messages).
@@ -70,11 +115,12 @@ cdef class WorkerSession:
     `abilities`: functions with their time-outs, announced at once. `ready`: list to which jobs are appended that were
     assigned; the caller empties it. `refusals`: code and text of each ERROR, for the log; the caller empties it.
     `all_yours`: ask for that option. `credits`: the server has agreed, so grabs wait there for the next jobs.
-    `shared`: other connections want the same slots, so no grab may wait there. `desk`: what the connection belongs to.
+    `shared`: other connections want the same slots, so no grab may wait there. `slots` and `desk` count jobs in hand.
     """
 
     cdef readonly str server
-    cdef readonly object desk
+    cdef readonly Desk desk
+    cdef readonly Slots slots
     cdef readonly bint credits
     cdef public bint shared         # by `share` while connected
     cdef public list ready
@@ -107,10 +153,15 @@ cdef class WorkerSession:
         bint all_yours=False,
         size_t max_packet=MAX_PACKET,
         list ready=None,
-        desk=None,
+        Slots slots=None,
+        Desk desk=None,
     ):
         self.server = server
-        self.desk = desk
+        self.desk = Desk() if desk is None else desk
+        if slots is None:
+            slots = Slots(0)
+            slots.resting = True
+        self.slots = slots
         self.asked = all_yours
         self.ready = [] if ready is None else ready
         self.refusals = []
@@ -186,13 +237,38 @@ cdef class WorkerSession:
         self.out.append(encode(Command.GET_STATUS, job.handle))
         self.unanswered += 1
 
-    def fill(self, Py_ssize_t free):
-        """Ask for as many jobs as `free` slots and the session's own budget allow, if the server may have some."""
+    cdef int fill(self) except -1:
+        """Ask for as many jobs as the free slots and the session's own budget allow, if the server may have some."""
         cdef Py_ssize_t count = self.budget - self.grabs
+        cdef Py_ssize_t free = self.slots.most - self.slots.in_hand - self.grabs
         if free < count:
             count = free
-        if count > 0 and not self.asleep and not self.dry:
+        if count > 0 and not self.asleep and not self.dry and not self.slots.resting:
             self.grab(count)
+        return 0
+
+    def balance(self):
+        """Ask for jobs, if there is room and this is the only connection."""
+        if self.slots.only is self:
+            self.fill()
+
+    cdef int end(self, Assignment job) except -1:
+        self.jobs.pop(job.handle, None)
+        job.over = True
+        return self.free(job)
+
+    cdef int free(self, Assignment job) except -1:
+        self.slots.in_hand -= 1
+        self.desk.in_hand -= 1
+        if self.slots.only is self:
+            self.fill()
+        return 0
+
+    def drop(self, Assignment job):
+        """A job whose connection is gone has ended, or need not begin: only its slot counts."""
+        job.over = True
+        self.slots.in_hand -= 1
+        self.desk.in_hand -= 1
 
     def complete(self, Assignment job, result):
         """WORK_COMPLETE: the job is over."""
@@ -211,21 +287,18 @@ cdef class WorkerSession:
             memcpy(at + named + 1, PyBytes_AS_STRING(result), size)
         else:
             out = encode(CMD_WORK_COMPLETE, job.handle, result)
-        self.jobs.pop(job.handle, None)
-        job.over = True
         self.out.append(out)
+        self.end(job)
 
     def fail(self, Assignment job):
         """WORK_FAIL: the job is over."""
-        self.jobs.pop(job.handle, None)
-        job.over = True
         self.out.append(encode(Command.WORK_FAIL, job.handle))
+        self.end(job)
 
     def exception(self, Assignment job, data):
         """WORK_EXCEPTION: the job is over. The server tells clients that did not ask for exceptions WORK_FAIL."""
-        self.jobs.pop(job.handle, None)
-        job.over = True
         self.out.append(encode(Command.WORK_EXCEPTION, job.handle, data))
+        self.end(job)
 
     def data(self, Assignment job, data):
         """WORK_DATA: a part of the result."""
@@ -254,17 +327,16 @@ cdef class WorkerSession:
     # In
 
     def receive(self, data, double now=0.0):
-        """Take bytes from the server that came at `now`. Returns how many jobs they brought.
+        """Take bytes from the server that came at `now`. Returns whether it may be told PRE_SLEEP: it has no job left.
 
         Raises ProtocolError; what came before the bad byte has taken effect.
         """
-        cdef Py_ssize_t before = len(self.ready)
         cdef size_t at = 0
         self.now = now
         if PyBytes_CheckExact(data) and self.decoder.held == 0 and self.decoder.failure is None:
             at = self.take_assigned(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
             if at == <size_t>PyBytes_GET_SIZE(data):
-                return len(self.ready) - before
+                return self.settle()
         try:
             packets = self.decoder.receive(data[at:] if at else data)
         except ProtocolError as error:
@@ -272,7 +344,14 @@ cdef class WorkerSession:
             self.take(packets)
             raise
         self.take(packets)
-        return len(self.ready) - before
+        return self.settle()
+
+    cdef bint settle(self) except -1:
+        if self.dry and self.grabs == 0:
+            return True
+        if self.slots.only is self:
+            self.fill()
+        return False
 
     cdef size_t take_assigned(self, const char* data, size_t size) except? 0:
         """The short way for assignments at the start of `data`: no packet is made of them. Returns where they end."""
@@ -280,7 +359,9 @@ cdef class WorkerSession:
         cdef size_t at = 0
         while at < size and decode(data + at, size - at, self.decoder.max_packet, &frame) == PACKET:
             if frame.command == CMD_JOB_ASSIGN_UNIQ:
-                self.assign(field(frame.args[0]), field(frame.args[1]), field(frame.args[2]), NOTHING, field(frame.args[3]))
+                self.assign(
+                    field(frame.args[0]), field(frame.args[1]), field(frame.args[2]), NOTHING, field(frame.args[3])
+                )
             elif frame.command == CMD_JOB_ASSIGN:
                 self.assign(field(frame.args[0]), field(frame.args[1]), NOTHING, NOTHING, field(frame.args[2]))
             else:
@@ -319,6 +400,8 @@ cdef class WorkerSession:
             self.budget *= 2
         self.jobs[handle] = job
         self.ready.append(job)
+        self.slots.in_hand += 1
+        self.desk.in_hand += 1
         return 0
 
     cdef object unasked(self, str name):

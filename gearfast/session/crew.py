@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Final
 
-from gearfast.errors import ProtocolError, UsageError
+from gearfast.errors import UsageError
 from gearfast.protocol import MAX_PACKET
+from gearfast.session._worker import Assignment, Desk, Slots, WorkerSession
 from gearfast.session.functions import check_function_name
 from gearfast.session.routing import Router, ServerAddress
-from gearfast.session._worker import Assignment, WorkerSession
 
 __all__ = ["Crew", "CrewLink", "Group", "check_function_name"]
 
@@ -48,12 +48,12 @@ OVERDUE_SECONDS = 1.0
 class Group:
     """Functions that share connections, and at most `limit` jobs at a time, whatever their servers."""
 
-    __slots__ = ("abilities", "in_hand", "limit", "router")
+    __slots__ = ("abilities", "desk", "limit", "router")
 
     def __init__(self, servers: tuple[ServerAddress, ...], limit: float) -> None:
         self.abilities: dict[bytes, Ability] = {}
         self.limit = limit
-        self.in_hand = 0
+        self.desk = Desk()
         self.router = Router(servers)
 
 
@@ -79,8 +79,9 @@ class Crew:
     """All connections and slots of a worker. Times are seconds of one monotonic clock.
 
     The front end opens the connections of `take_connects`, reports `connected`, `failed`, `lost` and `receive`, closes
-    those of `take_retired`, runs the jobs of `ready` (and removes them), ends each by `complete`, `fail` or `exception`,
-    and calls `tick` in time. `prefetch`: jobs that may be held beyond the slots, unless a function has a time-out.
+    those of `take_retired`, runs the jobs of `ready` (and removes them), ends each by `complete`, `fail` or
+    `exception`, and calls `tick` in time. `prefetch`: jobs that may be held beyond the slots, unless a function has a
+    time-out.
     """
 
     def __init__(
@@ -99,16 +100,12 @@ class Crew:
             raise UsageError(f"prefetch is at least 0, not {prefetch}")
         self.concurrency = concurrency
         self.prefetch = prefetch
-        self.slots = concurrency + prefetch
+        self.slots = Slots(concurrency + prefetch)
+        self.slots.resting = True
         self.links: list[CrewLink] = []
         self.ready: list[Assignment] = []
-        self.in_hand = 0
         self.leaving = False
         self.paused = False
-        self.resting = True
-        """Nothing is grabbed: leaving, paused, or there is no function."""
-        self.only_slots = self.slots
-        """Slots of the only connection, if there is one only: its group may have a limit."""
         self.unsure: dict[Assignment, float] = {}
         """Jobs whose callables want to know whether they are cancelled, and when the server was asked last."""
         self.timed: dict[Assignment, float] = {}
@@ -127,6 +124,11 @@ class Crew:
         self._group(None, inf)
         for name, timeout in (abilities or {}).items():
             self.register(name, timeout)
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs that were assigned and have not ended."""
+        return self.slots.in_hand
 
     # Abilities
 
@@ -192,16 +194,26 @@ class Crew:
                 self._retired.extend(gone)
                 if key is not None:
                     del self._groups[key]
-        self.slots = self.concurrency + (0 if self._timeouts else self.prefetch)
-        self.only_slots = self._most(self.links[0].group)
-        self._settle()
         for link in self.links:
             if link.session is not None:
                 link.session.set_limit(self._most(link.group))
                 link.session.share(len(self.links) > 1)
+        self._settle()
+
+    @property
+    def _capacity(self) -> int:
+        return self.concurrency + (0 if self._timeouts else self.prefetch)
 
     def _most(self, group: Group) -> int:
-        return int(min(self.slots, group.limit))
+        return int(min(self._capacity, group.limit))
+
+    def _settle(self) -> None:
+        """What the sessions do by themselves: nothing is grabbed at rest, and an only connection has all slots."""
+        slots = self.slots
+        slots.resting = self.leaving or self.paused or not self._homes
+        alone = len(self.links) == 1
+        slots.only = self.links[0].session if alone else None
+        slots.most = self._most(self.links[0].group) if alone else self._capacity
 
     # What the front end reports
 
@@ -232,11 +244,13 @@ class Crew:
             all_yours=len(self.links) == 1,
             max_packet=self._max_packet,
             ready=self.ready,
-            desk=link.group,
+            slots=self.slots,
+            desk=link.group.desk,
         )
         link.session.shared = len(self.links) > 1
         if link not in self.links:
             self._retired.append(link)  # no longer wanted since it was begun
+        self._settle()
         self._balance()
 
     def failed(self, link: CrewLink, now: float, jitter: float, reason: str) -> float:
@@ -256,9 +270,10 @@ class Crew:
                 # Not begun yet: nobody needs to do them.
                 dropped = [job for job in self.ready if job.lost]
                 self.ready[:] = [job for job in self.ready if not job.lost]
-                self.in_hand -= len(dropped)
-                link.group.in_hand -= len(dropped)
+                for job in dropped:
+                    job.session.drop(job)
         when = self.failed(link, now, jitter, reason)
+        self._settle()
         self._balance()
         return when
 
@@ -272,24 +287,24 @@ class Crew:
             # Only a server that says something is up: one that hangs up at once must not be asked without a pause.
             link.proven = True
             link.group.router.up(link.index)
-        before = len(self.ready)
-        count = 0
+        before = len(self.ready) if self._timeouts else 0
         try:
-            count = session.receive(data, now)
-        except ProtocolError:
-            count = len(self.ready) - before
-            raise
+            if session.receive(data, now):
+                session.sleep()
+                session.slept_at = now
         finally:
-            if count:
-                self.in_hand += count
-                link.group.in_hand += count
-                if self._timeouts:
-                    self._note_deadlines(before)
-        if session.dry and not session.grabs:
-            session.sleep()
-            session.slept_at = now
-        if not count or session.grabs + self.in_hand < self.slots:
+            if self._timeouts:
+                self._note_deadlines(before)
+        if self.slots.only is None:
             self._balance()
+
+    def quick_session(self) -> WorkerSession | None:
+        """The session of the only connection, if nothing has to be noted of what comes in there but its jobs.
+
+        Its `receive` may then be called instead of the crew's, for as long as this stays so.
+        """
+        only = self.slots.only
+        return None if only is None or self._timeouts or not self.links[0].proven else only
 
     def _note_deadlines(self, before: int) -> None:
         for job in self.ready[before:]:
@@ -320,7 +335,7 @@ class Crew:
             self.ask(now)
             times.extend(asked_at + CHECK_SECONDS for asked_at in self.unsure.values())
         if self.leaving:
-            if not self.in_hand:
+            if not self.slots.in_hand:
                 if self._leave_by == inf:
                     self._leave_by = now + LEAVE_SECONDS
                 times.append(self._leave_by)
@@ -351,30 +366,36 @@ class Crew:
         """End a job with its result."""
         if not job.lost:
             job.session.complete(job, result)
+            if self.slots.only is not None and not self.timed and not self.unsure:
+                return
+        else:
+            job.session.drop(job)
         self._ended(job)
 
     def fail(self, job: Assignment) -> None:
         """End a job with WORK_FAIL."""
-        if not job.lost:
+        if job.lost:
+            job.session.drop(job)
+        else:
             job.session.fail(job)
         self._ended(job)
 
     def exception(self, job: Assignment, data: bytes) -> None:
         """End a job with WORK_EXCEPTION."""
-        if not job.lost:
+        if job.lost:
+            job.session.drop(job)
+        else:
             job.session.exception(job, data)
         self._ended(job)
 
     def forget(self, job: Assignment) -> None:
         """A job that was not begun was lost: nobody needs it."""
+        job.session.drop(job)
         self._ended(job)
 
     def _ended(self, job: Assignment) -> None:
-        self.in_hand -= 1
-        job.session.desk.in_hand -= 1
-        if self.timed or self.unsure:
-            self.timed.pop(job, None)
-            self.unsure.pop(job, None)
+        self.timed.pop(job, None)
+        self.unsure.pop(job, None)
         self._balance()
 
     def watch(self, job: Assignment) -> None:
@@ -450,18 +471,11 @@ class Crew:
 
     def _balance(self) -> None:
         """Give free slots to servers that may have jobs, in turn."""
-        if self.resting:
-            return
-        links = self.links
-        if len(links) == 1:
-            session = links[0].session
-            if session is not None:
-                session.fill(self.only_slots - self.in_hand - session.grabs)
-        else:
-            self._balance_many(self.slots - self.in_hand)
-
-    def _settle(self) -> None:
-        self.resting = self.leaving or self.paused or not self._homes
+        slots = self.slots
+        if slots.only is not None:
+            slots.only.balance()
+        elif not slots.resting:
+            self._balance_many(slots.most - slots.in_hand)
 
     def _balance_many(self, free: int) -> None:
         links = self.links
@@ -482,7 +496,7 @@ class Crew:
             share = -(-free // (len(awake) - number))
             count = min(share, session.budget - session.grabs)
             if group.limit < inf:
-                count = min(count, int(group.limit) - group.in_hand - asked[id(group)])
+                count = min(count, int(group.limit) - group.desk.in_hand - asked[id(group)])
                 if count <= 0:
                     continue
             session.grab(count)

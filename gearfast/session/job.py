@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gearfast.errors import Cancelled
+from gearfast.session._worker import JobView
 from gearfast.session.results import to_bytes
 
 if TYPE_CHECKING:
@@ -26,14 +27,11 @@ class Desk(Protocol):
     def _look(self, assignment: Assignment) -> None: ...
 
 
-class BaseJob:
+class BaseJob(JobView):
     """What `Job` and `AsyncJob` share."""
 
-    __slots__ = ("_assignment", "_desk")
-
-    def __init__(self, desk: Any, assignment: Assignment) -> None:
-        self._desk: Desk = desk
-        self._assignment = assignment
+    __slots__ = ()
+    _desk: Desk
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.handle} of {self.function!r}>"
@@ -47,16 +45,6 @@ class BaseJob:
     def function(self) -> str:
         """The function's name."""
         return self._assignment.function.decode("utf-8", "replace")
-
-    @property
-    def unique(self) -> bytes:
-        """The unique that the client gave, maybe empty."""
-        return self._assignment.unique
-
-    @property
-    def workload(self) -> bytes:
-        """The client's data."""
-        return self._assignment.workload
 
     @property
     def reducer(self) -> bytes:

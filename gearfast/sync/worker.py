@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import signal
@@ -15,15 +14,16 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from gearfast import _worker_log as report
 from gearfast._sockets import reason_of
 from gearfast._threads import Threads
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.session._worker import Assignment, WorkerSession
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
-from gearfast.session._worker import Assignment
 from gearfast.sync.attendant import Attendant
 from gearfast.sync.stream import READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from gearfast._children import Children
 
 __all__ = ["Job", "Worker"]
-
-log = logging.getLogger("gearfast.worker")
-log.addHandler(logging.NullHandler())
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
@@ -196,7 +193,7 @@ class Worker:
         self._start()
         crew = self._crew
         try:
-            while not self._has_left(crew) and self._interrupt is None and not self._forked:
+            while not self._has_left(crew) and self._goes_on():
                 self._round()
                 if self._threads is None:
                     self._serve_quickly(crew)
@@ -255,6 +252,9 @@ class Worker:
             self._children = Children(self._processes)
         children, task = self._children, pickled(one.callable, name)
         return lambda job: children.run(task, job)
+
+    def _goes_on(self) -> bool:
+        return self._interrupt is None and not self._forked
 
     def _has_left(self, crew: Crew) -> bool:
         if not crew.leaving:
@@ -352,39 +352,71 @@ class Worker:
         self._do_ready(crew)
 
     def _serve_quickly(self, crew: Crew) -> None:
-        """The short way, for one server over a plain connection: one read that blocks, one send.
+        """The short way for one server over a plain connection: one read that blocks, one send.
 
         Everything else (connecting, more to send than goes out, other threads' wishes, sleep) goes on in `_round`.
         """
-        if len(crew.links) != 1 or crew.leaving:
+        session = crew.quick_session()
+        if session is None or crew.leaving or not self._goes_on():
             return
-        link = crew.links[0]
-        stream: PlainStream = link.io
-        if stream is None or not stream.is_plain:
+        stream: PlainStream = crew.links[0].io
+        if not stream.is_plain:
             return
         if stream.patience != QUICK_SECONDS:
             stream.set_patience(QUICK_SECONDS)
-        recv = stream.sock.recv
-        lock, ready = self._lock, crew.ready
-        while not self._changed and not stream.unsent and self._interrupt is None:
-            try:
+        recv, lock, ready = stream.sock.recv, self._lock, crew.ready
+        try:
+            while not self._changed and not stream.unsent and crew.slots.only is session:
                 data = recv(READ_SIZE)
-            except BlockingIOError:
-                return
-            except OSError as error:
                 with lock:
-                    self._lost(link, reason_of(error))
-                return
-            with lock:
-                if link.io is not stream:
+                    if not data or crew.slots.only is not session:
+                        self._received(crew.links[0], data)
+                        return
+                    if session.receive(data, monotonic()):
+                        session.sleep()
+                        session.slept_at = monotonic()
+                    if session.refusals:
+                        report.refused(crew.links[0])
+                    if not ready:
+                        self._flush(crew)
+                        continue
+                if len(ready) > 1:
+                    self._do_ready(crew)
+                else:
+                    self._do_one(crew, session, stream, ready.pop())
+                if not self._goes_on():
                     return
-                self._received(link, data)
-                if not ready:
-                    self._flush(crew)
-            if ready:
-                self._do_ready(crew)
-            if link.io is not stream or self._forked or len(crew.links) != 1:
-                return
+        except BlockingIOError:
+            pass
+        except (OSError, ProtocolError) as error:
+            with lock:
+                if crew.slots.only is session:
+                    self._lost(crew.links[0], reason_of(error))
+        finally:
+            current.set(None)
+
+    def _do_one(self, crew: Crew, session: WorkerSession, stream: PlainStream, assignment: Assignment) -> None:
+        result = self._result(crew, assignment)
+        if result is None:
+            return
+        try:
+            with self._lock:
+                if self._changed:
+                    self._apply(crew)
+                crew.complete(assignment, result)
+                if crew.slots.only is session and not crew.ready and not stream.unsent:
+                    out = session.take_output()
+                    sent = stream.try_send(out)
+                    if sent == len(out):
+                        return
+                    stream.unsent.append(memoryview(out)[sent:])
+                self._flush(crew)
+        except (ValueError, BufferError) as error:
+            self._failed(crew, assignment, error)
+        except OSError as error:
+            with self._lock:
+                if crew.slots.only is session:
+                    self._lost(crew.links[0], reason_of(error))
 
     def _do_ready(self, crew: Crew) -> None:
         """Do the jobs that came in, or have them done."""
@@ -396,8 +428,6 @@ class Worker:
                 ready.clear()
             for assignment in assigned:
                 threads.submit(partial(self._do_in_thread, crew, assignment))
-            return
-        if not ready:
             return
         if len(ready) > 1 or crew.timed:
             self._flush_by = monotonic() + LINGER_SECONDS
@@ -423,42 +453,53 @@ class Worker:
 
     def _work(self, crew: Crew, assignment: Assignment) -> None:
         """Do one job and report it; the report goes out together with the next grab."""
-        job = Job(self, assignment)
+        result = self._result(crew, assignment)
+        if result is None:
+            return
+        try:
+            with self._lock:
+                if self._changed:
+                    self._apply(crew)
+                crew.complete(assignment, result)
+                if not crew.ready or self._threads is not None:
+                    self._flush(crew)
+                    if crew.leaving:
+                        self._wake()
+                else:
+                    self._linger(crew)
+        except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+            self._failed(crew, assignment, error)
+
+    def _result(self, crew: Crew, assignment: Assignment) -> bytes | bytearray | memoryview | None:
+        """Call the job's callable. None: that went wrong, and was reported."""
         try:
             callable = self._callables.get(assignment.function)
             if callable is None:
                 raise LookupError(f"function {assignment.function!r} is not registered any more")
+            job = Job(self, assignment)
             current.set(job)
             result = callable(job)
             if self._forked:
-                return
-            if result.__class__ is not bytes:
-                result = to_bytes(result, f"the result of function {job.function!r}")
+                return None
+            if result.__class__ is bytes:
+                return result
+            return to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
             if not self._forked:
                 self._failed(crew, assignment, error)
         except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
             if not self._forked:
-                self._interrupted(assignment, error)
+                report.interrupted(assignment, error)
             self._interrupt = error
             self._wake()
-        else:
-            try:
-                with self._lock:
-                    if self._changed:
-                        self._apply(crew)
-                    crew.complete(assignment, result)
-                    self._ended(crew)
-            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
-                self._failed(crew, assignment, error)
+        return None
 
-    def _ended(self, crew: Crew) -> None:
-        """A job's end was told: send it, at once unless the next job is there. The lock is held."""
-        if not crew.ready or self._threads is not None or monotonic() >= self._flush_by:
+    def _linger(self, crew: Crew) -> None:
+        """A job has ended and the next one is there: their results may go out together. The lock is held."""
+        now = monotonic()
+        if now >= self._flush_by:
             self._flush(crew)
-            self._flush_by = monotonic() + LINGER_SECONDS if crew.ready else 0.0
-        if crew.leaving:
-            self._wake()
+            self._flush_by = now + LINGER_SECONDS
 
     def _attend(self) -> float | None:
         """In the attendant's thread: see to what cannot wait while a callable keeps the worker's own thread busy.
@@ -488,47 +529,23 @@ class Worker:
 
     def _report_overdue(self, crew: Crew) -> None:
         for assignment in crew.take_overdue(monotonic()):
-            facts = _facts(assignment)
-            log.error(
-                "job %(handle)s of function %(function)r from %(server)s is still running after its time-out",
-                facts,
-                extra=facts,
-            )
-
-    def _interrupted(self, assignment: Assignment, error: BaseException) -> None:
-        facts = _facts(assignment)
-        facts["error"] = type(error).__name__
-        log.error(
-            "job %(handle)s of function %(function)r from %(server)s raised %(error)s: the worker leaves, the job goes back",
-            facts,
-            extra=facts,
-        )
+            report.overdue(assignment)
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
-        facts = _facts(assignment)
-        text = text_of(error)
-        data = b""
-        if isinstance(error, (Fail, Cancelled)):
-            facts["reason"] = text
-            log.info("job %(handle)s of function %(function)r from %(server)s failed: %(reason)s", facts, extra=facts)
-        else:
-            data = describe(error, tracebacks=self._tracebacks)
-            log.error(
-                "job %(handle)s of function %(function)r from %(server)s raised an exception",
-                facts,
-                exc_info=error,
-                extra=facts,
-            )
+        report.failed(assignment, error)
         with self._lock:
             if self._changed:
                 self._apply(crew)
             if isinstance(error, (Fail, Cancelled)):
-                if isinstance(error, Fail) and text and not assignment.lost:
+                text = text_of(error) if isinstance(error, Fail) else ""
+                if text and not assignment.lost:
                     assignment.session.warning(assignment, text.encode("utf-8", "replace"))
                 crew.fail(assignment)
             else:
-                crew.exception(assignment, data)
-            self._ended(crew)
+                crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
+            self._flush(crew)
+            if crew.leaving:
+                self._wake()
 
     def _tell(self, assignment: Assignment, what: str, *values: object) -> None:
         """Send something of a running job. What comes after its end, or after its connection, is dropped."""
@@ -576,8 +593,7 @@ class Worker:
             now = monotonic()
             with self._lock:
                 again = self._crew.failed(link, now, random.random(), reason_of(stream))
-            facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-            log.warning("cannot connect to %s: %s", link.label, reason_of(stream), extra=facts)
+            report.cannot_connect(link, reason_of(stream), again - now)
             return
         with self._lock:
             link.io = stream
@@ -585,7 +601,7 @@ class Worker:
             stream.events = READ
             self._poller.watch(stream.fileno(), READ)
             self._crew.connected(link, monotonic())
-        log.info("connected to %s", link.label, extra={"server": link.label})
+        report.connected(link)
 
     def _drop(self, link: CrewLink, reason: str) -> float:
         stream, link.io = link.io, None
@@ -598,8 +614,7 @@ class Worker:
     def _lost(self, link: CrewLink, reason: str) -> None:
         now = monotonic()
         again = self._drop(link, reason)
-        facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-        log.warning("connection to %s lost: %s", link.label, reason, extra=facts)
+        report.connection_lost(link, reason, again - now)
         self._wake()
 
     def _flush(self, crew: Crew) -> None:
@@ -649,11 +664,8 @@ class Worker:
         except ProtocolError as error:
             self._lost(link, reason_of(error))
             return
-        session = link.session
-        if session is not None and session.refusals:
-            for code, text in session.refusals:
-                log.warning("%s refused: %r %r", link.label, code, text, extra={"server": link.label})
-            session.refusals.clear()
+        if link.session is not None and link.session.refusals:
+            report.refused(link)
 
     def _after_fork(self) -> None:
         """In a forked child: the connections belong to the parent; `run` returns there."""
@@ -665,15 +677,6 @@ class Worker:
         for link in self._crew.links:
             if link.io is not None:
                 link.io.close()
-
-
-def _facts(assignment: Assignment) -> dict[str, str]:
-    """What a log tells of a job."""
-    return {
-        "function": assignment.function.decode("utf-8", "replace"),
-        "handle": assignment.handle.decode("utf-8", "replace"),
-        "server": assignment.session.server,
-    }
 
 
 def _after_fork() -> None:

@@ -32,9 +32,10 @@ ALLOWED = {
     "web": {"server", "dispatch"},
     "_sockets": {"session"},  # what the two front ends share of addresses and socket options
     "_threads": set(),
-    "_children": {"session"},  # what the two workers share of threads and processes
-    "sync": {"session", "_codec", "_sockets", "_threads", "_children"},
-    "aio": {"session", "_codec", "_sockets", "_threads", "_children"},
+    "_children": {"session"},
+    "_worker_log": {"session"},  # what the two workers share of threads, processes and log
+    "sync": {"session", "_codec", "_sockets", "_threads", "_children", "_worker_log"},
+    "aio": {"session", "_codec", "_sockets", "_threads", "_children", "_worker_log"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
     "compat": {"_codec"},
