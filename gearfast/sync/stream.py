@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gearfast._sockets import reason_of, tune
 from gearfast.errors import ProtocolError
-from gearfast.session.hub import ClientHub, Link
-from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker needs no client's half
     from ssl import SSLContext
+
+    from gearfast.session.hub import ClientHub, Link
+    from gearfast.session.requests import JobRequest, Request
 
 __all__ = ["Dialer", "PlainStream", "Poller", "Pump", "Stream", "WakePipe", "connect", "make_poller"]
 

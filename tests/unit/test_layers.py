@@ -31,8 +31,11 @@ ALLOWED = {
     "server": {"_codec", "dispatch", "store"},
     "web": {"server", "dispatch"},
     "_sockets": {"session"},  # what the two front ends share of addresses and socket options
-    "sync": {"session", "_codec", "_sockets"},
-    "aio": {"session", "_codec", "_sockets"},
+    "_threads": set(),
+    "_children": {"session"},
+    "_worker_log": {"session"},  # what the two workers share of threads, processes and log
+    "sync": {"session", "_codec", "_sockets", "_threads", "_children", "_worker_log"},
+    "aio": {"session", "_codec", "_sockets", "_threads", "_children", "_worker_log"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
     "compat": {"_codec"},
