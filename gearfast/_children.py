@@ -38,8 +38,11 @@ END_SECONDS: Final = 5.0
 """A child that was told to end, or was killed, is waited for so long."""
 
 
-class ChildDied(RuntimeError):
+class ChildDied(RemoteError):
     """The child process that did a job is gone; the text tells its exit code or signal."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"ChildDied: {text}".encode(), "")
 
 
 class Facts(NamedTuple):
@@ -96,6 +99,9 @@ class Children:
         child = self._take()
         try:
             result = child.run(task, job)
+        except ChildDied:
+            self._discard(child)
+            raise
         except (RemoteError, Fail, Cancelled):
             self._give_back(child)
             raise

@@ -41,8 +41,8 @@ def function(
     make_function(function, timeout, concurrency, process)
 
     def mark(callable: F) -> F:
-        marks = (*getattr(callable, _MARK, ()), settings)
-        setattr(callable, _MARK, marks)
+        bare = getattr(callable, "__func__", callable)  # what a static or class method wraps
+        setattr(bare, _MARK, (*getattr(bare, _MARK, ()), settings))
         return callable
 
     return mark
