@@ -12,13 +12,17 @@ Every gearfast/**/*.pyx is one extension. The environment variable GEARFAST_BUIL
 GEARFAST_ONLY, a list such as gearfast._codec,gearfast.dispatch, builds only what lies at or below these names.
 
 Directives that change what the code means stand in the .pyx files, so that a file reads the same wherever it is built.
+
+gearfast/compat/startup.pth is installed beside the package as gearfast-compat.pth, where Python reads it at its start.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
 LINUX_ONLY = ("gearfast/server/_", "gearfast/bench/")
@@ -89,11 +93,45 @@ class BuildExtensions(build_ext):
         super().copy_extensions_to_source()
 
 
+class BuildStartup(Command):
+    """Puts the .pth file where the package goes; into an editable wheel too, which holds little else."""
+
+    SOURCE = Path("gearfast/compat/startup.pth")
+    NAME = "gearfast-compat.pth"
+
+    def initialize_options(self) -> None:
+        self.build_lib = None
+        self.editable_mode = False
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    def run(self) -> None:
+        where = self.get_finalized_command("install").install_lib if self.editable_mode else self.build_lib
+        self.mkpath(str(where))
+        self.copy_file(str(self.SOURCE), str(Path(where, self.NAME)))
+
+    def get_outputs(self) -> list[str]:
+        return [] if self.editable_mode else [str(Path(self.build_lib, self.NAME))]
+
+    def get_output_mapping(self) -> dict[str, str]:
+        return {}
+
+    def get_source_files(self) -> list[str]:
+        return [self.SOURCE.as_posix()]
+
+
+class Build(build):
+    """`build` with that."""
+
+    sub_commands: ClassVar = [*build.sub_commands, ("build_startup", None)]
+
+
 if BUILD not in BUILDS:
     sys.exit(f"GEARFAST_BUILD={BUILD}: expected one of {', '.join(filter(None, BUILDS))}, or unset")
 
 setup(
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildExtensions},
+    cmdclass={"build": Build, "build_ext": BuildExtensions, "build_startup": BuildStartup},
     options={"build": {"build_base": str(BASE)}, "build_ext": {"parallel": os.cpu_count() or 1}},
 )

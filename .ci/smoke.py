@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Proves an installed gearfast outside its source tree: library, command line, and a job through both."""
+"""Proves an installed gearfast outside its source tree: library, command line, a job through both, old names."""
 
 import importlib.metadata
+import os
 import subprocess
 import sys
 import threading
@@ -34,6 +35,10 @@ def main() -> None:
         finally:
             worker.stop()
             thread.join()
+    ask = [sys.executable, "-c", "import gearman.errors; print(gearman.__name__)"]
+    environment = {**os.environ, "GEARFAST_COMPAT": "gearman"}
+    done = subprocess.run(ask, check=False, capture_output=True, text=True, env=environment)
+    assert (done.stdout, done.stderr) == ("gearfast.compat.gearman\n", ""), done
     print(f"gearfast {version} works from {where.parent}")
 
 

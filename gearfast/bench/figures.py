@@ -38,7 +38,12 @@ def _peers(name: str, samples: int, pin: str) -> dict[str, list[float]]:
         compared = compare(samples, pin=pin)
     except PeerError as error:
         raise FigureError(str(error)) from None
-    return {"client-cpu": compared.client_ratios, "worker-cpu": compared.worker_ratios}
+    return {
+        "client-cpu": compared.client_ratios(),
+        "worker-cpu": compared.worker_ratios(),
+        "compat-client-cpu": compared.client_ratios("compat"),
+        "compat-worker-cpu": compared.worker_ratios("compat"),
+    }
 
 
 def _embedded(name: str, samples: int, pin: str) -> dict[str, list[float]]:
@@ -95,6 +100,8 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     "embedded-start": _embedded,
     "client-cpu": _peers,
     "worker-cpu": _peers,
+    "compat-client-cpu": _peers,
+    "compat-worker-cpu": _peers,
     **{name: _functions for name in FIGURES if name.startswith(("function-", "registration-"))},
     **{name: _connections for name in FIGURES if name.startswith("connection-")},
     **{name: _queue for name in FIGURES if name.startswith("queue-")},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""gearfast's client and worker beside those of pygearman, and the embedded server's start.
+"""gearfast's clients and workers beside those of pygearman, and the embedded server's start.
 
 One foreground job at a time, against the same server in the same run. The other end is always the load generator, so
 that only one Python process is measured at a time: a client against its workers, a worker against its clients.
@@ -28,11 +28,14 @@ from gearfast.bench.traffic import Traffic
 
 __all__ = ["Comparison", "PeerError", "compare", "embedded_start"]
 
-LIBRARIES: Final = ("gearfast", "pygearman")
+LIBRARIES: Final = ("gearfast", "compat", "pygearman")
+"""gearfast's own, gearfast in pygearman's place, and pygearman."""
+MODULES: Final = {"compat": "gearfast.compat.gearman", "pygearman": "gearman"}
+"""Where those with pygearman's names are imported from."""
 PAYLOAD: Final = b"x" * 32
 CLIENT_FUNCTION: Final = "bench-0"
-WORKER_FUNCTIONS: Final = {"gearfast": 1, "pygearman": 2}
-"""Number of the function that each library's worker does, so that neither takes the other's jobs."""
+WORKER_FUNCTIONS: Final = {"gearfast": 1, "pygearman": 2, "compat": 3}
+"""Number of the function that each library's worker does, so that none takes another's jobs."""
 
 
 class PeerError(RuntimeError):
@@ -46,15 +49,13 @@ class Comparison:
     client: dict[str, list[float]]
     worker: dict[str, list[float]]
 
-    @property
-    def client_ratios(self) -> list[float]:
-        """gearfast's client to pygearman's, pair by pair."""
-        return paired_ratios(self.client["gearfast"], self.client["pygearman"])
+    def client_ratios(self, library: str = "gearfast") -> list[float]:
+        """A library's client to pygearman's, pair by pair."""
+        return paired_ratios(self.client[library], self.client["pygearman"])
 
-    @property
-    def worker_ratios(self) -> list[float]:
-        """gearfast's worker to pygearman's, pair by pair."""
-        return paired_ratios(self.worker["gearfast"], self.worker["pygearman"])
+    def worker_ratios(self, library: str = "gearfast") -> list[float]:
+        """A library's worker to pygearman's, pair by pair."""
+        return paired_ratios(self.worker[library], self.worker["pygearman"])
 
 
 class _Side:
@@ -98,7 +99,7 @@ class _Side:
 
 
 def _interleaved(samples: int, take: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Samples of each library in rounds, A B B A, after one that does not count."""
+    """Samples of each library in rounds, A B C C B A, after one that does not count."""
     values: dict[str, list[float]] = {name: [] for name in take}
     for first in take.values():
         first()
@@ -146,7 +147,7 @@ def _measure_workers(server: Server, samples: int, seconds: float, pin: str) -> 
 
 
 def compare(samples: int = 11, seconds: float = 0.3, *, server: str = "gearfast", pin: str = "one") -> Comparison:
-    """CPU per job of both libraries' clients and workers, one foreground job of 32 bytes at a time.
+    """CPU per job of all libraries' clients and workers, one foreground job of 32 bytes at a time.
 
     `pin`: see `gearfast.bench.harness.PINS`; with "split" the measured process has a CPU to itself. Raises PeerError
     if pygearman or the server is missing or a side fails.
@@ -201,7 +202,7 @@ def _be_client(library: str, address: str) -> None:
             return client.run(CLIENT_FUNCTION, PAYLOAD)
 
     else:
-        gearman = importlib.import_module("gearman")
+        gearman = importlib.import_module(MODULES[library])
 
         peer = gearman.GearmanClient([address])
 
@@ -231,7 +232,7 @@ def _be_worker(library: str, address: str) -> None:
         worker.register(function, lambda job: job.workload)
         worker.run()
     else:
-        gearman = importlib.import_module("gearman")
+        gearman = importlib.import_module(MODULES[library])
 
         peer = gearman.GearmanWorker([address])
         peer.register_task(function.encode(), lambda worker, job: job.data)

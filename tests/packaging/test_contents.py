@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = Path(os.environ["GEARFAST_DIST"])
-SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".h"}
+SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".h", ".pth"}
 C_SOURCES = {"gearfast/bench/floor.c"}
 """C that is a source; all other C below gearfast/ was made by Cython."""
 LINUX_ONLY = ("gearfast/server/_reactor", "gearfast/bench/")
@@ -87,6 +87,7 @@ def test_wheel_has_what_is_used_and_no_more(wheel: Path) -> None:
     # auditwheel puts shared libraries into gearfast.libs; gearfast needs none but the C library.
     assert {name.split("/")[0] for name in names} == {
         "gearfast",
+        "gearfast-compat.pth",
         *(n.split("/")[0] for n in names if ".dist-info/" in n),
     }
 

@@ -38,7 +38,7 @@ ALLOWED = {
     "aio": {"session", "_codec", "_sockets", "_threads", "_children", "_worker_log"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
-    "compat": {"_codec"},
+    "compat": {"_codec", "_sockets"},
 }
 # These use everything public: any part, but no module with a leading underscore inside one.
 EVERYTHING_PUBLIC = {"__init__", "__main__", "bench", "cli", "demo", "pytest_plugin", "testing"}
@@ -155,6 +155,26 @@ def wrong_layer(path: Path, found: Import) -> str | None:
     if there in ALLOWED.get(here, set()):
         return None
     return f"{here} may not know {there}"
+
+
+def old_library(name: str) -> str:
+    """Which old library a dotted name below gearfast.compat belongs to: the first word of its module's name."""
+    names = name.split(".")
+    return names[2].split("_")[0] if part_of(name) == "compat" and len(names) > 2 and names[2].islower() else ""
+
+
+def test_each_old_library_stands_alone() -> None:
+    table = "gearfast/compat/__init__.py", "gearfast/compat/__main__.py"
+    wrong = [
+        f"{path.relative_to(ROOT).as_posix()}:{found.line}: {found.name}"
+        for path in sources()
+        if part_of(here := module_name(path)) == "compat" and path.relative_to(ROOT).as_posix() not in table
+        for found in imports(path)
+        # python3_gearman and py3gearman are run from the sources of gearman.
+        if old_library(found.name) not in ("", "gearman", old_library(here))
+        or (old_library(found.name) == "gearman" and old_library(here) not in ("gearman", "python3", "py3gearman"))
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(ROOT).as_posix())
