@@ -88,7 +88,8 @@ class Terminal:
             env=self._environment,
             timeout=2 * PATIENCE,
         )
-        return done.returncode, self._shown(done.stdout)
+        output = self._shown(done.stdout)
+        return done.returncode, output if output.endswith("\n") or not output else f"{output}\n"
 
     def _start(self, where: str, command: Command) -> None:
         text = command.text.removesuffix(" &")
