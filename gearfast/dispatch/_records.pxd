@@ -137,7 +137,7 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], workload or a Large.
+# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], workload or Large.
 cdef struct Job:
     uint64_t number             # of its handle
     Function* function

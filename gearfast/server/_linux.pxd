@@ -52,6 +52,15 @@ cdef extern from "<sys/socket.h>" nogil:
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
 
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd* descriptors, unsigned long count, int timeout)
+
 cdef extern from "<sys/ioctl.h>" nogil:
     enum:
         FIONREAD                # bytes that can be read
@@ -113,6 +122,15 @@ cdef inline int64_t clock_ns(int clock) noexcept nogil:
     cdef timespec now
     clock_gettime(clock, &now)
     return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef inline bint is_ready(int fd) noexcept nogil:
+    """Whether there is something to read or to accept."""
+    cdef pollfd one
+    one.fd = fd
+    one.events = POLLIN
+    one.revents = 0
+    return poll(&one, 1, 0) > 0
 
 
 cdef inline size_t write_address(const sockaddr_storage* address, char* text) noexcept nogil:

@@ -48,6 +48,7 @@ from gearfast.server._linux cimport (
     epoll_ctl,
     epoll_event,
     iovec,
+    is_ready,
     msghdr,
     open,
     recv,
@@ -493,7 +494,9 @@ cdef class Sockets:
             elif fd >= 0:
                 self.adopt(fd, &address, self.listeners[slot].admin)
             elif c_errno == EMFILE or c_errno == ENFILE:
-                self.out_of_descriptors(slot)
+                # The kernel looks for a descriptor first: with the last one taken, nobody need be waiting for another.
+                if is_ready(self.listeners[slot].fd):
+                    self.out_of_descriptors(slot)
                 return
             elif c_errno != EINTR and c_errno != ECONNABORTED:
                 return

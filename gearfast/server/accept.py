@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import select
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,9 @@ class Acceptor:
                     self._listen(False)
                     return
                 if error.errno in _EXHAUSTED:
-                    self._out_of_descriptors()
+                    # The kernel looks for a descriptor first: with the last one taken, nobody need be waiting.
+                    if _is_ready(self._listener.sock):
+                        self._out_of_descriptors()
                     return
                 continue  # Linux tells of the new connection's network errors here
             self._welcome(sock, address)
@@ -170,6 +173,14 @@ class Acceptor:
             # asyncio's frames point back at the error by a future: that cycle would keep the connection's buffers of
             # 256 KiB until the garbage collector comes by.
             error.__traceback__ = error.__context__ = None
+
+
+def _is_ready(sock: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # Windows, which does not come here
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _name(address: object) -> str:

@@ -66,6 +66,18 @@ def silent(address: tuple[str, int], number: int) -> Iterator[list[socket.socket
 
 @linux_only
 @drivers
+def test_who_has_the_last_descriptor_keeps_it_while_nobody_else_comes(driver: str) -> None:
+    with ServerProcess("--driver", driver) as server, server.connect() as old:
+        old.echo()
+        allow_files(server, 1)
+        with server.connect() as last:
+            old.echo()
+            old.echo()  # it was accepted by now, and has not said anything
+            last.echo()
+
+
+@linux_only
+@drivers
 def test_without_descriptors_the_others_go_on_and_it_recovers(driver: str) -> None:
     with ServerProcess("--driver", driver) as server, server.connect() as old:
         old.echo()
