@@ -5,9 +5,8 @@ python futures.py [SERVER]
 """
 
 import sys
-from concurrent.futures import as_completed
 
-from gearfast import Client
+from gearfast import Client, as_completed
 
 with Client(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4730") as client:
     futures = {client.submit("reverse", word.encode()): word for word in ("photos", "thumbnails", "mails")}

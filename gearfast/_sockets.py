@@ -7,10 +7,13 @@ import contextlib
 import os
 import socket
 import sys
-from typing import Final
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Final, TypeVar
 
-__all__ = ["new_prefix", "reason_of", "tune"]
+__all__ = ["alternate", "new_prefix", "reason_of", "tune"]
 
+T = TypeVar("T")
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
 TCP_RTO_MAX_MS: Final = 44
 """Linux 6.15 and later, without a name in the socket module: the longest time between two retransmissions."""
@@ -25,6 +28,18 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, ConnectionError) and error.errno:
         return os.strerror(error.errno)  # asyncio puts words of its own there
     return str(getattr(error, "strerror", None) or error) or type(error).__name__
+
+
+def alternate(found: list[T], family_of: Callable[[T], object]) -> list[T]:
+    """Addresses of a name in the order in which they are tried: the system's, but families in turn.
+
+    So a family that leads nowhere (IPv6 behind a router that drops it) costs the share of one address, not of all its
+    own (RFC 8305, section 4).
+    """
+    families: dict[object, list[T]] = {}
+    for each in found:
+        families.setdefault(family_of(each), []).append(each)
+    return [each for turn in zip_longest(*families.values()) for each in turn if each is not None]
 
 
 def tune(sock: socket.socket) -> None:

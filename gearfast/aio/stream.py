@@ -17,10 +17,11 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gearfast._sockets import reason_of, tune
+from gearfast._sockets import alternate, reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import Request
@@ -250,6 +251,7 @@ async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress, 
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except ValueError as error:  # UnicodeError, or a NUL
         raise OSError(f"{host[:80]!r} is no name of a host") from error
+    found = alternate(found, itemgetter(0))
     failure: OSError | None = None
     for left, (family, kind, protocol, _, where) in zip(range(len(found), 0, -1), found, strict=True):
         sock = socket.socket(family, kind, protocol)

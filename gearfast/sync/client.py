@@ -375,6 +375,8 @@ class Client:
         return pump
 
     def _give_back(self, pump: Pump) -> None:
+        if pump.is_parents:
+            return
         self._pumps.append(pump)
         if self._closed:
             self.close()

@@ -152,6 +152,12 @@ class JobFuture(Future[bytes]):
             changed = self._changed = self._changed or threading.Condition(self._submitter.lock)
             return changed.wait_for(lambda: look() or self._job.done, timeout)
 
+    def _forked(self) -> None:
+        """In a forked child: who waited, and whom it was to call back, are the parent's."""
+        self._condition = threading.Condition()
+        self._changed = None
+        self._done_callbacks: list[Callable[[Future[bytes]], object]] = []
+
     def _late(self, what: str) -> JobTimeout:
         link = self._job.link
         server = link.label if link is not None else "any server"
@@ -238,9 +244,15 @@ class Submitter:
             self._thread.join()
 
     def forked(self) -> None:
-        """In a forked child, where the thread does not exist."""
+        """In a forked child, where the thread does not exist: what it was to tell is told, the rest is the parent's."""
+        self.ended = True
+        self.lock = threading.Lock()  # a thread that is not here may hold it, and those of the futures
         self._pump.forked()
         self._pipe.close()
+        for request in self._hub.news:
+            if request.waiter is not None:
+                request.waiter._forked()
+                _settle(request)
 
     def _run(self) -> None:
         try:

@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import AbstractContextManager
 from math import inf
+from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import reason_of, tune
-from gearfast.errors import ProtocolError
+from gearfast._sockets import alternate, reason_of, tune
+from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.session.routing import ServerAddress
 
 if TYPE_CHECKING:  # a worker needs no client's half
@@ -46,6 +47,7 @@ SLOW: Final = 0.005
 CATCH_UP: Final = 0.02
 """Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
 LONGEST_WAIT: Final = 3600.0
+FORKED: Final = "the process was forked, and the connection is its parent's"
 IS_PLAIN: Final = sys.platform == "linux"
 DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -268,7 +270,7 @@ def _look_up(address: ServerAddress) -> list[tuple[int, Any]]:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except ValueError as error:  # UnicodeError, or a NUL
         raise OSError(f"{address.host[:80]!r} is no name of a host") from error
-    return [(family, where) for family, _, _, _, where in found]
+    return alternate([(family, where) for family, _, _, _, where in found], itemgetter(0))
 
 
 def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
@@ -463,6 +465,7 @@ class Pump:
         self.hub = hub
         self.poller = make_poller()
         self.idle_since = 0.0
+        self.is_parents = False
         self._dialer: Dialer[Link] = Dialer(self.poller, context)
         self._lock: AbstractContextManager[object] = lock or contextlib.nullcontext()
         self.sleeps_until = 0.0
@@ -522,6 +525,8 @@ class Pump:
     def step(self, longest: float = inf) -> None:
         """One round: connect, send, wait (at most `longest` seconds) for the next thing to happen, take it in."""
         hub = self.hub
+        if self.is_parents:  # an iterator of the parent's goes on in the child
+            raise ConnectionLost(FORKED)
         with self._lock:
             now = monotonic()
             if hub.is_overdue(now):
@@ -601,10 +606,15 @@ class Pump:
         self.hub.close()
 
     def forked(self) -> None:
-        """In a forked child: close the descriptors; the connections stay the parent's."""
+        """In a forked child: close the descriptors; the connections stay the parent's, and so do its jobs."""
         self._dialer.close(forked=True)
-        for stream in self._streams():
-            stream.close()
+        for link in self.hub.links:
+            stream, link.io = link.io, None
+            if stream is not None:
+                stream.close()
+        self._links.clear()
+        self.is_parents = True
+        self.hub.close(FORKED)
 
     def _drop(self, link: Link) -> None:
         stream, link.io = link.io, None

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,10 +19,12 @@ from gearfast.aio.client import AsyncClient
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import ConnectError, ConnectionLost
 from gearfast.server.embedded import Server
+from gearfast.session.requests import Timeout
 from gearfast.sync.admin import AdminClient
 from gearfast.sync.client import Client
 from gearfast.sync.worker import Job, Worker
 
+from .fault_proxy import BlackHole
 from .gearmand import reverse, working
 from .server_tools import socket_path
 from .servers import PATIENCE, wait_until
@@ -138,6 +141,36 @@ def test_ipv6() -> None:
 def test_a_name_with_several_addresses() -> None:
     with Server() as server, Client(f"localhost:{server.port}") as client:
         assert client.echo() == b"gearfast"
+
+
+@pytest.mark.parametrize("mode", ["blocking", "asyncio"])
+def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """One refuses, one never answers, one is the server; each of the first two costs its share of the time at most."""
+    with Server() as server, BlackHole() as hole, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        ports = [closed.getsockname()[1], hole.port, server.port]
+        lookups = []
+
+        def look_up(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+            if options.get("flags"):
+                raise socket.gaierror("not in figures")
+            lookups.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in ports]
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        limits = Timeout(connect=1.0)
+        begun = time.monotonic()
+        if mode == "blocking":
+            with Client("several.test", timeout=limits) as client:
+                assert client.echo() == b"gearfast"
+        else:
+
+            async def echo() -> None:
+                async with AsyncClient("several.test", timeout=limits) as client:
+                    assert await client.echo() == b"gearfast"
+
+            asyncio.run(echo())
+        assert time.monotonic() - begun < PATIENCE / 2 and lookups == ["several.test"]
 
 
 def test_a_cut_connection_costs_no_job() -> None:

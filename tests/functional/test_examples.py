@@ -60,6 +60,14 @@ WITH_SERVER = {
 ALONE = {
     "embedded": [r"IT WORKS!"],
     "failover": [r"jobs on each server: True True", r"2470"],
+    "retries": [r"fetched at the third attempt"],
+    "cancel": [
+        r"mail was there: True",
+        r"mail is cancelled",
+        r"render was there: True",
+        r"render is cancelled",
+        r"the worker stops",
+    ],
     "packets": [r"SUBMIT_JOB \(b'reverse', b'unique-1', b'Hello'\)", r"text line: b'status'"],
 }
 OTHERS = {"worker", "async_worker", "tls", "test_with_server"}

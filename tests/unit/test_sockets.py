@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gearfast._sockets import TCP_RTO_MAX_MS, tune
+from gearfast._sockets import TCP_RTO_MAX_MS, alternate, tune
 
 TCP = socket.IPPROTO_TCP
 
@@ -34,3 +34,16 @@ def test_a_lost_server_is_noticed_in_time() -> None:
         else:
             assert longest == 1000
             assert sock.getsockopt(TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        (["6a", "6b", "6c", "4a", "4b"], ["6a", "4a", "6b", "4b", "6c"]),
+        (["4a", "6a", "6b"], ["4a", "6a", "6b"]),
+        (["4a", "4b"], ["4a", "4b"]),
+        ([], []),
+    ],
+)
+def test_the_families_of_a_names_addresses_take_turns(found: list[str], tried: list[str]) -> None:
+    assert alternate(found, lambda address: address[0]) == tried
