@@ -9,7 +9,7 @@ its form): it tells that a result came too late, and must not disturb the count.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport (
     CMD_JOB_ASSIGN,
@@ -44,6 +44,7 @@ cdef Py_ssize_t SMALL = 1 << 30      # a result below this fits a packet for sur
 @cython.freelist(64)
 cdef class Assignment:
     """A job that a server gave to this worker, over `session`.
+
 
     `lost`: that connection is gone. `over`: its end was told. `cancelled`: the server does not know it any more.
     `deadline`: when its server gives it to somebody else, None for never; `assigned_at`: when it came; both by the
@@ -141,6 +142,7 @@ cdef class WorkerSession:
     cdef double now
     cdef int form
     cdef Decoder decoder
+    cdef bytes function
     cdef list out
 
     def __init__(
@@ -169,6 +171,7 @@ cdef class WorkerSession:
         self.limit = limit
         self.budget = 1
         self.decoder = Decoder(max_packet)
+        self.function = NOTHING
         self.out = []
         if worker_id:
             self.out.append(encode(Command.SET_CLIENT_ID, worker_id))
@@ -192,7 +195,7 @@ cdef class WorkerSession:
         """Take a function back. The server queues its running jobs again."""
         self.out.append(encode(Command.CANT_DO, name))
 
-    def grab(self, Py_ssize_t count=1):
+    cpdef grab(self, Py_ssize_t count=1):
         """Ask for jobs."""
         self.out.append(GRABS[self.form] if count == 1 else GRABS[self.form] * count)
         self.grabs += count
@@ -200,7 +203,7 @@ cdef class WorkerSession:
         if self.shared and self.credits:
             self.sleep()  # the server answers at once what it would hold
 
-    def sleep(self):
+    cpdef sleep(self):
         """Tell the server that it must wake this worker before the next job."""
         self.out.append(PRE_SLEEP)
         self.recalled = self.grabs
@@ -270,7 +273,7 @@ cdef class WorkerSession:
         self.slots.in_hand -= 1
         self.desk.in_hand -= 1
 
-    def complete(self, Assignment job, result):
+    cpdef complete(self, Assignment job, result):
         """WORK_COMPLETE: the job is over."""
         cdef bytes out
         cdef char* at
@@ -289,6 +292,11 @@ cdef class WorkerSession:
             out = encode(CMD_WORK_COMPLETE, job.handle, result)
         self.out.append(out)
         self.end(job)
+
+    def answer(self, Assignment job, result):
+        """`complete`, and all bytes to be sent."""
+        self.complete(job, result)
+        return self.take_output()
 
     def fail(self, Assignment job):
         """WORK_FAIL: the job is over."""
@@ -317,10 +325,19 @@ cdef class WorkerSession:
         """There is something for `take_output`."""
         return bool(self.out)
 
-    def take_output(self):
+    cpdef bytes take_output(self):
         """All bytes to be sent, once."""
-        out = self.out
-        data = out[0] if len(out) == 1 else b"".join(out)
+        cdef list out = self.out
+        cdef bytes data
+        cdef Py_ssize_t size
+        if len(out) == 2:
+            # A result and the next grab, mostly.
+            size = PyBytes_GET_SIZE(out[0])
+            data = PyBytes_FromStringAndSize(NULL, size + PyBytes_GET_SIZE(out[1]))
+            memcpy(PyBytes_AS_STRING(data), PyBytes_AS_STRING(out[0]), size)
+            memcpy(PyBytes_AS_STRING(data) + size, PyBytes_AS_STRING(out[1]), PyBytes_GET_SIZE(out[1]))
+        else:
+            data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
         return data
 
@@ -360,15 +377,22 @@ cdef class WorkerSession:
         while at < size and decode(data + at, size - at, self.decoder.max_packet, &frame) == PACKET:
             if frame.command == CMD_JOB_ASSIGN_UNIQ:
                 self.assign(
-                    field(frame.args[0]), field(frame.args[1]), field(frame.args[2]), NOTHING, field(frame.args[3])
+                    field(frame.args[0]), self.name(frame.args[1]), field(frame.args[2]), NOTHING, field(frame.args[3])
                 )
             elif frame.command == CMD_JOB_ASSIGN:
-                self.assign(field(frame.args[0]), field(frame.args[1]), NOTHING, NOTHING, field(frame.args[2]))
+                self.assign(field(frame.args[0]), self.name(frame.args[1]), NOTHING, NOTHING, field(frame.args[2]))
             else:
                 break
             at += frame.size
             self.decoder.consumed += frame.size
         return at
+
+    cdef bytes name(self, Field one):
+        """A function's name: the same object as for the last job, if it is the same name."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(self.function)
+        if <size_t>size != one.size or memcmp(PyBytes_AS_STRING(self.function), one.data, size):
+            self.function = field(one)
+        return self.function
 
     cdef int take(self, list packets) except -1:
         for packet in packets:

@@ -266,6 +266,7 @@ class Crew:
             for job in session.jobs.values():
                 job.lost = True
                 self.timed.pop(job, None)
+            session.jobs.clear()
             if self.ready:
                 # Not begun yet: nobody needs to do them.
                 dropped = [job for job in self.ready if job.lost]

@@ -25,7 +25,7 @@ from gearfast.session.job import BaseJob, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 from gearfast.sync.attendant import Attendant
-from gearfast.sync.stream import READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
+from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -364,12 +364,12 @@ class Worker:
             return
         if stream.patience != QUICK_SECONDS:
             stream.set_patience(QUICK_SECONDS)
-        recv, lock, ready = stream.sock.recv, self._lock, crew.ready
+        recv, lock, ready, slots = stream.sock.recv, self._lock, crew.ready, crew.slots
         try:
-            while not self._changed and not stream.unsent and crew.slots.only is session:
+            while not self._changed and not stream.unsent and slots.only is session:
                 data = recv(READ_SIZE)
                 with lock:
-                    if not data or crew.slots.only is not session:
+                    if not data or slots.only is not session:
                         self._received(crew.links[0], data)
                         return
                     if session.receive(data, monotonic()):
@@ -384,33 +384,38 @@ class Worker:
                     self._do_ready(crew)
                 else:
                     self._do_one(crew, session, stream, ready.pop())
-                if not self._goes_on():
+                if self._forked or self._interrupt is not None:
                     return
         except BlockingIOError:
             pass
         except (OSError, ProtocolError) as error:
             with lock:
-                if crew.slots.only is session:
+                if slots.only is session:
                     self._lost(crew.links[0], reason_of(error))
         finally:
             current.set(None)
 
     def _do_one(self, crew: Crew, session: WorkerSession, stream: PlainStream, assignment: Assignment) -> None:
+        """The only job at hand; its result and the next grab go out in one send."""
         result = self._result(crew, assignment)
         if result is None:
             return
         try:
             with self._lock:
-                if self._changed:
-                    self._apply(crew)
-                crew.complete(assignment, result)
-                if crew.slots.only is session and not crew.ready and not stream.unsent:
-                    out = session.take_output()
-                    sent = stream.try_send(out)
-                    if sent == len(out):
-                        return
+                if self._changed or crew.unsure or crew.ready or stream.unsent or crew.slots.only is not session:
+                    if self._changed:
+                        self._apply(crew)
+                    crew.complete(assignment, result)
+                    self._flush(crew)
+                    return
+                out = session.answer(assignment, result)
+                try:
+                    sent = stream.sock.send(out, DONTWAIT)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                if sent != len(out):
                     stream.unsent.append(memoryview(out)[sent:])
-                self._flush(crew)
+                    self._flush(crew)
         except (ValueError, BufferError) as error:
             self._failed(crew, assignment, error)
         except OSError as error:
@@ -482,7 +487,7 @@ class Worker:
             if self._forked:
                 return None
             if result.__class__ is bytes:
-                return result
+                return result  # type: ignore[return-value]
             return to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
             if not self._forked:
