@@ -67,6 +67,7 @@ lint: .venv/.built .venv/.lint .venv/.test  ## linters, formatters, types, workf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint gearfast
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -6,17 +6,16 @@
 Only the caller knows whether a job may run twice, so nothing but connecting is tried again unless it is said so.
 """
 
+import itertools
 import threading
 
 from gearfast import Backoff, Client, Fail, Job, JobFailed, Retry, Server, Worker
 
-tries = 0
+tries = itertools.count(1)
 
 
 def fetch(job: Job) -> bytes:
-    global tries
-    tries += 1
-    if tries < 3:
+    if next(tries) < 3:
         raise Fail("the site is busy")
     return b"fetched at the third attempt"
 
