@@ -66,7 +66,8 @@ On the wire gearfast answers as gearmand does, error texts included, but for the
 | SUBMIT_JOB_SCHED | ERROR | once, at the next match; a field of `*` or nothing matches always |
 | EPOCH time or CAN_DO_TIMEOUT beyond 64 bits | no answer | ERROR `INVALID_ARGUMENT` |
 | GET_STATUS of a handle of 64 bytes or more | no answer | STATUS_RES: unknown |
-| `cancel job` of a running job | known, its result arrives | WORK_FAIL once; unknown to GET_STATUS; no late result |
+| `cancel job` of a running job | its result still arrives | clients get WORK_FAIL once; the late result is swallowed |
+| GET_STATUS of a running job that was cancelled | known | unknown: so its worker learns it |
 | `create function F` with a bare newline | loses the last letter | creates F |
 | `drop function F` with queued jobs | orphans them | their clients get WORK_FAIL, the jobs are gone |
 | order of grabbing | newest registration first | priority, then rotation (as gearmand 2.x); a setting |
