@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Final
 
-__all__ = ["new_prefix", "reason_of", "tune"]
+__all__ = ["jitter", "new_prefix", "reason_of", "tune"]
 
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
 TCP_RTO_MAX_MS: Final = 44
@@ -53,3 +53,8 @@ def tune(sock: socket.socket) -> None:
 def new_prefix() -> bytes:
     """What the uniques of one client in one process begin with: 16 hexadecimal digits and a dash."""
     return os.urandom(8).hex().encode() + b"-"
+
+
+def jitter() -> float:
+    """A number from [0, 1). The module `random` would take half a megabyte for this."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32

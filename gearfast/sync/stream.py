@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import select
 import signal
 import socket
@@ -23,7 +22,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import reason_of, tune
+from gearfast._sockets import jitter, reason_of, tune
 from gearfast.errors import ProtocolError
 from gearfast.session.routing import ServerAddress
 
@@ -572,7 +571,7 @@ class Pump:
         self._drop(link)
         reason = reason_of(error) if error is not None else "closed by the server"
         repeat = not isinstance(error, ProtocolError)
-        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
+        self.hub.lost(link, monotonic(), jitter(), reason, repeat=repeat)
 
     def close(self) -> None:
         """Close all connections; what is awaited fails."""
@@ -602,7 +601,7 @@ class Pump:
             return
         if isinstance(stream, OSError):
             with self._lock:
-                self.hub.failed(link, monotonic(), random.random(), reason_of(stream))
+                self.hub.failed(link, monotonic(), jitter(), reason_of(stream))
             return
         with self._lock:
             link.io = stream
