@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 from math import inf
@@ -14,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearfast import _worker_log as report
-from gearfast._sockets import reason_of
+from gearfast._sockets import jitter, reason_of
 from gearfast._threads import Threads
 from gearfast.aio.stream import connect
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
@@ -422,7 +421,7 @@ class AsyncWorker:
             stream = await connect(link.address, self._timeout, self._context, on_data, on_lost)
         except OSError as error:
             now = monotonic()
-            again = self._crew.failed(link, now, random.random(), reason_of(error))
+            again = self._crew.failed(link, now, jitter(), reason_of(error))
             report.cannot_connect(link, reason_of(error), again - now)
         else:
             link.io = stream
@@ -434,7 +433,7 @@ class AsyncWorker:
         stream, link.io = link.io, None
         if stream is not None:
             stream.close()
-        return self._crew.lost(link, monotonic(), random.random(), reason)
+        return self._crew.lost(link, monotonic(), jitter(), reason)
 
     def _lost(self, link: CrewLink, reason: str) -> None:
         now = monotonic()

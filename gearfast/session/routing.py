@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT
@@ -79,6 +78,8 @@ def _parse(scheme: str, rest: str, whole: str) -> ServerAddress:
     if scheme == "unix" or rest.startswith("/"):
         if not rest.startswith("/"):
             raise UsageError(f"{whole!r}: a Unix socket is written unix:///path")
+        from urllib.parse import unquote
+
         return ServerAddress("", 0, unquote(rest))
     if scheme not in ("gearman", "gearmans"):
         raise UsageError(f"{whole!r}: the scheme is gearman, gearmans or unix, not {scheme!r}")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import weakref
@@ -15,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from gearfast import _worker_log as report
-from gearfast._sockets import reason_of
+from gearfast._sockets import jitter, reason_of
 from gearfast._threads import Threads
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
 from gearfast.session._worker import Assignment, WorkerSession
@@ -487,7 +486,7 @@ class Worker:
             if self._forked:
                 return None
             if result.__class__ is bytes:
-                return result  # type: ignore[return-value]
+                return result
             return to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
             if not self._forked:
@@ -597,7 +596,7 @@ class Worker:
         if isinstance(stream, OSError):
             now = monotonic()
             with self._lock:
-                again = self._crew.failed(link, now, random.random(), reason_of(stream))
+                again = self._crew.failed(link, now, jitter(), reason_of(stream))
             report.cannot_connect(link, reason_of(stream), again - now)
             return
         with self._lock:
@@ -614,7 +613,7 @@ class Worker:
             self._links.pop(stream.fileno(), None)
             self._poller.forget(stream.fileno())
             stream.close()
-        return self._crew.lost(link, monotonic(), random.random(), reason)
+        return self._crew.lost(link, monotonic(), jitter(), reason)
 
     def _lost(self, link: CrewLink, reason: str) -> None:
         now = monotonic()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The crew's rules beyond one slot and one server: limits, prefetch, pausing, leaving in time, deadlines, cancelling."""
+"""The crew beyond one slot and one server: limits, prefetch, pausing, leaving in time, deadlines, cancelling."""
 
 from __future__ import annotations
 

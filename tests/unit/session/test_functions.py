@@ -93,11 +93,10 @@ def test_what_an_exception_looks_like() -> None:
     def deeper() -> None:
         raise ValueError("boom")
 
-    try:
+    with pytest.raises(ValueError) as caught:
         deeper()
-    except ValueError as error:
-        assert describe(error) == b"ValueError: boom"
-        head, _, trace = describe(error, tracebacks=True).partition(b"\n\n")
+    assert describe(caught.value) == b"ValueError: boom"
+    head, _, trace = describe(caught.value, tracebacks=True).partition(b"\n\n")
     assert head == b"ValueError: boom"
     assert trace.startswith(b"Traceback (most recent call last):\n") and trace.endswith(b"ValueError: boom\n")
     assert b"in deeper" in trace and b"in test_what" not in trace  # the caller's frame is the worker's
