@@ -22,9 +22,10 @@ JOB = "job %(handle)s of function %(function)r from %(server)s "
 
 
 def _log(level: str, text: str, *values: object, **more: Any) -> None:
-    logging = sys.modules.get("logging")
-    if logging is None:
+    if "logging" not in sys.modules:
         return
+    import logging  # another thread may be in the middle of the first import: this waits for its end
+
     log = logging.getLogger(NAME)
     if not log.handlers:
         log.addHandler(logging.NullHandler())
