@@ -18,7 +18,7 @@ from gearfast.session.retry import Backoff
 if TYPE_CHECKING:
     from hashlib import blake2b
 
-__all__ = ["Router", "ServerAddress", "Servers", "make_id", "parse_server", "parse_servers"]
+__all__ = ["Router", "ServerAddress", "Servers", "make_id", "parse_server", "parse_servers", "retry_delay"]
 
 Servers = str | Iterable[str]
 """What is accepted wherever servers are named: one text, with commas between several, or several texts."""
@@ -101,6 +101,14 @@ def _port(text: str, whole: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65535):
         raise UsageError(f"{whole!r}: {text!r} is no port")
     return int(text)
+
+
+def retry_delay(failures: int, jitter: float) -> float:
+    """Seconds to leave a server alone after its n-th failure in a row (n from 1): 0.1, doubled up to 30.
+
+    `jitter` from [0, 1) spreads that over its upper half, so that a fleet does not come back in step.
+    """
+    return AWAY.delay(failures, jitter)
 
 
 class Router:

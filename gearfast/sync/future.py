@@ -73,8 +73,8 @@ class JobFuture(Future[bytes]):
         try:
             return super().result(timeout)
         except TimeoutError:
-            if self.done():
-                raise
+            if self.done():  # at the last moment, or this is the job's own error
+                return super().result(0)
             raise self._late("no result") from None
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -82,6 +82,8 @@ class JobFuture(Future[bytes]):
         try:
             return super().exception(timeout)
         except TimeoutError:
+            if self.done():
+                return super().exception(0)
             raise self._late("no result") from None
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from gearfast.errors import UsageError
-from gearfast.session.routing import AWAY, Router, ServerAddress, parse_server, parse_servers
+from gearfast.session.routing import Router, ServerAddress, parse_server, parse_servers, retry_delay
 
 
 @pytest.mark.parametrize(
@@ -74,9 +74,9 @@ def test_what_is_no_text() -> None:
 
 
 def test_delays_double_up_to_half_a_minute() -> None:
-    assert [AWAY.delay(n, 0.999999) for n in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.4], rel=1e-3)
-    assert AWAY.delay(100, 0.0) == 15.0
-    assert AWAY.delay(100, 0.999999) == pytest.approx(30.0)
+    assert [retry_delay(n, 0.999999) for n in (1, 2, 3)] == pytest.approx([0.1, 0.2, 0.4], rel=1e-3)
+    assert retry_delay(100, 0.0) == 15.0
+    assert retry_delay(100, 0.999999) == pytest.approx(30.0)
 
 
 def test_a_unique_belongs_to_the_same_server_however_the_list_is_ordered() -> None:
