@@ -307,7 +307,7 @@ def test_a_running_job_learns_that_it_is_cancelled(kind: type[AnyWorker], concur
         with at_work(worker):
             future = client.submit("work")
             assert begun.wait(PATIENCE)
-            admin.cancel_job(str(future.handle))
+            admin.cancel_job(str(wait_until(lambda: future.handle, "its client knows it")))
             assert isinstance(future.exception(PATIENCE), JobFailed)
             wait_until(lambda: seen, "the callable hears of it")
             assert str(future.handle) in seen[0] and "'work'" in seen[0]
@@ -333,7 +333,7 @@ def test_a_coroutine_learns_that_its_job_is_cancelled() -> None:
         with at_work(worker):
             future = client.submit("work")
             assert begun.wait(PATIENCE)
-            admin.cancel_job(str(future.handle))
+            admin.cancel_job(str(wait_until(lambda: future.handle, "its client knows it")))
             assert left.wait(PATIENCE) and isinstance(future.exception(PATIENCE), JobFailed)
 
 
