@@ -64,7 +64,7 @@ def test_the_programs_of_a_page(path: Path, tmp_path: Path, patience: Patience, 
             file = folder / f"{path.stem}.py"
             file.write_text(text, encoding="utf-8")
             done = run([sys.executable, "-W", "error", str(file)], folder, patience)
-        assert done.returncode == 0, f"{program[0].where}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0 and not done.stderr, f"{program[0].where}\n{done.stdout}{done.stderr}"
         lines = iter(done.stdout.splitlines())
         for expected in outputs(program):
             found = any(pattern([expected]).fullmatch(f"{line}\n") for line in lines)
