@@ -69,8 +69,10 @@ class AsyncJobFuture(asyncio.Future[bytes]):
 
         Raises as `Client.status`.
         """
-        handle = self.handle
-        return await self._client.status(handle) if handle else JobStatus(False, False, 0, 0)
+        if not self._job.handle:
+            await asyncio.sleep(0)  # who asks in a loop must let the handle come
+            return JobStatus(False, False, 0, 0)
+        return await self._client.status(self.handle)
 
     async def events(self, timeout: float | None = None) -> AsyncIterator[Event]:  # noqa: ASYNC109
         """Yield Data, Warning and Status as they come, from the first on, and end with the job, however it ends.

@@ -360,10 +360,10 @@ async def test_a_future_tells_how_far_it_is_async(server: ServerProcess, functio
     async with AsyncClient(server.address, timeout=PATIENCE) as client:
         future = client.submit("slow", b"wait")
         assert not (await future.status()).known
-        assert not await future.wait(0.01)
         deadline = time.monotonic() + PATIENCE
         while not (await future.status()).running:
             assert time.monotonic() < deadline
+        assert not await future.wait(0.01)
         functions.release.set()
         assert await future.wait(PATIENCE) and await future == b"wait"
         assert not (await future.status()).known
