@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gearfast.errors import Cancelled, Fail, UsageError
 from gearfast.session.crew import CHECK_SECONDS, OVERDUE_SECONDS
-from gearfast.session.job import BaseJob, current
+from gearfast.session.job import BaseJob, Place, current
 from gearfast.session.results import RemoteError, describe, text_of, to_bytes, traceback_of
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def _serve(pipe: Connection) -> None:
 
 
 def _do(tasks: dict[bytes, Any], task: bytes, job: Job) -> tuple[object, ...]:
-    current.set(job)
+    current.set(Place(job))
     try:
         if task not in tasks:
             tasks[task] = pickle.loads(task)

@@ -20,7 +20,7 @@ from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
 from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
-from gearfast.session.job import BaseJob, current
+from gearfast.session.job import BaseJob, Place, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 
@@ -297,7 +297,7 @@ class AsyncWorker:
                 raise LookupError(f"function {assignment.function!r} is not registered any more")
             callable, is_coroutine = found
             job = AsyncJob(self, assignment)
-            current.set(job)
+            current.set(Place(job))
             result = await (callable(job) if is_coroutine else self._in_thread(callable, job))  # type: ignore[misc]
             if result.__class__ is not bytes:
                 result = to_bytes(result, f"the result of function {job.function!r}")
@@ -333,7 +333,7 @@ class AsyncWorker:
                 future.set_result(outcome)
 
         def call() -> None:
-            current.set(job)
+            current.set(Place(job))
             outcome = _outcome(callable, job)
             current.set(None)
             with contextlib.suppress(RuntimeError):  # the loop is closed

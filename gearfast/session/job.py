@@ -13,9 +13,9 @@ from gearfast.session.results import to_bytes
 if TYPE_CHECKING:
     from gearfast.session._worker import Assignment
 
-__all__ = ["BaseJob", "Desk", "current", "current_job"]
+__all__ = ["BaseJob", "Desk", "Place", "current", "current_job"]
 
-current: ContextVar[BaseJob | None] = ContextVar("gearfast_job", default=None)
+current: ContextVar[Place | None] = ContextVar("gearfast_job", default=None)
 Data = bytes | bytearray | memoryview | str
 
 
@@ -100,6 +100,16 @@ class BaseJob(JobView):
         self._desk._tell(self._assignment, "warning", to_bytes(data, "a warning"))
 
 
+class Place:
+    """Where jobs are done, one at a time. To change its job is cheaper than to set a context variable for each."""
+
+    __slots__ = ("job",)
+
+    def __init__(self, job: BaseJob | None = None) -> None:
+        self.job = job
+
+
 def current_job() -> BaseJob | None:
     """The job that is being done here: in this thread, task or child process; None outside a worker's callable."""
-    return current.get()
+    place = current.get()
+    return None if place is None else place.job

@@ -20,7 +20,7 @@ from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
 from gearfast.session._worker import Assignment, WorkerSession
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
-from gearfast.session.job import BaseJob, current
+from gearfast.session.job import BaseJob, Place, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 from gearfast.sync.attendant import Attendant
@@ -97,6 +97,7 @@ class Worker:
         self._hears_signals = False
         self._threads: Threads | None = None
         self._attendant: Attendant | None = None
+        self._place = Place()
         self._flush_by = 0.0
         self._stopping = False
         self._stop_by: float | None = None
@@ -191,6 +192,7 @@ class Worker:
             check_not_a_child()
         self._start()
         crew = self._crew
+        place = current.set(self._place) if self._threads is None else None
         try:
             while not self._has_left(crew) and self._goes_on():
                 self._round()
@@ -200,6 +202,8 @@ class Worker:
             self._interrupt = error  # nobody waits for the threads then
         finally:
             self._finish()
+            if place is not None:
+                current.reset(place)
         if self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             raise interrupt
@@ -392,7 +396,7 @@ class Worker:
                 if slots.only is session:
                     self._lost(crew.links[0], reason_of(error))
         finally:
-            current.set(None)
+            self._place.job = None
 
     def _do_one(self, crew: Crew, session: WorkerSession, stream: PlainStream, assignment: Assignment) -> None:
         """The only job at hand; its result and the next grab go out in one send."""
@@ -443,7 +447,7 @@ class Worker:
             except IndexError:  # lost by a thread of the callable's own
                 break
             self._work(crew, assignment)
-        current.set(None)
+        self._place.job = None
 
     def _do_in_thread(self, crew: Crew, assignment: Assignment) -> bool:
         if assignment.lost:  # it waited for a thread
@@ -481,7 +485,10 @@ class Worker:
             if callable is None:
                 raise LookupError(f"function {assignment.function!r} is not registered any more")
             job = Job(self, assignment)
-            current.set(job)
+            if self._threads is None:
+                self._place.job = job
+            else:
+                current.set(Place(job))
             result = callable(job)
             if self._forked:
                 return None
