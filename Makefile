@@ -18,7 +18,7 @@ SECONDS ?= 60
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help demo test test-here test-others lint format types build debug model sanitize coverage fuzz chaos bench wheels clean
+.PHONY: help demo test test-here test-others lint format types build debug model sanitize coverage fuzz chaos bench wheels docs clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,7 @@ lint: .venv/.built .venv/.lint .venv/.test  ## linters, formatters, types, workf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint gearfast
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
@@ -83,6 +84,10 @@ bench: .venv/.built .venv/.test .venv/.peers .venv/.extra-bench  ## benchmarks i
 
 wheels: .venv/.wheels .venv/.test  ## sdist and wheel, checked and installed into an empty environment
 	.ci/wheels
+
+docs: .venv/.built .venv/.docs  ## the documentation as a site in build/docs; each warning is an error
+	$(BIN)/sphinx-build --quiet --jobs auto --fail-on-warning --keep-going docs build/docs
+	@echo "built: build/docs/index.html"
 
 # --- harder looks -----------------------------------------------------------------------------------------------------
 

@@ -9,10 +9,7 @@ import sys
 from gearfast import Client, Priority
 
 with Client(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:4730") as client:
-    handle = client.submit_background("mail", b"to the night shift", unique="mail/17", priority=Priority.LOW)
+    handle = client.submit_background("mail", b"to the night shift", priority=Priority.LOW)
     print("the server has it as", handle)
     status = client.status(handle)
     print("known:", status.known, "running:", status.running)
-    # The same unique while the job is still there: no second job.
-    again = client.submit_background("mail", b"to the night shift", unique="mail/17", priority=Priority.LOW)
-    print("the same job:", again == handle)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gearfast.aio.future import AsyncJobFuture, async_as_completed
     from gearfast.aio.worker import AsyncJob, AsyncWorker
     from gearfast.errors import (
+        Cancelled,
         ConnectError,
         ConnectionLost,
         DeadlineExceeded,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from gearfast.protocol import Command
     from gearfast.server.embedded import Server
     from gearfast.session.events import Data, Status, Warning
+    from gearfast.session.functions import Function, function
+    from gearfast.session.job import current_job
     from gearfast.session.requests import Timeout
     from gearfast.session.retry import Backoff, Retry
     from gearfast.sync.admin import AdminClient
@@ -61,6 +64,7 @@ _HOMES = {
     "gearfast.aio.future": ("AsyncJobFuture", "async_as_completed"),
     "gearfast.aio.worker": ("AsyncJob", "AsyncWorker"),
     "gearfast.errors": (
+        "Cancelled",
         "ConnectError",
         "ConnectionLost",
         "DeadlineExceeded",
@@ -83,6 +87,8 @@ _HOMES = {
     "gearfast.server.embedded": ("Server",),
     "gearfast.sync.admin": ("AdminClient",),
     "gearfast.session.events": ("Data", "Status", "Warning"),
+    "gearfast.session.functions": ("Function", "function"),
+    "gearfast.session.job": ("current_job",),
     "gearfast.session.requests": ("Timeout",),
     "gearfast.session.retry": ("Backoff", "Retry"),
     "gearfast.sync.client": ("Client",),
@@ -108,6 +114,7 @@ __all__ = [
     "AsyncJobFuture",
     "AsyncWorker",
     "Backoff",
+    "Cancelled",
     "Client",
     "Command",
     "ConnectError",
@@ -116,6 +123,7 @@ __all__ = [
     "DeadlineExceeded",
     "Decoder",
     "Fail",
+    "Function",
     "FunctionStatus",
     "GearfastError",
     "Handle",
@@ -148,7 +156,9 @@ __all__ = [
     "__version__",
     "as_completed",
     "async_as_completed",
+    "current_job",
     "encode",
+    "function",
 ]
 
 

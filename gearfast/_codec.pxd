@@ -104,3 +104,18 @@ cdef inline void put_header(char* at, bint is_response, uint32_t command, uint32
     at[3] = c'S' if is_response else c'Q'
     put_u32(at + 4, command)
     put_u32(at + 8, body)
+
+
+cdef class Decoder:
+    cdef char* buffer
+    cdef size_t held        # bytes in buffer
+    cdef size_t room        # bytes allocated
+    cdef size_t wanted      # no use to decode with fewer bytes than this
+    cdef size_t consumed    # bytes of whole frames so far
+    cdef size_t max_packet
+    cdef object failure
+
+    cdef int keep(self, const char* data, size_t size) except -1
+    cdef int decode_all(self, const char* data, size_t size, list found) except -1
+    cdef int retain(self, const char* data, size_t at, size_t size) except -1
+    cdef int fail(self, const char* data, size_t size, int fault, list found) except -1

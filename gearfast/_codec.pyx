@@ -386,14 +386,6 @@ cdef class Decoder:
     length that was only announced.
     """
 
-    cdef char* buffer
-    cdef size_t held        # bytes in buffer
-    cdef size_t room        # bytes allocated
-    cdef size_t wanted      # no use to decode with fewer bytes than this
-    cdef size_t consumed    # bytes of whole frames so far
-    cdef size_t max_packet
-    cdef object failure
-
     def __cinit__(self, size_t max_packet=protocol.MAX_PACKET):
         if max_packet < HEADER_BYTES:
             raise ValueError(f"max_packet must be at least {HEADER_BYTES} bytes, not {max_packet}")

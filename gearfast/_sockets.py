@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Final, TypeVar
 
-__all__ = ["alternate", "new_prefix", "reason_of", "tune"]
+__all__ = ["alternate", "jitter", "new_prefix", "reason_of", "tune"]
 
 T = TypeVar("T")
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
@@ -68,3 +68,8 @@ def tune(sock: socket.socket) -> None:
 def new_prefix() -> bytes:
     """What the uniques of one client in one process begin with: 16 hexadecimal digits and a dash."""
     return os.urandom(8).hex().encode() + b"-"
+
+
+def jitter() -> float:
+    """A number from [0, 1). The module `random` would take half a megabyte for this."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32

@@ -17,7 +17,8 @@ GearfastError
 │   ├── JobException                … WORK_EXCEPTION, with what the worker said of it
 │   └── JobCancelled                the job was cancelled by this client
 ├── ResultTooLarge                  a job's result is over the client's limit
-└── Fail                            raised by a worker's callable to report WORK_FAIL
+├── Fail                            raised by a worker's callable to report WORK_FAIL
+└── Cancelled                       raised in a worker's callable by `job.check()`: nobody wants the result
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gearfast._codec import Packet
 
 __all__ = [
+    "Cancelled",
     "ConnectError",
     "ConnectionLost",
     "DeadlineExceeded",
@@ -171,6 +173,10 @@ class ResultTooLarge(GearfastError):
 
 class Fail(GearfastError):
     """Raise it in a worker's callable to end the job with WORK_FAIL instead of WORK_EXCEPTION."""
+
+
+class Cancelled(GearfastError):
+    """`job.check()` in a worker's callable: the job was cancelled, or its connection is lost."""
 
 
 def server_error(code: bytes, text: bytes) -> ServerError:

@@ -4,30 +4,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-import logging
-import random
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gearfast._sockets import reason_of
+from gearfast import _worker_log as report
+from gearfast._sockets import jitter, reason_of
+from gearfast._threads import Threads
 from gearfast.aio.stream import connect
-from gearfast.errors import Fail, ProtocolError, UsageError
-from gearfast.session.calls import make_id
-from gearfast.session.crew import Crew, CrewLink, check_function_name
+from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.session._worker import Assignment
+from gearfast.session.crew import Crew, CrewLink
+from gearfast.session.functions import Function, check_function_name, collect, make_function
+from gearfast.session.job import BaseJob, Place, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
-from gearfast.session.routing import Servers, parse_servers
-from gearfast.session.worker import Assignment
+from gearfast.session.routing import Servers, make_id, parse_servers
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["AsyncJob", "AsyncWorker"]
+    from gearfast._children import Children
 
-log = logging.getLogger("gearfast.worker")
-log.addHandler(logging.NullHandler())
+__all__ = ["AsyncJob", "AsyncWorker"]
 
 DRAIN_SECONDS = 0.01
 """A leaving worker looks so often whether the last results are out."""
@@ -36,47 +38,20 @@ Result = bytes | bytearray | memoryview | str | None
 F = TypeVar("F", bound="Callable[[AsyncJob], Awaitable[Result] | Result]")
 
 
-class AsyncJob:
+class AsyncJob(BaseJob):
     """A job in a worker's hands. `workload`, `unique` and `reducer` are bytes, `handle` and `function` text."""
 
-    __slots__ = ("_assignment", "_worker", "function", "handle", "unique", "workload")
+    __slots__ = ()
 
-    def __init__(self, worker: AsyncWorker, assignment: Assignment) -> None:
-        self._worker = worker
-        self._assignment = assignment
-        self.handle = assignment.handle.decode("utf-8", "replace")
-        self.function = assignment.function.decode("utf-8", "replace")
-        self.unique = assignment.unique
-        self.workload = assignment.workload
 
-    @property
-    def reducer(self) -> bytes:
-        """The reducer's function name of a reduce job, else empty."""
-        return self._assignment.reducer
-
-    @property
-    def lost(self) -> bool:
-        """The connection that the job came over is gone: its result will reach nobody, another worker gets the job."""
-        return self._assignment.lost
-
-    def send_status(self, numerator: int, denominator: int) -> None:
-        """Tell how far the job is: `numerator` of `denominator`."""
-        self._worker._tell(self._assignment, "status", int(numerator), int(denominator))
-
-    def send_data(self, data: bytes | bytearray | memoryview | str) -> None:
-        """Send a part of the result. Raises TypeError."""
-        self._worker._tell(self._assignment, "data", to_bytes(data, "data"))
-
-    def send_warning(self, data: bytes | bytearray | memoryview | str) -> None:
-        """Send a warning. Raises TypeError."""
-        self._worker._tell(self._assignment, "warning", to_bytes(data, "a warning"))
+Work = Callable[[AsyncJob], Awaitable[Result] | Result]
 
 
 class AsyncWorker:
     """Does the jobs of its functions for one or several Gearman job servers.
 
-    Arguments as for `Worker`. Each job is a task of the loop; a callable that is no coroutine function runs in a thread
-    of the loop's executor. `concurrency`: jobs at a time.
+    Arguments as for `Worker`. A coroutine function's job is a task of the loop; another callable's runs in a thread.
+    `concurrency`: jobs at a time, of both kinds together.
     """
 
     def __init__(
@@ -84,44 +59,82 @@ class AsyncWorker:
         servers: Servers = "gearman://127.0.0.1:4730",
         *,
         concurrency: int = 1,
+        prefetch: int = 0,
+        processes: int | None = None,
+        tracebacks: bool = False,
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
     ) -> None:
-        self._make_crew = partial(Crew, parse_servers(servers), concurrency=concurrency, worker_id=make_id(id))
+        if processes is not None and processes < 1:
+            raise UsageError(f"processes is at least 1, not {processes}")
+        self._make_crew = partial(
+            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+        )
         self._crew = self._make_crew()
+        self._processes = concurrency if processes is None else processes
+        self._tracebacks = tracebacks
         self._context = ssl
         self._timeout = timeout
-        self._callables: dict[bytes, Callable[[AsyncJob], Awaitable[Result] | Result]] = {}
+        self._functions: dict[str, Function] = {}
+        self._callables: dict[bytes, tuple[Work, bool]] = {}
+        self._children: Children | None = None
+        self._threads: Threads | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Assignment, asyncio.Task[None]] = {}
         self._connecting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[None] | None = None
         self._flushing = False
         self._stopping = False
+        self._stop_by: float | None = None
+        self._paused = False
 
-    def function(self, name: str, *, timeout: float | None = None) -> Callable[[F], F]:
+    # Functions
+
+    def function(
+        self, name: str, *, timeout: float | None = None, concurrency: int | None = None, process: bool = False
+    ) -> Callable[[F], F]:
         """Decorator: the callable does the jobs of function `name`. As `register`."""
 
         def decorate(callable: F) -> F:
-            self.register(name, callable, timeout=timeout)
+            self.register(name, callable, timeout=timeout, concurrency=concurrency, process=process)
             return callable
 
         return decorate
 
     def register(
-        self, name: str, callable: Callable[[AsyncJob], Awaitable[Result] | Result], *, timeout: float | None = None
+        self,
+        name: str,
+        callable: Work,
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        process: bool = False,
     ) -> None:
         """Let `callable` do the jobs of function `name`; also while the worker runs.
 
-        A coroutine function or a plain callable; else as `Worker.register`.
+        A coroutine function, or a plain callable, which runs in a thread; else as `Worker.register`. A coroutine that
+        overruns its `timeout` by a second is cancelled, and its job ends with WORK_EXCEPTION.
         """
         key = check_function_name(name)
-        allowed = milliseconds(timeout)
-        self._callables[key] = callable
-        self._crew.register(key, allowed)
-        self._flush_soon()
+        one = make_function(callable, timeout, concurrency, process)
+        is_coroutine = inspect.iscoroutinefunction(callable)
+        if process and is_coroutine:
+            raise UsageError(f"function {name!r} cannot run in a child process: it is a coroutine function")
+        self._functions[name] = one
+        self._callables[key] = (self._in_child(one, name), False) if process else (callable, is_coroutine)
+        self._announce(key, one)
+        self._turn_soon()
+
+    def add(self, source: object) -> None:
+        """Register the functions of a table, or of an object whose methods are marked by `gearfast.function`.
+
+        A table maps names to callables, or to `gearfast.Function` for settings. An object may also have a method
+        `__gearfast_functions__` that returns a table. A class is called without arguments. Raises UsageError.
+        """
+        for name, one in collect(source).items():
+            self.register(name, one.callable, timeout=one.timeout, concurrency=one.concurrency, process=one.process)
 
     def unregister(self, name: str) -> None:
         """Do no more jobs of function `name`. The server gives those that are being done to somebody else.
@@ -129,11 +142,14 @@ class AsyncWorker:
         Raises UsageError if the function is not registered.
         """
         key = check_function_name(name)
-        if key not in self._callables:
+        if name not in self._functions:
             raise UsageError(f"function {name!r} is not registered")
+        del self._functions[name]
         del self._callables[key]
         self._crew.unregister(key)
-        self._flush_soon()
+        self._turn_soon()
+
+    # Running
 
     async def run(self) -> None:
         """Do jobs until `stop` is called; jobs in hand are finished first.
@@ -141,30 +157,74 @@ class AsyncWorker:
         A server that is away does not end it. Raises UsageError if there is no function or the worker runs already. If
         the task is cancelled, so are the jobs in hand, and their servers give them to somebody else.
         """
-        if not self._callables:
+        if not self._functions:
             raise UsageError("the worker has no function; register one first")
         if self._loop is not None:
             raise UsageError("the worker runs already")
-        self._loop = asyncio.get_running_loop()
+        if self._children is not None:
+            from gearfast._children import check_not_a_child
+
+            check_not_a_child()
+        self._loop = loop = asyncio.get_running_loop()
         self._left = self._loop.create_future()
+        self._threads = Threads(self._crew.concurrency, "gearfast-worker")
         try:
             self._turn()
             await self._left
         finally:
             self._finish()
+            if self._children is not None:
+                await loop.run_in_executor(None, self._children.close)
             if self._connecting:
                 await asyncio.wait(self._connecting)
 
-    def stop(self) -> None:
+    def stop(self, limit: float | None = None) -> None:
         """Let `run` return once the jobs in hand are finished. From any thread or signal handler; never blocks.
 
-        Before `run`, it lets the next `run` return at once.
+        `limit`: after so many seconds jobs that are still being done are given back to their servers, and `run` returns
+        (tasks are cancelled, child processes killed, threads left to themselves). Before `run`, it lets the next `run`
+        return at once.
         """
+        if limit is not None:
+            by = monotonic() + limit
+            self._stop_by = by if self._stop_by is None else min(by, self._stop_by)
         self._stopping = True
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._turn)
+        self._turn_soon()
+
+    def pause(self) -> None:
+        """Take no more jobs until `resume`. From any thread or signal handler; never blocks.
+
+        Jobs in hand are finished, and one that a server was about to give is still done. The functions stay registered.
+        """
+        self._paused = True
+        self._turn_soon()
+
+    def resume(self) -> None:
+        """Take jobs again after `pause`. From any thread or signal handler; never blocks."""
+        self._paused = False
+        self._turn_soon()
 
     # Inside
+
+    def _announce(self, key: bytes, one: Function) -> None:
+        limit = inf if one.concurrency is None else one.concurrency
+        pool = None
+        if one.process and self._processes < self._crew.concurrency:
+            pool = "children" if limit >= self._processes else key
+            limit = min(limit, self._processes)
+        self._crew.register(key, milliseconds(one.timeout), limit=limit, pool=pool)
+
+    def _in_child(self, one: Function, name: str) -> Work:
+        from gearfast._children import Children, pickled
+
+        if self._children is None:
+            self._children = Children(self._processes)
+        children, task = self._children, pickled(one.callable, name)
+        return lambda job: children.run(task, job)
+
+    def _turn_soon(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._turn)
 
     def _turn(self) -> None:
         """Connect what is due, send, set the timer, see whether the worker has left."""
@@ -175,14 +235,22 @@ class AsyncWorker:
         now = monotonic()
         for link in crew.take_stalled(now):
             self._lost(link, "no answer to GRAB_JOB in time")
+        for link in crew.take_retired():
+            self._drop(link, "no function needs it any more")
         if self._stopping:
-            crew.leave(now)
+            crew.leave(now, None if self._stop_by is None else self._stop_by - now)
+        if self._paused:
+            crew.pause()
+        else:
+            crew.resume()
+        for assignment in crew.take_overdue(now):
+            self._overdue(assignment)
         for link in crew.take_connects(now):
             task = loop.create_task(self._connect(link))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
-        self._flush()
         deadline = crew.tick(now)
+        self._flush()
         unsent = sum(link.io.unsent_bytes for link in crew.links if link.io is not None) if crew.leaving else 0
         if crew.has_left(now, unsent) and not left.done():
             left.set_result(None)
@@ -197,45 +265,50 @@ class AsyncWorker:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for task in (*self._tasks, *self._connecting):
+        for task in (*self._tasks.values(), *self._connecting):
             task.cancel()
         self._tasks.clear()
-        for link in self._crew.links:
+        for link in [*self._crew.links, *self._crew.take_retired()]:
             self._drop(link, "the worker has left")
+        if self._threads is not None:
+            self._threads.close()
+            self._threads = None
         self._stopping = False
+        self._stop_by = None
         # The next run begins with a new crew: callables that still run in threads belong to the old one.
-        self._crew = self._make_crew(abilities=self._crew.abilities)
+        self._crew = self._make_crew()
+        for name, one in self._functions.items():
+            self._announce(name.encode(), one)
 
-    def _start_task(self, coroutine: Awaitable[None]) -> None:
-        assert self._loop is not None
-        task: asyncio.Task[None] = self._loop.create_task(coroutine)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, crew: Crew) -> None:
+        """Begin the jobs that came in, as far as the worker may do them at the same time."""
+        ready, tasks, loop = crew.ready, self._tasks, self._loop
+        assert loop is not None
+        room = crew.concurrency - len(tasks)
+        for assignment in ready[:room] if room > 0 else ():
+            tasks[assignment] = loop.create_task(self._work(crew, assignment))
+        del ready[: max(0, room)]
 
     async def _work(self, crew: Crew, assignment: Assignment) -> None:
         """Do one job and report it."""
-        callable = self._callables.get(assignment.function)
         try:
-            if callable is None:
+            found = self._callables.get(assignment.function)
+            if found is None:
                 raise LookupError(f"function {assignment.function!r} is not registered any more")
+            callable, is_coroutine = found
             job = AsyncJob(self, assignment)
-            if inspect.iscoroutinefunction(callable):
-                result = await callable(job)
-            else:
-                result, error = await asyncio.get_running_loop().run_in_executor(None, _outcome, callable, job)
-                if error is not None:
-                    raise error
-                if inspect.isawaitable(result):
-                    result = await result
-            if type(result) is not bytes:
-                result = to_bytes(result, f"the result of function {assignment.function.decode('utf-8', 'replace')!r}")
+            current.set(Place(job))
+            result = await (callable(job) if is_coroutine else self._in_thread(callable, job))  # type: ignore[misc]
+            if result.__class__ is not bytes:
+                result = to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
             self._failed(crew, assignment, error)
         except asyncio.CancelledError:
-            if self._loop is not None:  # not the whole worker is cancelled: the callable cancelled itself
-                self._failed(crew, assignment, RuntimeError("the job was cancelled"))
+            if self._loop is not None:  # not the whole worker is cancelled
+                self._failed(crew, assignment, self._why_cancelled(assignment))
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
+            report.interrupted(assignment, error)
             if self._left is not None and not self._left.done():
                 self._left.set_exception(error)
         else:
@@ -244,21 +317,57 @@ class AsyncWorker:
                 self._flush_soon()
             except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
                 self._failed(crew, assignment, error)
+        finally:
+            if crew is self._crew:
+                self._tasks.pop(assignment, None)
+                if crew.ready:
+                    self._begin(crew)
+
+    async def _in_thread(self, callable: Work, job: AsyncJob) -> Result:
+        loop, threads = self._loop, self._threads
+        assert loop is not None and threads is not None
+        future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+
+        def done(outcome: tuple[Any, BaseException | None]) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        def call() -> None:
+            current.set(Place(job))
+            outcome = _outcome(callable, job)
+            current.set(None)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(done, outcome)
+
+        threads.submit(call)
+        result, error = await future
+        if error is not None:
+            raise error
+        if inspect.isawaitable(result):
+            result = await result
+        return result  # type: ignore[no-any-return]
+
+    def _overdue(self, assignment: Assignment) -> None:
+        task = self._tasks.get(assignment)
+        _, is_coroutine = self._callables.get(assignment.function, (None, False))
+        report.overdue(assignment, stopped=is_coroutine)
+        if task is not None and is_coroutine:
+            task.cancel()
+
+    def _why_cancelled(self, assignment: Assignment) -> Exception:
+        if assignment.deadline is not None and monotonic() >= assignment.deadline:
+            return TimeoutError("it was still running after its time-out; it was cancelled")
+        return RuntimeError("the job was cancelled")
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
-        facts = {
-            "function": assignment.function.decode("utf-8", "replace"),
-            "handle": assignment.handle.decode("utf-8", "replace"),
-            "server": assignment.session.server,
-        }
-        if isinstance(error, Fail):
-            log.info("job failed: %s", text_of(error), extra=facts)
-            if text_of(error) and not assignment.lost:
-                assignment.session.warning(assignment, text_of(error).encode("utf-8", "replace"))
+        report.failed(assignment, error)
+        if isinstance(error, (Fail, Cancelled)):
+            text = text_of(error) if isinstance(error, Fail) else ""
+            if text and not assignment.lost:
+                assignment.session.warning(assignment, text.encode("utf-8", "replace"))
             crew.fail(assignment)
         else:
-            log.error("job raised an exception", exc_info=error, extra=facts)
-            crew.exception(assignment, describe(error))
+            crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
         self._flush_soon()
 
     def _tell(self, assignment: Assignment, what: str, *values: object) -> None:
@@ -271,6 +380,17 @@ class AsyncWorker:
         elif not assignment.lost and not assignment.over:
             getattr(assignment.session, what)(assignment, *values)
             self._flush_soon()
+
+    def _look(self, assignment: Assignment) -> None:
+        """Somebody wants to know whether a job is cancelled."""
+        loop = self._loop
+        if loop is None or assignment in self._crew.unsure:
+            return
+        if _running_loop() is not loop:
+            loop.call_soon_threadsafe(self._look, assignment)
+        else:
+            self._crew.watch(assignment)
+            self._turn_soon()
 
     # Connections
 
@@ -301,26 +421,24 @@ class AsyncWorker:
             stream = await connect(link.address, self._timeout, self._context, on_data, on_lost)
         except OSError as error:
             now = monotonic()
-            again = self._crew.failed(link, now, random.random(), reason_of(error))
-            facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-            log.warning("cannot connect to %s: %s", link.label, reason_of(error), extra=facts)
+            again = self._crew.failed(link, now, jitter(), reason_of(error))
+            report.cannot_connect(link, reason_of(error), again - now)
         else:
             link.io = stream
             self._crew.connected(link, monotonic())
-            log.info("connected to %s", link.label, extra={"server": link.label})
+            report.connected(link)
         self._turn()
 
     def _drop(self, link: CrewLink, reason: str) -> float:
         stream, link.io = link.io, None
         if stream is not None:
             stream.close()
-        return self._crew.lost(link, monotonic(), random.random(), reason)
+        return self._crew.lost(link, monotonic(), jitter(), reason)
 
     def _lost(self, link: CrewLink, reason: str) -> None:
         now = monotonic()
         again = self._drop(link, reason)
-        facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-        log.warning("connection to %s lost: %s", link.label, reason, extra=facts)
+        report.connection_lost(link, reason, again - now)
         self._turn()
 
     def _received(self, link: CrewLink, data: bytes) -> None:
@@ -331,26 +449,23 @@ class AsyncWorker:
             self._lost(link, str(error))
             return
         session = link.session
-        if session is not None and session.refusals:
-            for code, text in session.refusals:
-                log.warning("%s refused: %r %r", link.label, code, text, extra={"server": link.label})
-            session.refusals.clear()
+        if session is None:
+            return
+        if session.refusals:
+            report.refused(link)
         if crew.ready:
-            assigned = crew.ready[:]
-            crew.ready.clear()
-            for assignment in assigned:
-                self._start_task(self._work(crew, assignment))
-        if self._stopping or (session is not None and session.asleep):
+            self._begin(crew)
+        if self._stopping or session.asleep or crew.timed:
             self._turn()
         else:
             self._flush_soon()
 
 
-def _outcome(callable: Callable[[AsyncJob], Any], job: AsyncJob) -> tuple[Any, Exception | None]:
+def _outcome(callable: Callable[[AsyncJob], Any], job: AsyncJob) -> tuple[Any, BaseException | None]:
     """Call it, in a thread. What it raises is given back: a future cannot carry a StopIteration."""
     try:
         return callable(job), None
-    except Exception as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         return None, error
 
 

@@ -31,7 +31,7 @@ from gearfast.session.requests import (
     make_timeout,
 )
 from gearfast.session.retry import Backoff, Retry
-from gearfast.session.routing import AWAY, Router, Servers, parse_servers
+from gearfast.session.routing import AWAY, Router, Servers, make_id, parse_servers
 from gearfast.types import Handle, JobStatus, Priority
 
 __all__ = ["ClientCalls", "Survey", "check_window", "make_delay"]
@@ -288,16 +288,6 @@ class Survey(Generic[T]):
             return self._results[-1]
         assert self._error is not None
         raise self._error
-
-
-def make_id(id: str | None) -> bytes:
-    """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
-    if id is None:
-        return b""
-    name = id.encode()
-    if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
-        raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
-    return name
 
 
 def make_reducer(reducer: str, priority: Priority) -> bytes:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A worker as a whole, without I/O: its servers, its slots, reconnecting, and leaving.
+"""A worker as a whole, without I/O: its servers, its slots, reconnecting, pausing and leaving.
 
 A slot holds a job or a grab that is under way, never both, so a worker never has more jobs than slots. Free slots go
-round the servers that may have jobs; a server that answered NO_JOB is told PRE_SLEEP and left alone until its NOOP.
+round the connections that may have jobs; a server that answered NO_JOB is told PRE_SLEEP and left alone until its NOOP.
+
+A grab asks for any function of its connection, and taking an ability back would take its running jobs away too. So
+functions with a limit of their own have connections of their own: a `Group` is what shares connections and a limit.
 """
 
 from __future__ import annotations
@@ -12,11 +15,15 @@ from math import inf
 from typing import Any, Final
 
 from gearfast.errors import UsageError
-from gearfast.protocol import MAX_ARGUMENT, MAX_PACKET
+from gearfast.protocol import MAX_PACKET
+from gearfast.session._worker import Assignment, Desk, Slots, WorkerSession
+from gearfast.session.functions import check_function_name
 from gearfast.session.routing import Router, ServerAddress
-from gearfast.session.worker import Ability, Assignment, WorkerSession
 
-__all__ = ["Crew", "CrewLink"]
+__all__ = ["Crew", "CrewLink", "Group", "check_function_name"]
+
+Ability = int
+"""A function's time-out in milliseconds, 0 for none."""
 
 WANTED: Final = 0
 CONNECTING: Final = 1
@@ -31,15 +38,34 @@ LEAVE_SECONDS = 5.0
 GRAB_SECONDS = 10.0
 """A server that leaves a grab unanswered for so long is hung up on if there are others: they could use the slot."""
 
+CHECK_SECONDS = 0.5
+"""How often the server is asked whether it still knows a job, while the job's callable wants to know."""
+
+OVERDUE_SECONDS = 1.0
+"""A job so far behind its deadline is overdue: by then its server has given it to somebody else."""
+
+
+class Group:
+    """Functions that share connections, and at most `limit` jobs at a time, whatever their servers."""
+
+    __slots__ = ("abilities", "desk", "limit", "router")
+
+    def __init__(self, servers: tuple[ServerAddress, ...], limit: float) -> None:
+        self.abilities: dict[bytes, Ability] = {}
+        self.limit = limit
+        self.desk = Desk()
+        self.router = Router(servers)
+
 
 class CrewLink:
-    """A worker's connection to one server, there or not. `io` belongs to the front end."""
+    """A worker's connection to one server for one group, there or not. `io` belongs to the front end."""
 
-    __slots__ = ("address", "asked_at", "connect_at", "index", "io", "label", "proven", "session", "state")
+    __slots__ = ("address", "asked_at", "connect_at", "group", "index", "io", "label", "proven", "session", "state")
 
-    def __init__(self, index: int, address: ServerAddress) -> None:
+    def __init__(self, index: int, address: ServerAddress, group: Group) -> None:
         self.index = index
         self.address = address
+        self.group = group
         self.label = address.label
         self.session: WorkerSession | None = None
         self.state = WANTED
@@ -52,8 +78,10 @@ class CrewLink:
 class Crew:
     """All connections and slots of a worker. Times are seconds of one monotonic clock.
 
-    The front end opens the connections of `take_connects`, reports `connected`, `failed`, `lost` and `receive`, runs
-    the jobs of `ready` (and empties it), ends each by `complete`, `fail` or `exception`, and calls `tick` in time.
+    The front end opens the connections of `take_connects`, reports `connected`, `failed`, `lost` and `receive`, closes
+    those of `take_retired`, runs the jobs of `ready` (and removes them), ends each by `complete`, `fail` or
+    `exception`, and calls `tick` in time. `prefetch`: jobs that may be held beyond the slots, unless a function has a
+    time-out.
     """
 
     def __init__(
@@ -61,41 +89,131 @@ class Crew:
         servers: tuple[ServerAddress, ...],
         *,
         concurrency: int = 1,
+        prefetch: int = 0,
         worker_id: bytes = b"",
         abilities: Mapping[bytes, Ability] | None = None,
         max_packet: int = MAX_PACKET,
     ) -> None:
         if concurrency < 1:
             raise UsageError(f"concurrency is at least 1, not {concurrency}")
-        self.router = Router(servers)
-        self.links = [CrewLink(index, address) for index, address in enumerate(servers)]
+        if prefetch < 0:
+            raise UsageError(f"prefetch is at least 0, not {prefetch}")
         self.concurrency = concurrency
-        self.abilities = dict(abilities or {})
+        self.prefetch = prefetch
+        self.slots = Slots(concurrency + prefetch)
+        self.slots.resting = True
+        self.links: list[CrewLink] = []
         self.ready: list[Assignment] = []
-        self.in_hand = 0
         self.leaving = False
+        self.paused = False
+        self.unsure: dict[Assignment, float] = {}
+        """Jobs whose callables want to know whether they are cancelled, and when the server was asked last."""
+        self.timed: dict[Assignment, float] = {}
+        """Jobs with a deadline, and when they are overdue."""
+        self._servers = servers
         self._worker_id = worker_id
         self._max_packet = max_packet
+        self._timeouts: dict[bytes, float] = {}
+        self._homes: dict[bytes, Group] = {}
+        self._groups: dict[object, Group] = {}
+        self._retired: list[CrewLink] = []
         self._next = 0
         self._leave_by = inf
+        self._leave_limit = inf
         self._unsent = 0
+        self._group(None, inf)
+        for name, timeout in (abilities or {}).items():
+            self.register(name, timeout)
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs that were assigned and have not ended."""
+        return self.slots.in_hand
 
     # Abilities
 
-    def register(self, name: bytes, timeout: Ability = 0) -> None:
-        """Announce a function to all servers, now and after each reconnect."""
-        self.abilities[name] = timeout
+    @property
+    def abilities(self) -> dict[bytes, Ability]:
+        """All functions with their time-outs."""
+        return {name: timeout for group in self._groups.values() for name, timeout in group.abilities.items()}
+
+    def register(self, name: bytes, timeout: Ability = 0, *, limit: float = inf, pool: object = None) -> None:
+        """Announce a function to all servers, now and after each reconnect.
+
+        `limit`: its jobs at a time. Functions of one `pool` (anything hashable) share the limit; without a pool a
+        function with a limit is alone.
+        """
+        key: object = pool if pool is not None else name if limit < self.concurrency else None
+        home = self._homes.get(name)
+        group = self._group(key, limit if key is not None else inf)
+        if home is not None and home is not group:
+            self.unregister(name)
+        group.limit = limit if key is not None else inf
+        group.abilities[name] = timeout
+        self._homes[name] = group
+        if timeout:
+            self._timeouts[name] = max(1.0, timeout / 1000)  # no server takes less than a second
+        else:
+            self._timeouts.pop(name, None)
+        self._arrange()
         for link in self.links:
-            if link.session is not None:
+            if link.session is not None and link.group is group:
                 link.session.can_do(name, timeout)
         self._balance()
 
     def unregister(self, name: bytes) -> None:
         """Take a function back."""
-        del self.abilities[name]
+        group = self._homes.pop(name)
+        del group.abilities[name]
+        self._timeouts.pop(name, None)
+        for link in self.links:
+            if link.session is not None and link.group is group:
+                link.session.cant_do(name)
+        self._arrange()
+
+    def _group(self, key: object, limit: float) -> Group:
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(self._servers, limit)
+            if key is None:
+                self._connect_to(group)
+        return group
+
+    def _connect_to(self, group: Group) -> None:
+        self.links.extend(CrewLink(index, address, group) for index, address in enumerate(self._servers))
+
+    def _arrange(self) -> None:
+        """Groups have connections as long as they have functions; those who are alone with their server use credits."""
+        present = {id(link.group) for link in self.links}
+        for key, group in list(self._groups.items()):
+            if group.abilities and id(group) not in present:
+                self._connect_to(group)
+            elif not group.abilities and id(group) in present and len(self._homes):
+                gone = [link for link in self.links if link.group is group]
+                self.links = [link for link in self.links if link.group is not group]
+                self._retired.extend(gone)
+                if key is not None:
+                    del self._groups[key]
         for link in self.links:
             if link.session is not None:
-                link.session.cant_do(name)
+                link.session.set_limit(self._most(link.group))
+                link.session.share(len(self.links) > 1)
+        self._settle()
+
+    @property
+    def _capacity(self) -> int:
+        return self.concurrency + (0 if self._timeouts else self.prefetch)
+
+    def _most(self, group: Group) -> int:
+        return int(min(self._capacity, group.limit))
+
+    def _settle(self) -> None:
+        """What the sessions do by themselves: nothing is grabbed at rest, and an only connection has all slots."""
+        slots = self.slots
+        slots.resting = self.leaving or self.paused or not self._homes
+        alone = len(self.links) == 1
+        slots.only = self.links[0].session if alone else None
+        slots.most = self._most(self.links[0].group) if alone else self._capacity
 
     # What the front end reports
 
@@ -108,6 +226,11 @@ class Crew:
             link.state = CONNECTING
         return due
 
+    def take_retired(self) -> list[CrewLink]:
+        """Links that no function needs any more; report those `lost` that have a connection."""
+        retired, self._retired = self._retired, []
+        return retired
+
     def connected(self, link: CrewLink, now: float) -> None:
         """The connection of `link` is made: abilities and the first grab go out."""
         link.state = UP
@@ -115,19 +238,25 @@ class Crew:
         link.asked_at = None
         link.session = WorkerSession(
             link.label,
-            abilities=self.abilities,
+            abilities=link.group.abilities,
             worker_id=self._worker_id,
-            limit=self.concurrency,
+            limit=self._most(link.group),
             all_yours=len(self.links) == 1,
             max_packet=self._max_packet,
             ready=self.ready,
+            slots=self.slots,
+            desk=link.group.desk,
         )
+        link.session.shared = len(self.links) > 1
+        if link not in self.links:
+            self._retired.append(link)  # no longer wanted since it was begun
+        self._settle()
         self._balance()
 
     def failed(self, link: CrewLink, now: float, jitter: float, reason: str) -> float:
         """The connection of `link` could not be made. Returns when it is tried again."""
         link.state = WANTED
-        link.connect_at = self.router.down(link.index, now, jitter, reason)
+        link.connect_at = link.group.router.down(link.index, now, jitter, reason)
         return link.connect_at
 
     def lost(self, link: CrewLink, now: float, jitter: float, reason: str) -> float:
@@ -136,12 +265,16 @@ class Crew:
         if session is not None:
             for job in session.jobs.values():
                 job.lost = True
+                self.timed.pop(job, None)
+            session.jobs.clear()
             if self.ready:
                 # Not begun yet: nobody needs to do them.
                 dropped = [job for job in self.ready if job.lost]
                 self.ready[:] = [job for job in self.ready if not job.lost]
-                self.in_hand -= len(dropped)
+                for job in dropped:
+                    job.session.drop(job)
         when = self.failed(link, now, jitter, reason)
+        self._settle()
         self._balance()
         return when
 
@@ -154,29 +287,43 @@ class Crew:
         if not link.proven:
             # Only a server that says something is up: one that hangs up at once must not be asked without a pause.
             link.proven = True
-            self.router.up(link.index)
-        before = len(self.ready)
+            link.group.router.up(link.index)
+        before = len(self.ready) if self._timeouts else 0
         try:
-            session.receive(data)
+            if session.receive(data, now):
+                session.sleep()
+                session.slept_at = now
         finally:
-            for job in self.ready[before:]:
-                job.assigned_at = now
-                self.in_hand += 1
-        if session.dry and not session.grabs:
-            session.sleep()
-            session.slept_at = now
-        self._balance()
+            if self._timeouts:
+                self._note_deadlines(before)
+        if self.slots.only is None:
+            self._balance()
+
+    def quick_session(self) -> WorkerSession | None:
+        """The session of the only connection, if nothing has to be noted of what comes in there but its jobs.
+
+        Its `receive` may then be called instead of the crew's, for as long as this stays so.
+        """
+        only = self.slots.only
+        return None if only is None or self._timeouts or not self.links[0].proven else only
+
+    def _note_deadlines(self, before: int) -> None:
+        for job in self.ready[before:]:
+            timeout = self._timeouts.get(job.function)
+            if timeout is not None:
+                job.deadline = job.assigned_at + timeout
+                self.timed[job] = job.deadline + OVERDUE_SECONDS
 
     def tick(self, now: float) -> float | None:
         """Ask sleeping servers again once in a while. Returns the time of the next call that is needed."""
-        times = []
+        times = list(self.timed.values()) if self.timed else []
         for link in self.links:
             session = link.session
             if session is None:
-                if link.state == WANTED:
+                if link.state == WANTED and not self.leaving:
                     times.append(link.connect_at)
             elif session.asleep:
-                if now >= session.slept_at + RECHECK_SECONDS and not self.leaving:
+                if now >= session.slept_at + RECHECK_SECONDS and not self.leaving and not self.paused:
                     session.slept_at = now
                     session.wake()
                     self._balance()
@@ -185,12 +332,16 @@ class Crew:
                 if link.asked_at is None:
                     link.asked_at = now
                 times.append(link.asked_at + GRAB_SECONDS)
+        if self.unsure:
+            self.ask(now)
+            times.extend(asked_at + CHECK_SECONDS for asked_at in self.unsure.values())
         if self.leaving:
-            if self.in_hand:
-                return None
-            if self._leave_by == inf:
-                self._leave_by = now + LEAVE_SECONDS
-            return self._leave_by
+            if not self.slots.in_hand:
+                if self._leave_by == inf:
+                    self._leave_by = now + LEAVE_SECONDS
+                times.append(self._leave_by)
+            elif self._leave_limit < inf:
+                times.append(self._leave_limit)
         return min(times) if times else None
 
     def take_stalled(self, now: float) -> list[CrewLink]:
@@ -201,44 +352,115 @@ class Crew:
             if link.session is not None and link.asked_at is not None and now >= link.asked_at + GRAB_SECONDS
         ]
 
+    def take_overdue(self, now: float) -> list[Assignment]:
+        """Jobs that are still running though their servers have given them to somebody else; each once."""
+        if not self.timed:
+            return []
+        overdue = [job for job, at in self.timed.items() if now >= at]
+        for job in overdue:
+            del self.timed[job]
+        return overdue
+
     # Jobs
 
     def complete(self, job: Assignment, result: bytes | bytearray | memoryview) -> None:
         """End a job with its result."""
         if not job.lost:
             job.session.complete(job, result)
-        self.in_hand -= 1
-        self._balance()
+            if self.slots.only is not None and not self.timed and not self.unsure:
+                return
+        else:
+            job.session.drop(job)
+        self._ended(job)
 
     def fail(self, job: Assignment) -> None:
         """End a job with WORK_FAIL."""
-        if not job.lost:
+        if job.lost:
+            job.session.drop(job)
+        else:
             job.session.fail(job)
-        self.in_hand -= 1
-        self._balance()
+        self._ended(job)
 
     def exception(self, job: Assignment, data: bytes) -> None:
         """End a job with WORK_EXCEPTION."""
-        if not job.lost:
+        if job.lost:
+            job.session.drop(job)
+        else:
             job.session.exception(job, data)
-        self.in_hand -= 1
+        self._ended(job)
+
+    def forget(self, job: Assignment) -> None:
+        """A job that was not begun was lost: nobody needs it."""
+        job.session.drop(job)
+        self._ended(job)
+
+    def _ended(self, job: Assignment) -> None:
+        self.timed.pop(job, None)
+        self.unsure.pop(job, None)
         self._balance()
 
-    def leave(self, now: float) -> None:
-        """Grab no more. What was grabbed already is still done."""
-        if not self.leaving:
-            self.leaving = True
+    def watch(self, job: Assignment) -> None:
+        """The job's callable wants to know whether it is cancelled: `tick` asks the server once in a while."""
+        if not job.over:
+            self.unsure.setdefault(job, job.assigned_at)
+
+    def ask(self, now: float) -> bool:
+        """Ask about the jobs that are `watch`ed and were not asked about lately. Returns whether there was any."""
+        asked = False
+        for job, asked_at in list(self.unsure.items()):
+            if job.cancelled or job.lost or job.over:
+                del self.unsure[job]
+            elif now >= asked_at + CHECK_SECONDS:
+                self.unsure[job] = now
+                job.session.get_status(job)
+                asked = True
+        return asked
+
+    # Pausing and leaving
+
+    def pause(self) -> None:
+        """Grab no more for a while. Jobs in hand, and those that servers give for earlier grabs, are done."""
+        if not self.paused:
+            self.paused = True
+            self._settle()
             for link in self.links:
                 if link.session is not None:
                     link.session.recall()
+
+    def resume(self) -> None:
+        """Grab again."""
+        if self.paused:
+            self.paused = False
+            self._settle()
+            for link in self.links:
+                if link.session is not None:
+                    link.session.wake()
+            self._balance()
+
+    def leave(self, now: float, limit: float | None = None) -> None:
+        """Grab no more, for good. What was grabbed already is still done, for at most `limit` seconds."""
+        if limit is not None:
+            self._leave_limit = min(self._leave_limit, now + max(0.0, limit))
+        if not self.leaving:
+            self.leaving = True
+            self._settle()
+            for link in self.links:
+                if link.session is not None:
+                    link.session.recall()
+
+    def gave_up(self, now: float) -> bool:
+        """Leaving, and its limit is over though jobs are in hand."""
+        return self.leaving and self.in_hand > 0 and now >= self._leave_limit
 
     def has_left(self, now: float, unsent: int = 0) -> bool:
         """Leaving, and nothing is in hand; nor under way, unless a server does not answer, or read, at all.
 
         `unsent`: bytes that the front end could not send yet.
         """
-        if not self.leaving or self.in_hand:
+        if not self.leaving:
             return False
+        if self.in_hand:
+            return now >= self._leave_limit
         if not unsent and not any(link.session is not None and link.session.grabs for link in self.links):
             return True
         if unsent != self._unsent:
@@ -246,48 +468,40 @@ class Crew:
             self._leave_by = now + LEAVE_SECONDS
         return now >= self._leave_by
 
+    # Slots
+
     def _balance(self) -> None:
         """Give free slots to servers that may have jobs, in turn."""
-        if self.leaving or not self.abilities:
-            return
-        links = self.links
-        free = self.concurrency - self.in_hand
-        if len(links) == 1:
-            session = links[0].session
-            if session is not None and not session.asleep and not session.dry:
-                free -= session.grabs
-                room = session.budget - session.grabs
-                if room > 0 and free > 0:
-                    session.grab(min(room, free))
-            return
-        self._balance_many(free)
+        slots = self.slots
+        if slots.only is not None:
+            slots.only.balance()
+        elif not slots.resting:
+            self._balance_many(slots.most - slots.in_hand)
 
     def _balance_many(self, free: int) -> None:
         links = self.links
         awake = []
         turn = 0
+        asked: dict[int, int] = {}
         for offset in range(len(links)):
-            session = links[(self._next + offset) % len(links)].session
+            link = links[(self._next + offset) % len(links)]
+            session = link.session
             if session is not None:
                 free -= session.grabs
+                asked[id(link.group)] = asked.get(id(link.group), 0) + session.grabs
                 if not session.asleep and not session.dry and session.grabs < session.budget:
-                    awake.append((offset, session))
-        for number, (offset, session) in enumerate(awake):
+                    awake.append((offset, link.group, session))
+        for number, (offset, group, session) in enumerate(awake):
             if free <= 0:
                 break
             share = -(-free // (len(awake) - number))
             count = min(share, session.budget - session.grabs)
+            if group.limit < inf:
+                count = min(count, int(group.limit) - group.desk.in_hand - asked[id(group)])
+                if count <= 0:
+                    continue
             session.grab(count)
+            asked[id(group)] += count
             free -= count
             turn = offset + 1
         self._next = (self._next + turn) % len(links)
-
-
-def check_function_name(name: str) -> bytes:
-    """A function's name as bytes. Raises UsageError for one that cannot be sent."""
-    if not isinstance(name, str):
-        raise UsageError(f"a function is named by text, not {type(name).__name__}")
-    data = name.encode()
-    if not data or len(data) > MAX_ARGUMENT or b"\0" in data:
-        raise UsageError(f"a function's name has 1 to {MAX_ARGUMENT} bytes and no NUL: {name[:80]!r}")
-    return data

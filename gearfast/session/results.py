@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from gearfast.errors import UsageError
-
-__all__ = ["describe", "milliseconds", "text_of", "to_bytes"]
+__all__ = ["RemoteError", "describe", "milliseconds", "text_of", "to_bytes", "traceback_of"]
 
 
 def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
@@ -19,11 +17,38 @@ def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
     raise TypeError(f"{what} must be bytes, str or None, not {type(value).__name__}")
 
 
-def describe(error: BaseException) -> bytes:
-    """An exception as WORK_EXCEPTION carries it: its class's name and its text."""
-    text = text_of(error)
-    name = type(error).__name__
-    return (f"{name}: {text}" if text else name).encode("utf-8", "replace")
+class RemoteError(Exception):
+    """What a callable raised in a child process. `data`: as `describe` tells it there."""
+
+    def __init__(self, data: bytes, traceback: str) -> None:
+        super().__init__(data.decode("utf-8", "replace"))
+        self.data = data
+        self.traceback = traceback
+
+
+def describe(error: BaseException, *, tracebacks: bool = False) -> bytes:
+    """An exception as WORK_EXCEPTION carries it: `CLASS: TEXT`, or `CLASS` if it has no text.
+
+    With `tracebacks` an empty line and Python's traceback follow.
+    """
+    if isinstance(error, RemoteError):
+        data = error.data
+        trace = error.traceback
+    else:
+        text = text_of(error)
+        name = type(error).__name__
+        data = (f"{name}: {text}" if text else name).encode("utf-8", "replace")
+        trace = traceback_of(error) if tracebacks else ""
+    return data + b"\n\n" + trace.encode("utf-8", "replace") if tracebacks and trace else data
+
+
+def traceback_of(error: BaseException) -> str:
+    """Python's traceback of an exception, without the frames of the worker itself."""
+    import traceback
+
+    # The first frame is the worker's own; chained exceptions keep theirs.
+    frames = error.__traceback__.tb_next if error.__traceback__ is not None else None
+    return "".join(traceback.format_exception(type(error), error, frames))
 
 
 def text_of(error: BaseException) -> str:
@@ -35,9 +60,5 @@ def text_of(error: BaseException) -> str:
 
 
 def milliseconds(timeout: float | None) -> int:
-    """A function's time-out in seconds as CAN_DO_TIMEOUT wants it; 0 for none. Raises UsageError."""
-    if timeout is None:
-        return 0
-    if timeout <= 0:
-        raise UsageError(f"a function's timeout is a number of seconds above 0, not {timeout!r}")
-    return max(1, round(timeout * 1000))
+    """A function's time-out in seconds as CAN_DO_TIMEOUT wants it; 0 for none."""
+    return 0 if timeout is None else max(1, round(timeout * 1000))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Which job server: lists of addresses, rendezvous hashing by unique, and servers that are away for a while.
 
+Also the name that a connection has there.
+
 No I/O and no clock here: times are passed in (seconds of any monotonic clock), and so is the jitter.
 """
 
@@ -8,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import unquote
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT
@@ -17,7 +18,7 @@ from gearfast.session.retry import Backoff
 if TYPE_CHECKING:
     from hashlib import blake2b
 
-__all__ = ["Router", "ServerAddress", "Servers", "parse_server", "parse_servers", "retry_delay"]
+__all__ = ["Router", "ServerAddress", "Servers", "make_id", "parse_server", "parse_servers", "retry_delay"]
 
 Servers = str | Iterable[str]
 """What is accepted wherever servers are named: one text, with commas between several, or several texts."""
@@ -81,6 +82,8 @@ def _parse(scheme: str, rest: str, whole: str) -> ServerAddress:
     if scheme == "unix" or rest.startswith("/"):
         if not rest.startswith("/"):
             raise UsageError(f"{whole!r}: a Unix socket is written unix:///path")
+        from urllib.parse import unquote
+
         return ServerAddress("", 0, unquote(rest))
     rest = rest.removesuffix("/")
     if scheme == "memory":
@@ -169,3 +172,13 @@ class Router:
         self.failures[index] = 0
         self.down_until[index] = 0.0
         self.reasons[index] = ""
+
+
+def make_id(id: str | None) -> bytes:
+    """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
+    if id is None:
+        return b""
+    name = id.encode()
+    if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
+        raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
+    return name

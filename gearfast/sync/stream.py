@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import random
 import select
 import signal
 import socket
@@ -24,14 +23,15 @@ from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import alternate, reason_of, tune
+from gearfast._sockets import alternate, jitter, reason_of, tune
 from gearfast.errors import ConnectionLost, ProtocolError
-from gearfast.session.hub import ClientHub, Link
-from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a worker needs no client's half
     from ssl import SSLContext
+
+    from gearfast.session.hub import ClientHub, Link
+    from gearfast.session.requests import JobRequest, Request
 
 __all__ = ["Dialer", "PlainStream", "Poller", "Pump", "Stream", "WakePipe", "connect", "make_poller"]
 
@@ -561,7 +561,7 @@ class Pump:
     def _retry(self) -> None:
         """Keep it from everybody that a job failed which is to be tried again. The lock is held all the while."""
         if self.hub.retries and self.hub.news:
-            self.hub.retry_failed(monotonic(), random.random())
+            self.hub.retry_failed(monotonic(), jitter())
 
     def _tick(self, now: float) -> None:
         """End what is overdue, and connections whose servers are not there any more."""
@@ -600,7 +600,7 @@ class Pump:
         self._drop(link)
         reason = reason_of(error) if error is not None else "closed by the server"
         repeat = not isinstance(error, ProtocolError)
-        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
+        self.hub.lost(link, monotonic(), jitter(), reason, repeat=repeat)
 
     def close(self) -> None:
         """Close all connections; what is awaited fails."""
@@ -635,7 +635,7 @@ class Pump:
             return
         if isinstance(stream, OSError):
             with self._lock:
-                self.hub.failed(link, monotonic(), random.random(), reason_of(stream))
+                self.hub.failed(link, monotonic(), jitter(), reason_of(stream))
                 self._retry()
             return
         with self._lock:

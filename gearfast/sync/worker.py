@@ -3,84 +3,66 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import random
 import signal
 import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
 from math import inf
-from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from gearfast._sockets import reason_of
-from gearfast.errors import Fail, ProtocolError, UsageError
-from gearfast.session.calls import make_id
-from gearfast.session.crew import Crew, CrewLink, check_function_name
+from gearfast import _worker_log as report
+from gearfast._sockets import jitter, reason_of
+from gearfast._threads import Threads
+from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.session._worker import Assignment, WorkerSession
+from gearfast.session.crew import Crew, CrewLink
+from gearfast.session.functions import Function, check_function_name, collect, make_function
+from gearfast.session.job import BaseJob, Place, current
 from gearfast.session.results import describe, milliseconds, text_of, to_bytes
-from gearfast.session.routing import Servers, parse_servers
-from gearfast.session.worker import Assignment
-from gearfast.sync.stream import READ, WRITE, Dialer, Stream, WakePipe, make_poller
+from gearfast.session.routing import Servers, make_id, parse_servers
+from gearfast.sync.attendant import Attendant
+from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-__all__ = ["Job", "Worker"]
+    from gearfast._children import Children
 
-log = logging.getLogger("gearfast.worker")
-log.addHandler(logging.NullHandler())
+__all__ = ["Job", "Worker"]
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 Result = bytes | bytearray | memoryview | str | None
 F = TypeVar("F", bound="Callable[[Job], Result]")
 
+QUICK_SECONDS = 0.02
+"""The short way of waiting, one read that blocks, gives up after this time; so long may another thread wait for it."""
+LINGER_SECONDS = 0.001
+"""Results of prefetched jobs may wait so long for the next one, to go out together."""
+ANSWER_SECONDS = 0.1
+"""A callable that wants to know whether its job is cancelled waits at most so long for the server's answer."""
 
-class Job:
+
+class Job(BaseJob):
     """A job in a worker's hands. `workload`, `unique` and `reducer` are bytes, `handle` and `function` text."""
 
-    __slots__ = ("_assignment", "_worker", "function", "handle", "unique", "workload")
-
-    def __init__(self, worker: Worker, assignment: Assignment) -> None:
-        self._worker = worker
-        self._assignment = assignment
-        self.handle = assignment.handle.decode("utf-8", "replace")
-        self.function = assignment.function.decode("utf-8", "replace")
-        self.unique = assignment.unique
-        self.workload = assignment.workload
-
-    @property
-    def reducer(self) -> bytes:
-        """The reducer's function name of a reduce job, else empty."""
-        return self._assignment.reducer
-
-    @property
-    def lost(self) -> bool:
-        """The connection that the job came over is gone: its result will reach nobody, another worker gets the job."""
-        return self._assignment.lost
-
-    def send_status(self, numerator: int, denominator: int) -> None:
-        """Tell how far the job is: `numerator` of `denominator`."""
-        self._worker._tell(self._assignment, "status", int(numerator), int(denominator))
-
-    def send_data(self, data: bytes | bytearray | memoryview | str) -> None:
-        """Send a part of the result. Raises TypeError."""
-        self._worker._tell(self._assignment, "data", to_bytes(data, "data"))
-
-    def send_warning(self, data: bytes | bytearray | memoryview | str) -> None:
-        """Send a warning. Raises TypeError."""
-        self._worker._tell(self._assignment, "warning", to_bytes(data, "a warning"))
+    __slots__ = ()
 
 
 class Worker:
     """Does the jobs of its functions for one or several Gearman job servers.
 
     `servers`: as for `Client`; all of them are served, in turn. `concurrency`: jobs at a time; with more than one, each
-    runs in a thread of its own. `id`: the worker's name in lists of workers. `ssl`: context for TLS.
-    `timeout`: seconds for a connection to be made. A server that is away is tried again and again, after 0.1 s to 30 s.
+    runs in a thread of its own, else in the thread that calls `run`. `prefetch`: further jobs that may be held, so that
+    the next one is there when one ends; they are kept from other workers meanwhile, so it is for short jobs. It counts
+    for nothing while a function has a `timeout`, since that counts from the moment at which a job was given.
+    `processes`: child processes for the functions that are registered with `process=True`; by default `concurrency`.
+    `tracebacks`: WORK_EXCEPTION carries Python's traceback behind the exception's class and text. `id`: the worker's
+    name in lists of workers. `ssl`: context for TLS. `timeout`: seconds for a connection to be made. A server that is
+    away is tried again and again, after 0.1 s to 30 s. Raises UsageError.
     """
 
     def __init__(
@@ -88,50 +70,96 @@ class Worker:
         servers: Servers = "gearman://127.0.0.1:4730",
         *,
         concurrency: int = 1,
+        prefetch: int = 0,
+        processes: int | None = None,
+        tracebacks: bool = False,
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
     ) -> None:
-        self._make_crew = partial(Crew, parse_servers(servers), concurrency=concurrency, worker_id=make_id(id))
+        if processes is not None and processes < 1:
+            raise UsageError(f"processes is at least 1, not {processes}")
+        self._make_crew = partial(
+            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+        )
         self._crew = self._make_crew()
+        self._processes = concurrency if processes is None else processes
+        self._tracebacks = tracebacks
         self._timeout = timeout
+        self._functions: dict[str, Function] = {}
         self._callables: dict[bytes, Callable[[Job], Result]] = {}
+        self._children: Children | None = None
         self._lock = threading.Lock()
         self._poller = make_poller()
         self._dialer: Dialer[CrewLink] = Dialer(self._poller, ssl)
         self._links: dict[int, CrewLink] = {}
         self._pipe: WakePipe | None = None
         self._hears_signals = False
-        self._queue: SimpleQueue[Assignment | None] | None = None
-        self._threads: list[threading.Thread] = []
+        self._threads: Threads | None = None
+        self._attendant: Attendant | None = None
+        self._place = Place()
+        self._flush_by = 0.0
         self._stopping = False
+        self._stop_by: float | None = None
+        self._paused = False
+        self._changed = False
         self._interrupt: BaseException | None = None
         self._forked = False
         _workers.add(self)
 
-    def function(self, name: str, *, timeout: float | None = None) -> Callable[[F], F]:
+    # Functions
+
+    def function(
+        self, name: str, *, timeout: float | None = None, concurrency: int | None = None, process: bool = False
+    ) -> Callable[[F], F]:
         """Decorator: the callable does the jobs of function `name`. As `register`."""
 
         def decorate(callable: F) -> F:
-            self.register(name, callable, timeout=timeout)
+            self.register(name, callable, timeout=timeout, concurrency=concurrency, process=process)
             return callable
 
         return decorate
 
-    def register(self, name: str, callable: Callable[[Job], Result], *, timeout: float | None = None) -> None:
+    def register(
+        self,
+        name: str,
+        callable: Callable[[Job], Result],
+        *,
+        timeout: float | None = None,
+        concurrency: int | None = None,
+        process: bool = False,
+    ) -> None:
         """Let `callable` do the jobs of function `name`; also while the worker runs.
 
         It gets a `Job` and returns bytes, text (sent as UTF-8) or None (nothing). `Fail` raised by it ends the job with
-        WORK_FAIL, its text going out as a warning first; any other exception ends it with WORK_EXCEPTION. SystemExit
-        and KeyboardInterrupt leave `run`, and the job goes back to the queue.
-        `timeout`: seconds after which the server gives the job to somebody else. Raises UsageError.
+        WORK_FAIL, its text going out as a warning first; `Cancelled` ends it with WORK_FAIL; any other exception,
+        MemoryError too, ends it with WORK_EXCEPTION. SystemExit and KeyboardInterrupt leave `run`, and the job goes
+        back to the queue.
+
+        `timeout`: seconds, at least 1, after which the server gives the job to somebody else; the callable sees
+        `job.deadline`. One that goes on for a second more is logged; its slot stays taken.
+        `concurrency`: jobs of this function at a time; one at its limit is not asked for, others are. Such a function
+        has a connection of its own to each server, which is why jobs of equal priority do not take turns with others.
+        `process`: it runs in a child process, which imports the callable by its name; one that overruns its `timeout`
+        by a second is killed, and one that dies ends its job with WORK_EXCEPTION. Raises UsageError.
         """
         key = check_function_name(name)
-        allowed = milliseconds(timeout)
+        one = make_function(callable, timeout, concurrency, process)
+        work = self._in_child(one, name) if process else callable
         with self._lock:
-            self._callables[key] = callable
-            self._crew.register(key, allowed)
+            self._functions[name] = one
+            self._callables[key] = work
+            self._announce(key, one)
         self._wake()
+
+    def add(self, source: object) -> None:
+        """Register the functions of a table, or of an object whose methods are marked by `gearfast.function`.
+
+        A table maps names to callables, or to `gearfast.Function` for settings. An object may also have a method
+        `__gearfast_functions__` that returns a table. A class is called without arguments. Raises UsageError.
+        """
+        for name, one in collect(source).items():
+            self.register(name, one.callable, timeout=one.timeout, concurrency=one.concurrency, process=one.process)
 
     def unregister(self, name: str) -> None:
         """Do no more jobs of function `name`. The server gives those that are being done to somebody else.
@@ -140,43 +168,96 @@ class Worker:
         """
         key = check_function_name(name)
         with self._lock:
-            if key not in self._callables:
+            if name not in self._functions:
                 raise UsageError(f"function {name!r} is not registered")
+            del self._functions[name]
             del self._callables[key]
             self._crew.unregister(key)
         self._wake()
+
+    # Running
 
     def run(self) -> None:
         """Do jobs until `stop` is called; jobs in hand are finished first.
 
         A server that is away does not end it. Raises UsageError if there is no function or the worker runs already.
         """
-        if not self._callables:
+        if not self._functions:
             raise UsageError("the worker has no function; register one first")
         if self._pipe is not None:
             raise UsageError("the worker runs already")
+        if self._children is not None:
+            from gearfast._children import check_not_a_child
+
+            check_not_a_child()
         self._start()
         crew = self._crew
+        place = current.set(self._place) if self._threads is None else None
         try:
-            while not self._has_left(crew) and self._interrupt is None and not self._forked:
+            while not self._has_left(crew) and self._goes_on():
                 self._round()
+                if self._threads is None:
+                    self._serve_quickly(crew)
         except BaseException as error:  # noqa: BLE001
             self._interrupt = error  # nobody waits for the threads then
         finally:
             self._finish()
+            if place is not None:
+                current.reset(place)
         if self._interrupt is not None:
             interrupt, self._interrupt = self._interrupt, None
             raise interrupt
 
-    def stop(self) -> None:
+    def stop(self, limit: float | None = None) -> None:
         """Let `run` return once the jobs in hand are finished. From any thread or signal handler; never blocks.
 
-        Before `run`, it lets the next `run` return at once.
+        `limit`: after so many seconds jobs that are still being done are given back to their servers, and `run` returns
+        (child processes are killed, threads left to themselves; a callable in the thread of `run` itself cannot be
+        left, but its job is given back). Before `run`, it lets the next `run` return at once.
         """
-        self._stopping = True
+        if limit is not None:
+            by = monotonic() + limit
+            self._stop_by = by if self._stop_by is None else min(by, self._stop_by)
+        self._stopping = self._changed = True
+        attendant = self._attendant
+        if attendant is not None:
+            attendant.rouse()
+        self._wake()
+
+    def pause(self) -> None:
+        """Take no more jobs until `resume`. From any thread or signal handler; never blocks.
+
+        Jobs in hand are finished, and one that a server was about to give is still done. The functions stay registered.
+        """
+        self._paused = self._changed = True
+        self._wake()
+
+    def resume(self) -> None:
+        """Take jobs again after `pause`. From any thread or signal handler; never blocks."""
+        self._paused = False
+        self._changed = True
         self._wake()
 
     # Inside
+
+    def _announce(self, key: bytes, one: Function) -> None:
+        limit = inf if one.concurrency is None else one.concurrency
+        pool = None
+        if one.process and self._processes < self._crew.concurrency:
+            pool = "children" if limit >= self._processes else key
+            limit = min(limit, self._processes)
+        self._crew.register(key, milliseconds(one.timeout), limit=limit, pool=pool)
+
+    def _in_child(self, one: Function, name: str) -> Callable[[Job], Result]:
+        from gearfast._children import Children, pickled
+
+        if self._children is None:
+            self._children = Children(self._processes)
+        children, task = self._children, pickled(one.callable, name)
+        return lambda job: children.run(task, job)
+
+    def _goes_on(self) -> bool:
+        return self._interrupt is None and not self._forked
 
     def _has_left(self, crew: Crew) -> bool:
         if not crew.leaving:
@@ -194,28 +275,27 @@ class Worker:
         self._pipe = WakePipe()
         self._poller.watch(self._pipe.fileno(), READ)
         self._hears_signals = self._pipe.hear_signals()
+        self._changed = True
         if self._crew.concurrency > 1:
-            queue: SimpleQueue[Assignment | None] = SimpleQueue()
-            self._queue = queue
-            for number in range(self._crew.concurrency):
-                name = f"gearfast-worker-{number}"
-                thread = threading.Thread(target=self._serve, args=(self._crew, queue), name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            self._threads = Threads(self._crew.concurrency, "gearfast-worker")
+        else:
+            self._attendant = Attendant(self._attend)
 
     def _finish(self) -> None:
-        """Close everything; after a failure jobs in hand go back to their servers with it."""
+        """Close everything; after a failure, or at the limit, jobs in hand go back to their servers with it."""
+        gave_up = self._crew.gave_up(monotonic())
+        if self._attendant is not None:
+            self._attendant.close()
+            self._attendant = None
         self._dialer.close(forked=self._forked)
-        for link in self._crew.links:
-            self._drop(link, "the worker has left")
-        if self._queue is not None:
-            for _ in self._threads:
-                self._queue.put(None)
-            if self._interrupt is None and not self._forked:
-                for thread in self._threads:
-                    thread.join()
-        self._threads.clear()
-        self._queue = None
+        with self._lock:
+            for link in [*self._crew.links, *self._crew.take_retired()]:
+                self._drop(link, "the worker has left")
+        if self._children is not None and not self._forked:
+            self._children.close()
+        threads, self._threads = self._threads, None
+        if threads is not None and not self._forked:
+            threads.close(None if self._interrupt is None and not gave_up else 0.0)
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             if self._hears_signals:
@@ -223,29 +303,46 @@ class Worker:
             self._poller.forget(pipe.fileno())
             pipe.close()
         self._stopping = False
+        self._stop_by = None
         # The next run begins with a new crew: callables that still run in threads belong to the old one.
-        self._crew = self._make_crew(abilities=self._crew.abilities)
+        self._crew = self._make_crew()
+        for name, one in self._functions.items():
+            self._announce(name.encode(), one)
+
+    def _apply(self, crew: Crew) -> None:
+        """Let the crew know of `stop`, `pause` and `resume`. The lock is held."""
+        self._changed = False
+        if self._stopping:
+            now = monotonic()
+            crew.leave(now, None if self._stop_by is None else self._stop_by - now)
+        if self._paused:
+            crew.pause()
+        else:
+            crew.resume()
 
     def _round(self) -> None:
         """Connect, send, wait for something to happen, and deal with it."""
         crew = self._crew
         with self._lock:
             now = monotonic()
-            if self._stopping:
-                crew.leave(now)
+            if self._changed:
+                self._apply(crew)
             due = crew.take_connects(now)
+            for link in crew.take_retired():
+                self._drop(link, "no function needs it any more")
         for link in due:
             self._connected(link, self._dialer.start(link, link.address, self._timeout))
         with self._lock:
-            self._flush(crew)
             deadline = crew.tick(monotonic())
+            self._flush(crew)
+            self._report_overdue(crew)
         if self._has_left(crew):
             return
         with self._lock:
             buffered = any(link.io is not None and link.io.has_buffered for link in crew.links)
         until = min(self._dialer.wake_at, inf if deadline is None else deadline)
         seconds = None if until == inf else max(0.0, until - monotonic())
-        ready = self._poller.wait(0.0 if buffered else seconds)
+        ready = self._poller.wait(0.0 if buffered or self._changed else seconds)
         for link, outcome in self._dialer.take(ready):
             self._connected(link, outcome)
         with self._lock:
@@ -255,68 +352,208 @@ class Worker:
                 self._lost(link, "no answer to GRAB_JOB in time")
             if buffered:
                 self._take_buffered()
-            assigned = crew.ready[:]
-            crew.ready.clear()
-        if self._queue is not None:
-            for assignment in assigned:
-                self._queue.put(assignment)
-        else:
-            for assignment in assigned:
-                self._work(crew, assignment)
+        self._do_ready(crew)
 
-    def _serve(self, crew: Crew, queue: SimpleQueue[Assignment | None]) -> None:
-        """A thread of a worker that does several jobs at a time."""
-        while True:
-            assignment = queue.get()
-            if assignment is None:
-                return
+    def _serve_quickly(self, crew: Crew) -> None:
+        """The short way for one server over a plain connection: one read that blocks, one send.
+
+        Everything else (connecting, more to send than goes out, other threads' wishes, sleep) goes on in `_round`.
+        """
+        session = crew.quick_session()
+        if session is None or crew.leaving or not self._goes_on():
+            return
+        stream: PlainStream = crew.links[0].io
+        if not stream.is_plain:
+            return
+        if stream.patience != QUICK_SECONDS:
+            stream.set_patience(QUICK_SECONDS)
+        recv, lock, ready, slots = stream.sock.recv, self._lock, crew.ready, crew.slots
+        try:
+            while not self._changed and not stream.unsent and slots.only is session:
+                data = recv(READ_SIZE)
+                with lock:
+                    if not data or slots.only is not session:
+                        self._received(crew.links[0], data)
+                        return
+                    if session.receive(data, monotonic()):
+                        session.sleep()
+                        session.slept_at = monotonic()
+                    if session.refusals:
+                        report.refused(crew.links[0])
+                    if not ready:
+                        self._flush(crew)
+                        continue
+                if len(ready) > 1:
+                    self._do_ready(crew)
+                else:
+                    self._do_one(crew, session, stream, ready.pop())
+                if self._forked or self._interrupt is not None:
+                    return
+        except BlockingIOError:
+            pass
+        except (OSError, ProtocolError) as error:
+            with lock:
+                if slots.only is session:
+                    self._lost(crew.links[0], reason_of(error))
+        finally:
+            self._place.job = None
+
+    def _do_one(self, crew: Crew, session: WorkerSession, stream: PlainStream, assignment: Assignment) -> None:
+        """The only job at hand; its result and the next grab go out in one send."""
+        result = self._result(crew, assignment)
+        if result is None:
+            return
+        try:
+            with self._lock:
+                if self._changed or crew.unsure or crew.ready or stream.unsent or crew.slots.only is not session:
+                    if self._changed:
+                        self._apply(crew)
+                    crew.complete(assignment, result)
+                    self._flush(crew)
+                    return
+                out = session.answer(assignment, result)
+                try:
+                    sent = stream.sock.send(out, DONTWAIT)
+                except (BlockingIOError, InterruptedError):
+                    sent = 0
+                if sent != len(out):
+                    stream.unsent.append(memoryview(out)[sent:])
+                    self._flush(crew)
+        except (ValueError, BufferError) as error:
+            self._failed(crew, assignment, error)
+        except OSError as error:
+            with self._lock:
+                if crew.slots.only is session:
+                    self._lost(crew.links[0], reason_of(error))
+
+    def _do_ready(self, crew: Crew) -> None:
+        """Do the jobs that came in, or have them done."""
+        ready = crew.ready
+        threads = self._threads
+        if threads is not None:
+            with self._lock:
+                assigned = ready[:]
+                ready.clear()
+            for assignment in assigned:
+                threads.submit(partial(self._do_in_thread, crew, assignment))
+            return
+        if len(ready) > 1 or crew.timed:
+            self._flush_by = monotonic() + LINGER_SECONDS
+            if self._attendant is not None:
+                self._attendant.rouse()
+        while ready and self._interrupt is None and not self._forked:
+            try:
+                assignment = ready.pop(0)
+            except IndexError:  # lost by a thread of the callable's own
+                break
             self._work(crew, assignment)
-            if self._forked:  # this is the only thread of a forked child
-                return
+        self._place.job = None
+
+    def _do_in_thread(self, crew: Crew, assignment: Assignment) -> bool:
+        if assignment.lost:  # it waited for a thread
+            with self._lock:
+                crew.forget(assignment)
+                self._flush(crew)
+        else:
+            self._work(crew, assignment)
+            current.set(None)
+        return self._forked  # this is the only thread of a forked child
 
     def _work(self, crew: Crew, assignment: Assignment) -> None:
-        """Do one job and report it; the report goes out at once, together with the next grab."""
-        callable = self._callables.get(assignment.function)
+        """Do one job and report it; the report goes out together with the next grab."""
+        result = self._result(crew, assignment)
+        if result is None:
+            return
         try:
-            if callable is None:
-                raise LookupError(f"function {assignment.function!r} is not registered any more")
-            result = callable(Job(self, assignment))
-            if self._forked:
-                return
-            if type(result) is not bytes:
-                result = to_bytes(result, f"the result of function {assignment.function.decode('utf-8', 'replace')!r}")
-        except Exception as error:  # noqa: BLE001
-            self._failed(crew, assignment, error)
-        except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
-            self._interrupt = error
-            self._wake()
-        else:
-            try:
-                with self._lock:
-                    crew.complete(assignment, result)
+            with self._lock:
+                if self._changed:
+                    self._apply(crew)
+                crew.complete(assignment, result)
+                if not crew.ready or self._threads is not None:
                     self._flush(crew)
                     if crew.leaving:
                         self._wake()
-            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+                else:
+                    self._linger(crew)
+        except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+            self._failed(crew, assignment, error)
+
+    def _result(self, crew: Crew, assignment: Assignment) -> bytes | bytearray | memoryview | None:
+        """Call the job's callable. None: that went wrong, and was reported."""
+        try:
+            callable = self._callables.get(assignment.function)
+            if callable is None:
+                raise LookupError(f"function {assignment.function!r} is not registered any more")
+            job = Job(self, assignment)
+            if self._threads is None:
+                self._place.job = job
+            else:
+                current.set(Place(job))
+            result = callable(job)
+            if self._forked:
+                return None
+            if result.__class__ is bytes:
+                return result
+            return to_bytes(result, f"the result of function {job.function!r}")
+        except Exception as error:  # noqa: BLE001
+            if not self._forked:
                 self._failed(crew, assignment, error)
+        except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
+            if not self._forked:
+                report.interrupted(assignment, error)
+            self._interrupt = error
+            self._wake()
+        return None
+
+    def _linger(self, crew: Crew) -> None:
+        """A job has ended and the next one is there: their results may go out together. The lock is held."""
+        now = monotonic()
+        if now >= self._flush_by:
+            self._flush(crew)
+            self._flush_by = now + LINGER_SECONDS
+
+    def _attend(self) -> float | None:
+        """In the attendant's thread: see to what cannot wait while a callable keeps the worker's own thread busy.
+
+        Returns the seconds until it should be called again; None: when it is roused.
+        """
+        with self._lock:
+            crew = self._crew
+            self._flush(crew)
+            self._report_overdue(crew)
+            now = monotonic()
+            if crew.leaving or self._stop_by is not None:
+                if self._changed:
+                    self._apply(crew)
+                if crew.gave_up(now):
+                    for link in crew.links:
+                        self._drop(link, "the worker leaves without the job")
+                    if self._children is not None:
+                        threading.Thread(target=self._children.close, daemon=True).start()
+                    return None
+            waits = [at - now for at in crew.timed.values()]
+            if self._stop_by is not None:
+                waits.append(self._stop_by - now)
+            if crew.ready:
+                waits.append(LINGER_SECONDS)
+            return max(0.0, min(waits)) if waits else None
+
+    def _report_overdue(self, crew: Crew) -> None:
+        for assignment in crew.take_overdue(monotonic()):
+            report.overdue(assignment)
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
-        facts = {
-            "function": assignment.function.decode("utf-8", "replace"),
-            "handle": assignment.handle.decode("utf-8", "replace"),
-            "server": assignment.session.server,
-        }
-        if isinstance(error, Fail):
-            log.info("job failed: %s", text_of(error), extra=facts)
-        else:
-            log.error("job raised an exception", exc_info=error, extra=facts)
+        report.failed(assignment, error)
         with self._lock:
-            if isinstance(error, Fail):
-                if text_of(error) and not assignment.lost:
-                    assignment.session.warning(assignment, text_of(error).encode("utf-8", "replace"))
+            if self._changed:
+                self._apply(crew)
+            if isinstance(error, (Fail, Cancelled)):
+                text = text_of(error) if isinstance(error, Fail) else ""
+                if text and not assignment.lost:
+                    assignment.session.warning(assignment, text.encode("utf-8", "replace"))
                 crew.fail(assignment)
             else:
-                crew.exception(assignment, describe(error))
+                crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
             self._flush(crew)
             if crew.leaving:
                 self._wake()
@@ -328,6 +565,36 @@ class Worker:
                 getattr(assignment.session, what)(assignment, *values)
                 self._flush(self._crew)
 
+    def _look(self, assignment: Assignment) -> None:
+        """Somebody wants to know whether a job is cancelled."""
+        crew = self._crew
+        if self._threads is not None:
+            if assignment not in crew.unsure:
+                with self._lock:
+                    crew.watch(assignment)
+                self._wake()
+            return
+        # The worker's own thread is busy with this very job, so nobody else asks, or reads the answer.
+        with self._lock:
+            crew.watch(assignment)
+            asked = crew.ask(monotonic())
+            self._flush(crew)
+            link = next((link for link in crew.links if link.session is assignment.session), None)
+        if asked and link is not None:
+            self._await_answer(link, assignment)
+
+    def _await_answer(self, link: CrewLink, assignment: Assignment) -> None:
+        stream, until = link.io, monotonic() + ANSWER_SECONDS
+        poller = make_poller()
+        while stream is not None and link.io is stream and assignment.session.unanswered:
+            poller.watch(stream.fileno(), READ)
+            left = until - monotonic()
+            if left <= 0 or not poller.wait(left):
+                return
+            with self._lock:
+                if link.io is stream:
+                    self._read(link)
+
     # Connections; the lock is held but for `_connected`
 
     def _connected(self, link: CrewLink, stream: Stream | OSError | None) -> None:
@@ -336,9 +603,8 @@ class Worker:
         if isinstance(stream, OSError):
             now = monotonic()
             with self._lock:
-                again = self._crew.failed(link, now, random.random(), reason_of(stream))
-            facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-            log.warning("cannot connect to %s: %s", link.label, reason_of(stream), extra=facts)
+                again = self._crew.failed(link, now, jitter(), reason_of(stream))
+            report.cannot_connect(link, reason_of(stream), again - now)
             return
         with self._lock:
             link.io = stream
@@ -346,7 +612,7 @@ class Worker:
             stream.events = READ
             self._poller.watch(stream.fileno(), READ)
             self._crew.connected(link, monotonic())
-        log.info("connected to %s", link.label, extra={"server": link.label})
+        report.connected(link)
 
     def _drop(self, link: CrewLink, reason: str) -> float:
         stream, link.io = link.io, None
@@ -354,13 +620,12 @@ class Worker:
             self._links.pop(stream.fileno(), None)
             self._poller.forget(stream.fileno())
             stream.close()
-        return self._crew.lost(link, monotonic(), random.random(), reason)
+        return self._crew.lost(link, monotonic(), jitter(), reason)
 
     def _lost(self, link: CrewLink, reason: str) -> None:
         now = monotonic()
         again = self._drop(link, reason)
-        facts = {"server": link.label, "retry_in_s": round(again - now, 3)}
-        log.warning("connection to %s lost: %s", link.label, reason, extra=facts)
+        report.connection_lost(link, reason, again - now)
         self._wake()
 
     def _flush(self, crew: Crew) -> None:
@@ -395,25 +660,31 @@ class Worker:
     def _read(self, link: CrewLink) -> None:
         try:
             data = link.io.try_recv()
-            if data is None:
-                return
-            if not data:
-                self._lost(link, "closed by the server")
-                return
-            self._crew.receive(link, data, monotonic())
-        except (OSError, ProtocolError) as error:
+        except OSError as error:
             self._lost(link, reason_of(error))
             return
-        session = link.session
-        if session is not None and session.refusals:
-            for code, text in session.refusals:
-                log.warning("%s refused: %r %r", link.label, code, text, extra={"server": link.label})
-            session.refusals.clear()
+        if data is not None:
+            self._received(link, data)
+
+    def _received(self, link: CrewLink, data: bytes) -> None:
+        if not data:
+            self._lost(link, "closed by the server")
+            return
+        try:
+            self._crew.receive(link, data, monotonic())
+        except ProtocolError as error:
+            self._lost(link, reason_of(error))
+            return
+        if link.session is not None and link.session.refusals:
+            report.refused(link)
 
     def _after_fork(self) -> None:
         """In a forked child: the connections belong to the parent; `run` returns there."""
         self._forked = self._pipe is not None
         self._lock = threading.Lock()
+        self._attendant = None
+        if self._children is not None:
+            self._children.forked()
         for link in self._crew.links:
             if link.io is not None:
                 link.io.close()

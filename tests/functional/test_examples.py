@@ -54,7 +54,8 @@ WITH_WORKER = {
     "later": [r"known: True running: False", r"known: True running: False"],
 }
 WITH_SERVER = {
-    "background": [r"the server has it as H:.+", r"known: True running: False", r"the same job: True"],
+    "background": [r"the server has it as H:.+", r"known: True running: False"],
+    "unique": [r"one job: True", r"known by its unique: True"],
 }
 ALONE = {
     "embedded": [r"IT WORKS!"],

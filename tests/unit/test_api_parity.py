@@ -23,7 +23,10 @@ TWINS = [(Client, AsyncClient), (Worker, AsyncWorker), (AdminClient, AsyncAdminC
 FUTURES = (JobFuture, AsyncJobFuture)
 CONTEXT = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 # Plain calls in both worlds: they only note something or hand out an object that is waited for.
-NEVER_ASYNC = {"submit", "map", "map_background", "stop", "register", "unregister", "function"}
+NEVER_ASYNC = {"submit", "map", "map_background", "stop", "register", "unregister", "function", "add"} | {
+    "pause",
+    "resume",
+}
 
 
 def public(kind: type) -> dict[str, Any]:

@@ -32,8 +32,11 @@ ALLOWED = {
     "web": {"server", "dispatch"},
     "_sockets": {"session"},  # what the two front ends share of addresses and socket options
     "_memory": set(),  # servers of this process, which `testing` puts there
-    "sync": {"session", "_codec", "_sockets", "_memory"},
-    "aio": {"session", "_codec", "_sockets", "_memory"},
+    "_threads": set(),
+    "_children": {"session"},
+    "_worker_log": {"session"},  # what the two workers share of threads, processes and log
+    "sync": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_worker_log"},
+    "aio": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_worker_log"},
     "tasks": {"aio", "sync", "session"},
     "runner": {"tasks", "aio", "sync", "session"},
     "compat": {"_codec", "_sockets"},

@@ -8,9 +8,9 @@ import pytest
 from gearfast._codec import Decoder, Packet, encode
 from gearfast.errors import ProtocolError, UsageError
 from gearfast.protocol import Command
+from gearfast.session._worker import WorkerSession
 from gearfast.session.crew import LEAVE_SECONDS, RECHECK_SECONDS, Crew, check_function_name
 from gearfast.session.routing import parse_servers
-from gearfast.session.worker import WorkerSession
 
 
 def names(data: bytes) -> list[str]:
