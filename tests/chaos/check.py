@@ -136,7 +136,7 @@ class Histories:
 
 
 class Checker:
-    """The proofs. `retried`: handles that the server's log says it gave up; `unsaid`: how many more it had no room for."""
+    """The proofs. `retried`: handles that the server's log says it gave up; `unsaid`: how many more it left out."""
 
     def __init__(self, histories: Histories, retried: set[str], unsaid: int = 0) -> None:
         self.h = histories
