@@ -344,3 +344,39 @@ def test_what_a_forked_child_finds_of_its_parents_jobs(large: Server) -> None:
         assert os.waitpid(child, 0)[1] == 0
         assert list(stream) == [b"x"] * 99
         assert not future.done() and future.cancel() and called == [os.getpid()]
+
+
+def test_a_server_that_comes_back_is_used_again(mode: str) -> None:
+    """Jobs go to the other one meanwhile, and none of them fails; equal uniques meet at their server again."""
+    soon = Backoff(0.01, factor=1)
+    with Server() as first, Server() as other:
+        port, servers = first.port, [f"{HOST}:{first.port}", f"{HOST}:{other.port}"]
+
+        async def through(client: AsyncClient) -> set[str]:
+            return {(await client.submit_background("f", unique=f"u{n}")).server for n in range(20)}
+
+        async def use_async() -> list[set[str]]:
+            async with AsyncClient(servers, timeout=PATIENCE, backoff=soon, resubmit="any") as client:
+                used = [await through(client)]
+                first.stop()
+                used.append(await through(client))
+                with Server(port=port):
+                    deadline = time.monotonic() + PATIENCE
+                    while len(again := await through(client)) < 2:
+                        assert time.monotonic() < deadline
+                    return [*used, again]
+
+        def use() -> list[set[str]]:
+            with Client(servers, timeout=PATIENCE, backoff=soon, resubmit="any") as client:
+
+                def through() -> set[str]:
+                    return {client.submit_background("f", unique=f"u{n}").server for n in range(20)}
+
+                used = [through()]
+                first.stop()
+                used.append(through())
+                with Server(port=port):
+                    return [*used, wait_until(lambda: len(found := through()) == 2 and found, "both are used")]
+
+        used = use() if mode == "blocking" else asyncio.run(use_async())
+    assert used == [set(servers), {servers[1]}, set(servers)]
