@@ -483,10 +483,10 @@ cdef class WorkerSession:
         if self.asked and args[0] == ALL_YOURS:
             self.asked = False
             self.credits = True
-            if self.shared:
-                self.recall()
-            else:
+            if not self.shared:
                 self.budget = self.limit
+            if self.shared or self.slots.resting:
+                self.recall()  # of before it was known that they wait there
 
     def _ignored(self, tuple args):
         """ECHO_RES: nobody waits for it."""

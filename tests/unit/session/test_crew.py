@@ -187,6 +187,18 @@ def test_a_job_that_comes_during_a_pause_is_done_and_no_other_asked_for() -> Non
     assert out(one) == ["WORK_COMPLETE"]
 
 
+@pytest.mark.parametrize("rest", ["pause", "leave"])
+def test_a_server_that_agrees_to_credits_while_the_crew_rests_gives_the_grab_back(rest: str) -> None:
+    one = crew()
+    out(one)
+    one.pause() if rest == "pause" else one.leave(0.0)
+    assert out(one) == []
+    feed(one, ALL_YOURS)
+    assert out(one) == ["PRE_SLEEP"]
+    feed(one, NO_JOB)
+    assert one.links[0].session is not None and one.links[0].session.grabs == 0
+
+
 def test_leaving_with_a_limit() -> None:
     one = crew()
     feed(one, assign(b"H:1"))
