@@ -67,7 +67,8 @@ lint: .venv/.built .venv/.lint .venv/.test  ## linters, formatters, types, workf
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy examples
+	$(BIN)/mypy examples --exclude examples/project
+	MYPYPATH=examples/project $(BIN)/mypy --explicit-package-bases examples/project
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint gearfast
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
