@@ -9,18 +9,35 @@ the first, second, … of them. `gearfast server` listens on a free port in plac
 from __future__ import annotations
 
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 from .page import Block, Command, blocks, commands, pattern
 from .servers import PATIENCE, clean_environment, wait_until
 
 LISTENING = re.compile(r"Listening on .*:(\d+)\s*$", re.MULTILINE)
 SERVER = re.compile(r"gearfast server\b")
+
+
+def _read_all(screen: IO[bytes]) -> bytes:
+    """What a command writes to its terminal until it, and all that it has started, have left that."""
+    data = b""
+    end = time.monotonic() + 2 * PATIENCE
+    while (left := end - time.monotonic()) > 0:
+        if not select.select((screen,), (), (), left)[0]:
+            break
+        try:
+            data += screen.read(65536)
+        except OSError:  # Linux says so at the end
+            return data
+    raise AssertionError(f"it does not end: {data!r}")
 
 
 class Terminal:
@@ -40,7 +57,13 @@ class Terminal:
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}"{command} "$@"\n')
             program.chmod(0o755)
         path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {**clean_environment(), "PATH": path, "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
+        self._environment = {
+            **clean_environment(),
+            "PATH": path,
+            "COLUMNS": "100",
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+        }
 
     def run(self, block: Block) -> None:
         """Does what a block shows. Raises AssertionError where it went otherwise."""
@@ -78,18 +101,22 @@ class Terminal:
         """Exit status and output of a command."""
         for number, job in enumerate(self._jobs, 1):
             text = re.sub(rf"%{number}\b", str(job.pid), text)
-        done = subprocess.run(
-            ["bash", "-c", self._real(text)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self._folder,
-            env=self._environment,
-            timeout=2 * PATIENCE,
-        )
-        output = self._shown(done.stdout)
-        return done.returncode, output if output.endswith("\n") or not output else f"{output}\n"
+        # A terminal of its own, as some commands write something else where nobody looks.
+        ours, theirs = pty.openpty()
+        with open(ours, "rb", buffering=0) as screen:
+            process = subprocess.Popen(
+                ["bash", "-c", self._real(text)],
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                cwd=self._folder,
+                env=self._environment,
+            )
+            os.close(theirs)
+            shown = _read_all(screen)
+            status = process.wait(2 * PATIENCE)
+        output = self._shown(shown.decode().replace("\r\n", "\n"))
+        return status, output if output.endswith("\n") or not output else f"{output}\n"
 
     def _start(self, where: str, command: Command) -> None:
         text = command.text.removesuffix(" &")

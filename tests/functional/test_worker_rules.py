@@ -392,10 +392,10 @@ def test_leaving_by_system_exit_is_logged(kind: type[AnyWorker], concurrency: in
         future = client.submit("leave")
         with pytest.raises(SystemExit):
             worker.run() if isinstance(worker, Worker) else asyncio.run(worker.run())
-        assert f"job {future.handle} of function 'leave' from 127.0.0.1:" in caplog.text
-        assert "raised SystemExit: the worker leaves" in caplog.text
         with at_work(heir):
             assert future.result(PATIENCE) == b"heir"
+        assert f"job {future.handle} of function 'leave' from 127.0.0.1:" in caplog.text
+        assert "raised SystemExit: the worker leaves" in caplog.text
 
 
 @pytest.mark.parametrize("tracebacks", [False, True])
