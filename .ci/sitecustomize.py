@@ -12,4 +12,5 @@ from pathlib import Path
 if "libasan" in Path("/proc/self/maps").read_text("ascii", "replace"):
     os.environ.pop("LD_PRELOAD", None)
 elif preload := os.environ.get("SANITIZER_PRELOAD"):
-    os.execve(sys.executable, sys.orig_argv, os.environ | {"LD_PRELOAD": preload})
+    wanted = os.environ.get("LD_PRELOAD", "")  # a test's own
+    os.execve(sys.executable, sys.orig_argv, os.environ | {"LD_PRELOAD": f"{preload} {wanted}".strip()})
