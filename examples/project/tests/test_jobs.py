@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from shop.jobs import functions, make_worker
 from shop.orders import Orders
-from tests.outbox import Outbox
 
 from gearfast import Client, Server
 from gearfast.testing import MemoryServer, WorkerThread
+from tests.outbox import Outbox
 
 
 def test_the_confirmation(gearfast_client: Client, gearfast_memory_server: MemoryServer, outbox: Outbox) -> None:

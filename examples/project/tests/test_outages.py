@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from shop.jobs import functions
 from shop.orders import Orders
-from tests.outbox import Outbox
 
 from gearfast import Client, ConnectError
 from gearfast.testing import FaultProxy, WorkerThread
+from tests.outbox import Outbox
 
 
 def test_an_invoice_survives_a_broken_connection(

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from shop.jobs import functions
 from shop.orders import THREE_DAYS, Orders
-from tests.outbox import Outbox
 
 from gearfast import Client
 from gearfast.testing import FakeClock, MemoryServer
+from tests.outbox import Outbox
 
 
 def test_the_customer_is_asked_after_three_days(
