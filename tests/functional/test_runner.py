@@ -81,6 +81,11 @@ def make():
 """
 
 
+def heed_hangup() -> None:
+    """Before a program begins: the tests themselves may have been started by nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Runner:
     """A supervisor in a process of its own."""
 
@@ -90,6 +95,7 @@ class Runner:
             command("worker", target, "--server", url, "--app-dir", str(folder), *words),
             stderr=subprocess.PIPE,
             env=clean_environment(),
+            preexec_fn=heed_hangup,  # noqa: PLW1509  (it takes no lock)
         )
         assert self.process.stderr is not None
         self.log = LineReader(self.process.stderr)
