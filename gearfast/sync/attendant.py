@@ -18,7 +18,10 @@ SLICE = 0.001
 
 
 class Attendant:
-    """Calls `look` when it is roused, and again after the seconds that it returned. None: when it is roused."""
+    """Calls `look` when it is roused, and again after the seconds that it returned. None: when it is roused.
+
+    The thread begins when it is roused first: a worker that never needs it has one thread, and its callables may fork.
+    """
 
     def __init__(self, look: Callable[[], float | None]) -> None:
         self._look = look
@@ -27,10 +30,20 @@ class Attendant:
         self._busy_until = 0.0
         self._awake = False
         self._closed = False
-        threading.Thread(target=self._serve, name="gearfast-attendant", daemon=True).start()
+        self._begun = False
+        self._first = threading.Lock()
 
-    def rouse(self) -> None:
-        """Have it look soon, and often for a while. Never blocks; cheap if it is awake already."""
+    def rouse(self, begin: bool = True) -> None:
+        """Have it look soon, and often for a while. Never blocks; cheap if it is awake already.
+
+        `begin` False: only if its thread has begun.
+        """
+        if not self._begun:
+            if not begin or self._closed:
+                return
+            if self._first.acquire(blocking=False):  # and never given back
+                self._begun = self._awake = True
+                threading.Thread(target=self._serve, name="gearfast-attendant", daemon=True).start()
         self._busy_until = time.monotonic() + BUSY_SECONDS
         if not self._awake:
             self._awake = True

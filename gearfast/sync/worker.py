@@ -221,7 +221,7 @@ class Worker:
         self._stopping = self._changed = True
         attendant = self._attendant
         if attendant is not None:
-            attendant.rouse()
+            attendant.rouse(begin=limit is not None)
         self._wake()
 
     def pause(self) -> None:
