@@ -8,7 +8,6 @@ import contextlib
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +20,7 @@ from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, milliseconds, text_of, to_bytes
+from gearfast.session.results import describe, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class AsyncWorker:
             raise UsageError(f"function {name!r} cannot run in a child process: it is a coroutine function")
         self._functions[name] = one
         self._callables[key] = (self._in_child(one, name), False) if process else (callable, is_coroutine)
-        self._announce(key, one)
+        self._crew.announce(key, one, self._processes)
         self._turn_soon()
 
     def add(self, source: object) -> None:
@@ -206,14 +205,6 @@ class AsyncWorker:
 
     # Inside
 
-    def _announce(self, key: bytes, one: Function) -> None:
-        limit = inf if one.concurrency is None else one.concurrency
-        pool = None
-        if one.process and self._processes < self._crew.concurrency:
-            pool = "children" if limit >= self._processes else key
-            limit = min(limit, self._processes)
-        self._crew.register(key, milliseconds(one.timeout), limit=limit, pool=pool)
-
     def _in_child(self, one: Function, name: str) -> Work:
         from gearfast._children import Children, pickled
 
@@ -278,7 +269,7 @@ class AsyncWorker:
         # The next run begins with a new crew: callables that still run in threads belong to the old one.
         self._crew = self._make_crew()
         for name, one in self._functions.items():
-            self._announce(name.encode(), one)
+            self._crew.announce(name.encode(), one, self._processes)
 
     def _begin(self, crew: Crew) -> None:
         """Begin the jobs that came in, as far as the worker may do them at the same time."""

@@ -21,6 +21,7 @@ from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport (
     peer_gone,
     peer_hold_back,
+    peer_is_behind,
     peer_mark_dirty,
     peer_new,
     peer_relieve,
@@ -232,8 +233,7 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     cdef Frame frame
     cdef const char* end = data + size
     cdef int what = PACKET
-    frame.size = HEADER_BYTES
-    if peer_unsent(peer) > core.high_water and core.high_water and size:
+    if size and peer_is_behind(core, peer):
         return hold_back(core, peer, data, size)
     while data < end:
         what = decode(data, end - data, core.max_packet, &frame)
@@ -248,15 +248,14 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
         data += frame.size
         if peer.flags & PEER_CLOSING:
             return give_up(core, peer)
-        if data < end and (core.effort > MOST_EFFORT or peer_unsent(peer) > core.high_water and core.high_water):
+        if data < end and (core.effort > MOST_EFFORT or peer_is_behind(core, peer)):
             return hold_back(core, peer, data, end - data)
-        frame.size = HEADER_BYTES
     if what == FAULTY:
         note_fault(core, peer, frame.fault)
         return give_up(core, peer)
     if data == end and peer.partial.data == NULL and not (peer.expected or core.last_large):
         return 0
-    peer.wanted = frame.size
+    peer.wanted = frame.size if data < end else HEADER_BYTES
     expect(core, peer, data, end - data)
     return keep(core, peer, data, end - data)
 

@@ -56,10 +56,8 @@ cdef inline Peer* peer_by_id(Core* core, uint64_t id) noexcept nogil:
 
 cdef inline void peer_fetch(Core* core, uint64_t id) noexcept nogil:
     """Ask the processor for what a turn needs of this peer's record, if there is one, before it is needed."""
-    cdef uint32_t slot = <uint32_t>id
-    cdef char* record
-    if slot < core.slot_count:
-        record = <char*>core.slots[slot].peer
+    cdef char* record = <char*>peer_by_id(core, id)
+    if record != NULL:
         fetch(record)
         fetch(record + 64)
         fetch(record + 128)
@@ -67,13 +65,14 @@ cdef inline void peer_fetch(Core* core, uint64_t id) noexcept nogil:
 
 cdef inline void peer_fetch_more(Core* core, uint64_t id) noexcept nogil:
     """The same with the records that it points at, for which its own must have come."""
-    cdef uint32_t slot = <uint32_t>id
-    cdef Peer* peer = core.slots[slot].peer if slot < core.slot_count else NULL
-    if peer != NULL:
+    cdef Peer* peer = peer_by_id(core, id)
+    if peer == NULL:
+        return
+    fetch(peer.jobs)
+    fetch(peer.waiters)
+    if peer.abilities != NULL:
         fetch(peer.abilities)
         fetch(<char*>peer.abilities + 64)
-        fetch(peer.jobs)
-        fetch(peer.waiters)
 
 
 cdef inline Peer* peer_next_dirty(Core* core) noexcept nogil:
@@ -112,6 +111,11 @@ cdef inline bint too_many_waiters(Core* core) noexcept nogil:
 cdef inline size_t peer_unsent(Peer* peer) noexcept nogil:
     """Bytes of output that its driver has not taken yet."""
     return peer.out.end - peer.out.begin + peer.referenced
+
+
+cdef inline bint peer_is_behind(Core* core, Peer* peer) noexcept nogil:
+    """Whether it has so much unsent output that its further frames wait."""
+    return peer_unsent(peer) > core.high_water and core.high_water != 0
 
 
 cdef inline void peer_relieve(Core* core, Peer* peer) noexcept nogil:

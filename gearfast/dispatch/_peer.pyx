@@ -136,7 +136,7 @@ cdef void peer_mark_dirty(Core* core, Peer* peer) noexcept nogil:
 
 cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil:
     """Its further frames wait: until it takes its output if there is too much of that, else for the next tick."""
-    if core.high_water and peer_unsent(peer) > core.high_water:
+    if peer_is_behind(core, peer):
         peer.flags |= PEER_FULL
     else:
         peer_pend(core, peer)

@@ -269,7 +269,7 @@ cdef class Reactor(SecureSockets):
             if count < 0:
                 return      # a signal: Python's handlers want to run
             self.handle_events(count)
-            if (self.woken_count or self.chains[<int>AGE].count) and self.secure_wanted():
+            if self.woken_count or self.chains[<int>AGE].count and self.greeting_left(INT64_MAX) <= 0:
                 self.turn_secure()
             self.flush_dirty()
             if count == 0 or self.live.under_way or self.core.now >= self.chores_again:

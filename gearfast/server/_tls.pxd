@@ -59,7 +59,6 @@ cdef class SecureSockets(Greetings):
     cdef size_t touched_count
     cdef size_t touched_room
 
-    cdef bint secure_wanted(self) noexcept nogil
     cdef void turn_secure(self) noexcept nogil
     cdef void expire(self) noexcept
     cdef void greet(self, int slot) noexcept

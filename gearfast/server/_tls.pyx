@@ -210,9 +210,6 @@ cdef class SecureSockets(Greetings):
         self.woken[self.woken_count].events = events
         self.woken_count += 1
 
-    cdef bint secure_wanted(self) noexcept nogil:
-        return self.woken_count or self.chains[<int>AGE].count and self.greeting_left(INT64_MAX) <= 0
-
     cdef void turn_secure(self) noexcept nogil:
         """All that is ready, with the GIL taken once; sending to those that are touched is part of it."""
         cdef int i

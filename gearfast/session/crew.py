@@ -17,7 +17,8 @@ from typing import Any, Final
 from gearfast.errors import UsageError
 from gearfast.protocol import MAX_PACKET
 from gearfast.session._worker import Assignment, Desk, Slots, WorkerSession
-from gearfast.session.functions import check_function_name
+from gearfast.session.functions import Function, check_function_name
+from gearfast.session.results import milliseconds
 from gearfast.session.routing import Router, ServerAddress
 
 __all__ = ["Crew", "CrewLink", "Group", "check_function_name"]
@@ -160,6 +161,15 @@ class Crew:
             if link.session is not None and link.group is group:
                 link.session.can_do(name, timeout)
         self._balance()
+
+    def announce(self, name: bytes, function: Function, processes: int) -> None:
+        """`register` with a function's own settings. `processes`: child processes, shared by those that run in them."""
+        limit = inf if function.concurrency is None else function.concurrency
+        pool = None
+        if function.process and processes < self.concurrency:
+            pool = "children" if limit >= processes else name
+            limit = min(limit, processes)
+        self.register(name, milliseconds(function.timeout), limit=limit, pool=pool)
 
     def unregister(self, name: bytes) -> None:
         """Take a function back."""

@@ -21,7 +21,7 @@ from gearfast.session._worker import Assignment, WorkerSession
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, milliseconds, text_of, to_bytes
+from gearfast.session.results import describe, text_of, to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 from gearfast.sync.attendant import Attendant
 from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
@@ -149,7 +149,7 @@ class Worker:
         with self._lock:
             self._functions[name] = one
             self._callables[key] = work
-            self._announce(key, one)
+            self._crew.announce(key, one, self._processes)
         self._wake()
 
     def add(self, source: object) -> None:
@@ -240,14 +240,6 @@ class Worker:
 
     # Inside
 
-    def _announce(self, key: bytes, one: Function) -> None:
-        limit = inf if one.concurrency is None else one.concurrency
-        pool = None
-        if one.process and self._processes < self._crew.concurrency:
-            pool = "children" if limit >= self._processes else key
-            limit = min(limit, self._processes)
-        self._crew.register(key, milliseconds(one.timeout), limit=limit, pool=pool)
-
     def _in_child(self, one: Function, name: str) -> Callable[[Job], Result]:
         from gearfast._children import Children, pickled
 
@@ -307,7 +299,7 @@ class Worker:
         # The next run begins with a new crew: callables that still run in threads belong to the old one.
         self._crew = self._make_crew()
         for name, one in self._functions.items():
-            self._announce(name.encode(), one)
+            self._crew.announce(name.encode(), one, self._processes)
 
     def _apply(self, crew: Crew) -> None:
         """Let the crew know of `stop`, `pause` and `resume`. The lock is held."""

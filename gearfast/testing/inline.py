@@ -84,31 +84,29 @@ class Inline:
             raise UsageError("there is no function to do jobs with; give them to drain or to the server")
         return table
 
+    @contextlib.contextmanager
+    def _counting(self, tally: Tally) -> Iterator[None]:
+        tally.done += 1
+        try:
+            with self._flag(False):
+                yield
+        except Fail:
+            raise
+        except Exception as error:
+            tally.errors.append(error)
+            raise
+
     def _counted(self, callable: Callable[..., Any], tally: Tally) -> Callable[..., Any]:
         def run(job: Any) -> Any:
-            tally.done += 1
-            try:
-                with self._flag(False):
-                    return callable(job)
-            except Fail:
-                raise
-            except Exception as error:
-                tally.errors.append(error)
-                raise
+            with self._counting(tally):
+                return callable(job)
 
         return run
 
     def _counted_async(self, callable: Callable[..., Any], tally: Tally) -> Callable[..., Any]:
         async def run(job: Any) -> Any:
-            tally.done += 1
-            try:
-                with self._flag(False):
-                    return await callable(job)
-            except Fail:
-                raise
-            except Exception as error:
-                tally.errors.append(error)
-                raise
+            with self._counting(tally):
+                return await callable(job)
 
         return run
 

@@ -7,9 +7,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
-from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, fail, to_int, to_text
+from gearfast.compat.aiogear.mixin import ClosableProtocol, fail, to_int, to_text
 from gearfast.compat.aiogear.packet import Type
 
 logger = logging.getLogger(__name__.removeprefix("gearfast.compat."))
@@ -18,7 +18,7 @@ PACKET_TYPES = Type
 _RESULTS = (Type.WORK_COMPLETE, Type.WORK_FAIL, Type.WORK_EXCEPTION)
 
 
-class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
+class CallbackClient(ClosableProtocol):
     """A protocol for `loop.create_connection`, for one group of jobs.
 
     The callback gets (event, uuid, data): "progress", None, {complete, total} of the group; of a job "status",
@@ -44,7 +44,6 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
         self.complete_future: asyncio.Future[Any] | None = None
         self._submitted: list[Any] = []  # uuids whose JOB_CREATED is to come, in order
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._closing: asyncio.Future[Any] | None = None
         self._gone = True  # until the connection is made
 
     def set_update_callback(self, async_callback: Callable[[str, Any, Any], Awaitable[Any] | None]) -> None:
@@ -87,14 +86,12 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
         """asyncio's: the connection is there."""
         self._connected(transport)
         self._submitted.clear()
-        self._closing = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's: the connection is gone."""
         self._disconnected(exc)
         self._fail_all(exc)
-        if self._closing is not None and not self._closing.done():
-            self._closing.set_result(exc)
+        self._closed(exc)
 
     def _fail_all(self, exc: BaseException | None) -> None:
         for future in (self.accepted_future, self.complete_future):
@@ -174,21 +171,3 @@ class CallbackClient(GearmanProtocolMixin, asyncio.Protocol):
         """Progress of a job."""
         handle, complete, total = packet[1].split(b"\0", 2)
         self.notify("status", to_text(handle), {"complete": to_int(complete), "total": to_int(total)})
-
-    def disconnect(self) -> asyncio.Future[Any]:
-        """Closes the connection; a future of asyncio's reason, None if nothing went wrong."""
-        if self._closing is None:
-            self._closing = self._new_future()
-            if self.transport is None:
-                self._closing.set_result(None)
-            else:
-                self.transport.close()
-        return self._closing
-
-    close = disconnect
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        await self.close()

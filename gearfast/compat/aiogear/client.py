@@ -10,10 +10,12 @@ import random
 import uuid
 from collections import deque
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
-from gearfast.compat.aiogear.exception import WorkFailed
-from gearfast.compat.aiogear.mixin import GearmanProtocolMixin, fail, to_bytes
+from gearfast.compat.aiogear.mixin import ClosableProtocol, fail, settle, to_bytes
+from gearfast.compat.aiogear.mixin import (
+    GearmanProtocolMixin as GearmanProtocolMixin,  # noqa: PLC0414  (a name that the original has here)
+)
 from gearfast.compat.aiogear.packet import Type
 
 logger = logging.getLogger(__name__.removeprefix("gearfast.compat."))
@@ -28,7 +30,7 @@ _RESULTS = (Type.WORK_COMPLETE, Type.WORK_FAIL, Type.WORK_EXCEPTION)
 _KEPT = 10_000  # results that nobody has asked for yet
 
 
-class Client(GearmanProtocolMixin, asyncio.Protocol):
+class Client(ClosableProtocol):
     """A protocol for `loop.create_connection`.
 
     `await client.submit_job(name, *args, uuid=None)` gives a `JobCreated`, `client.wait_job(handle)` a future of its
@@ -48,7 +50,6 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         self.handles: dict[str, asyncio.Future[Any]] = {}
         self._fetched: set[str] = set()  # handles of those whose future somebody has
         self._finished: deque[str] = deque()  # handles of other results, in their order
-        self._closing: asyncio.Future[Any] | None = None
         self._gone = True  # until the connection is made
 
     def __del__(self) -> None:
@@ -65,7 +66,6 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         """asyncio's: the connection is there."""
         self._connected(transport)
-        self._closing = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's: the connection is gone; all that wait get ConnectionError."""
@@ -76,8 +76,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
             if handle not in self._fetched:
                 self.handles[handle] = future  # wait_job tells
         self._fetched.clear()
-        if self._closing is not None and not self._closing.done():
-            self._closing.set_result(exc)
+        self._closed(exc)
 
     async def _submit_job(self, packet: Any, name: Any, *args: Any, **kwargs: Any) -> Any:
         unique = kwargs.pop("uuid", None)
@@ -89,12 +88,7 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         def answer(packet_type: Any, response: Any) -> None:
             if packet_type is Type.JOB_CREATED and foreground:
                 self._expect(response.handle)  # here, because the result may follow in the same read
-            if future.done():
-                return
-            if packet_type is Type.ERROR:
-                future.set_exception(WorkFailed(*response))
-            else:
-                future.set_result(response)
+            settle(future, packet_type, response)
 
         data = self.serialize_request(packet, name, self.uuid() if unique is None else unique, *args)
         self._register(future, answer, Type.JOB_CREATED, Type.ERROR)
@@ -170,21 +164,3 @@ class Client(GearmanProtocolMixin, asyncio.Protocol):
         future = self.wait_for(Type.OPTION_RES, Type.ERROR)
         self._send(data)
         return future
-
-    def disconnect(self) -> asyncio.Future[Any]:
-        """Closes the connection; a future of asyncio's reason, None if nothing went wrong."""
-        if self._closing is None:
-            self._closing = self._new_future()
-            if self.transport is None:
-                self._closing.set_result(None)
-            else:
-                self.transport.close()
-        return self._closing
-
-    close = disconnect
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        await self.close()

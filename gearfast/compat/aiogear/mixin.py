@@ -10,7 +10,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 from gearfast._codec import Decoder, Packet, encode
 from gearfast.compat.aiogear.exception import WorkFailed
@@ -143,15 +144,7 @@ class GearmanProtocolMixin:
         """As `wait_for`, for a request that the server may also refuse: then the future fails with WorkFailed."""
         future = self._new_future()
 
-        def answer(packet_type: Any, response: Any) -> None:
-            if future.done():
-                return
-            if packet_type is Type.ERROR:
-                future.set_exception(WorkFailed(*response))
-            else:
-                future.set_result(response)
-
-        self._register(future, answer, *packets, Type.ERROR)
+        self._register(future, partial(settle, future), *packets, Type.ERROR)
         return future
 
     def _new_future(self) -> asyncio.Future[Any]:
@@ -214,6 +207,51 @@ class GearmanProtocolMixin:
             callback(packet_type, response)
         else:
             logger.warning("Received un-expected message from server: %s (%r)", packet_type, response)
+
+
+class ClosableProtocol(GearmanProtocolMixin, asyncio.Protocol):
+    """A client's protocol, which can be closed, and left like a block."""
+
+    def __init__(self, loop: Any = None) -> None:
+        super().__init__(loop=loop)
+        self._closing: asyncio.Future[Any] | None = None
+
+    def _connected(self, transport: Any) -> None:
+        super()._connected(transport)
+        self._closing = None
+
+    def _closed(self, exc: BaseException | None) -> None:
+        """Tells who waits for the end."""
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(exc)
+
+    def disconnect(self) -> asyncio.Future[Any]:
+        """Closes the connection; a future of asyncio's reason, None if nothing went wrong."""
+        if self._closing is None:
+            self._closing = self._new_future()
+            if self.transport is None:
+                self._closing.set_result(None)
+            else:
+                self.transport.close()
+        return self._closing
+
+    close = disconnect
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        await self.close()
+
+
+def settle(future: asyncio.Future[Any], packet_type: Any, response: Any) -> None:
+    """Ends a request with its answer, or with WorkFailed if the server refused it; no harm if it has ended."""
+    if future.done():
+        return
+    if packet_type is Type.ERROR:
+        future.set_exception(WorkFailed(*response))
+    else:
+        future.set_result(response)
 
 
 def fail(future: asyncio.Future[Any], exc: BaseException | None) -> None:

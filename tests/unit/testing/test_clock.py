@@ -47,12 +47,6 @@ def server(clock: FakeClock) -> Iterator[MemoryServer]:
         yield server
 
 
-@pytest.fixture
-def client(server: MemoryServer) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
-
-
 async def ten_minutes() -> None:
     await asyncio.sleep(600)
 

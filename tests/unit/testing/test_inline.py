@@ -28,12 +28,6 @@ def server() -> Iterator[MemoryServer]:
         yield server
 
 
-@pytest.fixture
-def client(server: MemoryServer) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
-
-
 def test_a_result_is_there_at_once(client: Client) -> None:
     assert client.run("reverse", b"abc") == b"cba"
     assert list(client.map("reverse", [b"ab", b"cd"])) == [b"ba", b"dc"]

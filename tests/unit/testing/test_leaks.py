@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,12 +15,6 @@ from gearfast.testing import Leaks, MemoryServer, WorkerThread, leaks
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "PATIENCE", 0.02)
-
-
-@pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    with MemoryServer() as server:
-        yield server
 
 
 def test_nothing_is_left(server: MemoryServer) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,18 +29,6 @@ from gearfast.testing.memory import Bell
 
 def reverse(job: Job) -> bytes:
     return bytes(job.workload)[::-1]
-
-
-@pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: MemoryServer) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
 
 
 def test_a_job_waits_until_it_is_drained(server: MemoryServer, client: Client) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -25,12 +25,6 @@ from gearfast.testing import MemoryServer, WorkerThread
 from gearfast.testing.loops import close_client
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    with MemoryServer() as server:
-        yield server
 
 
 async def until(done: Callable[[], bool]) -> None:

@@ -3,24 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gearfast import Client, Command, Priority, encode
 from gearfast.testing import MemoryServer, Recorder, Submission
-
-
-@pytest.fixture
-def server() -> Iterator[MemoryServer]:
-    with MemoryServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: MemoryServer) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
 
 
 def complaint(recorder: Recorder | MemoryServer, *arguments: object, **wanted: object) -> str:
