@@ -212,6 +212,10 @@ def run_pytest(folder: Path, *words: str, off: tuple[str, ...] = ("asyncio",)) -
     # The package under test, also where it is not installed.
     root = str(Path(gearfast.__file__).parents[1])
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    # In CI pytest repeats whole messages in its summary, elsewhere it cuts them to the terminal's width.
+    for name in ("CI", "BUILD_NUMBER", "PYTEST_ADDOPTS"):
+        environ.pop(name, None)
+    environ["COLUMNS"] = "80"
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=LIMIT * 3)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import sys
@@ -26,7 +27,8 @@ def serve(sock: socket.socket, answer: Answer) -> threading.Thread:
 
     def run() -> None:
         decoder = Decoder()
-        with sock:
+        # Whoever asked may be gone before the answer: then there is nobody left to tell.
+        with sock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             while data := sock.recv(65536):
                 packets = decoder.receive(data)
                 sock.sendall(b"".join(answer(packet) for packet in packets if isinstance(packet, Packet)))
