@@ -54,7 +54,16 @@ from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_w
 from gearfast.dispatch._end cimport fail_waiters, finish
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
 from gearfast.dispatch._life cimport register, unregister, unregister_all
-from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, UNIQUE_TOO_LARGE, Submission, job_by_unique, submit
+from gearfast.dispatch._journal cimport journal_fence
+from gearfast.dispatch._submit cimport (
+    NO_MEMORY,
+    NOT_STORED,
+    QUEUE_FULL,
+    UNIQUE_TOO_LARGE,
+    Submission,
+    job_by_unique,
+    submit,
+)
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._peer cimport Body, body_drop, body_hold, write_body, write_packet
 from gearfast.dispatch._records cimport (
@@ -189,6 +198,8 @@ cdef void answer(Core* core, Peer* peer, int outcome) noexcept nogil:
         refuse(core, peer, ARGUMENT_TOO_LARGE, "Unique value too large")
     elif outcome == QUEUE_FULL:
         refuse(core, peer, QUEUE_ERROR, "Job queue is full")
+    elif outcome == NOT_STORED:
+        refuse(core, peer, QUEUE_ERROR, "The job could not be stored")
     elif outcome == NO_MEMORY:
         refuse(core, peer, QUEUE_ERROR, "QUEUE_ERROR")
 
@@ -287,6 +298,8 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
     cdef uint32_t waiting
     cdef bint known = job != NULL and not job.flags & JOB_CANCELLED
     cdef char* at
+    if peer.fence:
+        journal_fence(core, peer)
     size = snprintf(
         text, sizeof(text), "%c%c%c%c%u%c%u", <int>(c'1' if known else c'0'), 0,
         <int>(c'1' if known and job.flags & JOB_RUNNING else c'0'), 0,
@@ -307,6 +320,8 @@ cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job
 # ECHO_REQ: data -> ECHO_RES: data
 cdef void cmd_echo_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Body body
+    if peer.fence:
+        journal_fence(core, peer)
     body_hold(core, &body, frame.args[0].data, frame.args[0].size)
     write_body(core, peer, CMD_ECHO_RES, &body)
     body_drop(core, &body)

@@ -15,6 +15,7 @@ from gearfast.dispatch._admin cimport handle_line
 from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_new, blob_resize
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release
 from gearfast.dispatch._commands cimport handle_packet
+from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._life cimport leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
@@ -26,7 +27,6 @@ from gearfast.dispatch._peer cimport (
     peer_new,
     peer_relieve,
     peer_unpend,
-    peer_unsent,
 )
 from gearfast.dispatch._records cimport (
     PEER_ADMIN,
@@ -358,7 +358,7 @@ cdef size_t draw_output(Core* core, Peer* peer, char* to, size_t room) noexcept 
     cdef Field pieces[PIECES]
     cdef size_t done = 0
     cdef size_t count, i, size, some
-    room = min(room, peer_unsent(peer))
+    room = min(room, peer_sendable(peer))
     while done < room:
         count = output_pieces(peer, pieces, PIECES)
         size = 0

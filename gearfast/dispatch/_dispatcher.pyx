@@ -18,21 +18,28 @@ from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
 from gearfast.dispatch._core cimport advance, complete_frames, draw_output, feed, is_checked, is_idle, join, part
 from gearfast.dispatch._end cimport drop_function
+from gearfast.dispatch._batch cimport make_batch
 from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
+from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free, hash_of_job, hash_of_page
-from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty, peer_unsent
+from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
+from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._records cimport (
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
     ORDER_PRIORITY,
     PEER_CLOSING,
     PEER_FULL,
+    PEER_HOLDING,
     PEER_PENDING,
     Core,
     Peer,
 )
+from gearfast.dispatch._records cimport Batch as BatchRecord
+from gearfast.dispatch._restore cimport Restored, restore
+from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
 from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
@@ -85,8 +92,8 @@ cdef class Dispatcher:
             raise ValueError(f"first_handle must be 1 to 2**63 - 1, not {first_handle}")
         if not protocol.HEADER_SIZE <= max_packet <= MOST_PACKET:
             raise ValueError(f"max_packet must be {protocol.HEADER_SIZE} to {MOST_PACKET} bytes, not {max_packet}")
-        if not -1 <= job_retries <= 65535:
-            raise ValueError(f"job_retries must be -1 to 65535, not {job_retries}")
+        if not -1 <= job_retries <= 255:
+            raise ValueError(f"job_retries must be -1 to 255, not {job_retries}")
         if wakeup < 0:
             raise ValueError(f"wakeup must be 0 or more, not {wakeup}")
         if order not in orders:
@@ -122,6 +129,7 @@ cdef class Dispatcher:
             pass
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
+        journal_free(&self.core)
         free(self.core.slots)
         free(self.core.dirty)
         heap_free(&self.core.timeouts)
@@ -181,16 +189,16 @@ cdef class Dispatcher:
             numbers.append(peer.id)
 
     def take_output(self, peer, most=None):
-        """Unsent output of a peer: all of it, or its first `most` bytes."""
+        """Unsent output of a peer that waits for no commit: all of it, or its first `most` bytes."""
         cdef Peer* found = self.find(peer)
-        cdef size_t size = peer_unsent(found) if most is None else min(peer_unsent(found), <size_t>most)
+        cdef size_t size = peer_sendable(found) if most is None else min(peer_sendable(found), <size_t>most)
         cdef bytes data = PyBytes_FromStringAndSize(NULL, size)
         draw_output(&self.core, found, PyBytes_AS_STRING(data), size)
         return data
 
     def closing(self, peer):
         """Whether a peer is to be closed once its output is sent."""
-        return self.find(peer).flags & PEER_CLOSING != 0
+        return self.find(peer).flags & (PEER_CLOSING | PEER_HOLDING) == PEER_CLOSING
 
     def tick(self, monotonic_ns, wall_ns):
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
@@ -227,6 +235,63 @@ cdef class Dispatcher:
     def peer_count(self):
         """Connections."""
         return self.core.peer_count
+
+    def open_journal(self, *, first_batch=1, bint relaxed=False):
+        """Make background jobs durable from now on: the driver takes their batches and brings them to a store.
+
+        `first_batch`: number of the first batch. `relaxed`: JOB_CREATED does not wait for the commit of its batch.
+        Raises ValueError if there is a journal already.
+        """
+        if self.core.journal != NULL:
+            raise ValueError("the journal is open already")
+        if first_batch < 1:
+            raise ValueError(f"first_batch must be 1 or more, not {first_batch}")
+        self.core.journal = journal_new(first_batch, relaxed)
+        if self.core.journal == NULL:
+            raise MemoryError
+
+    @property
+    def batch_waits(self):
+        """There is something for the store, and the batch before it is settled."""
+        return journal_waits(&self.core)
+
+    def take_batch(self):
+        """What is to be committed next, or None if nothing waits or the last batch is not settled. See `Batch`."""
+        cdef BatchRecord* batch = journal_take(&self.core) if self.core.journal != NULL else NULL
+        return make_batch(batch) if batch != NULL else None
+
+    def settle(self, bint stored):
+        """The batch that was taken is in the store; or nothing of it is, and never will be."""
+        if self.core.journal != NULL:
+            journal_settle(&self.core, stored)
+
+    @property
+    def refusing(self):
+        """Submissions of durable jobs get ERROR QUEUE_ERROR: the store is away."""
+        return self.core.journal != NULL and self.core.journal.refusing
+
+    @refusing.setter
+    def refusing(self, bint refusing):
+        if self.core.journal != NULL:
+            self.core.journal.refusing = refusing
+
+    def restore(self, const unsigned char[::1] records not None, const unsigned char[::1] ended=b""):
+        """Bring back the jobs of `records` (of one or more batches), but for those whose numbers are in `ended`.
+
+        `ended`: 8 bytes each, rising. Returns how many came back, and how many did not since they have ended or are
+        here. Raises ValueError at the first record that is none, MemoryError if there is no room for all.
+        """
+        cdef Restored restored
+        memset(&restored, 0, sizeof(restored))
+        if records.shape[0]:
+            restore(&self.core, <const char*>&records[0], records.shape[0],
+                    <const char*>&ended[0] if ended.shape[0] else NULL, ended.shape[0], &restored)
+        if restored.wrong != NULL:
+            text = restored.wrong.decode()
+            if "memory" in text:
+                raise MemoryError(text)
+            raise ValueError(f"{text}, at byte {restored.at}")
+        return restored.jobs, restored.skipped
 
     def jobs(self):
         """All jobs as dicts, in the order of their handles."""

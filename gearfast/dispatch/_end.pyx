@@ -16,11 +16,13 @@ from gearfast.dispatch._job cimport (
     job_worker,
     write_handle,
 )
+from gearfast.dispatch._journal cimport journal_end
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
+    JOB_DURABLE,
     JOB_IGNORED,
     JOB_RUNNING,
     JOB_STATE,
@@ -53,6 +55,10 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
 cdef void drop(Core* core, Job* job) noexcept nogil:
     """Forget a job, wherever it is. Its waiters must have been answered."""
     cdef Function* function = job.function
+    if job.flags & JOB_DURABLE:
+        if job.worker:
+            job_worker(core, job).fence = core.journal.gathering.number
+        journal_end(core, job)
     if job.flags & JOB_RUNNING:
         leave_worker(core, job)
     else:
@@ -98,6 +104,8 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
+    if job.flags & JOB_DURABLE:
+        journal_end(core, job)
     ignore(core, job)
     if job.flags & JOB_DELAYED:
         drop_failed(core, job)

@@ -12,4 +12,5 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
 cdef void function_drop(Core* core, Function* function) noexcept nogil
 cdef void queue_push(Queue* queue, Job* job) noexcept nogil
 cdef void queue_insert(Queue* queue, Job* job) noexcept nogil
+cdef void insert_before(Queue* queue, Job* job, Job* after) noexcept nogil
 cdef void queue_remove(Queue* queue, Job* job) noexcept nogil

@@ -24,6 +24,7 @@ cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
 
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil
+cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field reducer, Field workload) noexcept nogil
 cdef void job_free(Core* core, Job* job) noexcept nogil
 cdef size_t job_bytes(Job* job) noexcept nogil
 cdef uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil

@@ -33,7 +33,15 @@ cdef char PAIRS[200]            # "00" to "99"
 
 
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
-    """A job with a handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
+    """A job with the next handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
+    cdef Job* job = job_new_numbered(core, core.next_number, unique, reducer, workload)
+    if job != NULL:
+        core.next_number += 1
+    return job
+
+
+cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field reducer, Field workload) noexcept nogil:
+    """The same with the handle of this number."""
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
     cdef size_t room = unique_room(unique.data, unique.size)
     cdef size_t size = cell_size(room, extra, workload.size)
@@ -58,13 +66,12 @@ cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexc
             return NULL
     elif workload.size:
         memcpy(at, workload.data, workload.size)
-    job.number = core.next_number
+    job.number = number
     if handles_add(core, job) < 0:
         if job_is_large(job):
             drop_workload(core, job)
         slab_give(&core.slabs, job, size)
         return NULL
-    core.next_number += 1
     core.job_count += 1
     core.queued_bytes += size
     return job

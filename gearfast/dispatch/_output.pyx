@@ -6,13 +6,14 @@ Each part knows how many bytes of the buffer go out after the part before it and
 beyond all of these follows the last part. Without parts the output is the buffer alone.
 """
 
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memmove
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport blob_drop
 from gearfast.dispatch._buffer cimport buffer_drop, buffer_release
-from gearfast.dispatch._records cimport Blob, Core, Part, Parts, Peer
+from gearfast.dispatch._records cimport PEER_HOLDING, Blob, Core, Part, Parts, Peer
 
 cdef enum:
     FIRST_ROOM = 6
@@ -90,6 +91,9 @@ cdef size_t output_pieces(Peer* peer, Field* pieces, size_t most) noexcept nogil
 
 cdef void output_drop(Core* core, Peer* peer, size_t size) noexcept nogil:
     """Forget `size` bytes that were sent."""
+    if peer.flags & PEER_HOLDING:
+        peer.holds.list[peer.holds.first].before -= size
+        peer.holds.before -= size
     cdef Parts* parts = peer.parts
     cdef Part* part
     cdef size_t some
@@ -123,6 +127,10 @@ cdef void output_release(Core* core, Peer* peer) noexcept nogil:
     cdef Parts* parts = peer.parts
     cdef size_t i
     buffer_release(&core.pool, &peer.out)
+    if peer.holds != NULL:
+        free(peer.holds)
+        peer.holds = NULL
+        peer.flags &= ~<uint32_t>PEER_HOLDING
     if parts == NULL:
         return
     for i in range(parts.count):

@@ -5,7 +5,8 @@
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
       │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule ─▶ Job
-      └── slots ─▶ Peer
+      ├── slots ─▶ Peer ── holds: output that waits for a commit
+      └── journal ─▶ Batch (gathering), Batch (on its way to the store)
 
 Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in
 each list that it is in, so leaving one costs no search.
@@ -22,6 +23,8 @@ cdef struct Peer
 cdef struct Node
 cdef struct Slab
 cdef struct Blob
+cdef struct Journal
+cdef struct Holds
 
 cdef enum:
     HIGH = 0                # the order of a function's queues
@@ -41,6 +44,7 @@ cdef enum JobFlag:
     JOB_DELAYED = 64        # waits for its time, in its function's `delayed`
     JOB_RUNNING = 128       # in its worker's list; neither of the two: in its function's queue
     JOB_STATE = 192         # both
+    JOB_DURABLE = 256       # in the store, or in a batch that goes there
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -57,6 +61,7 @@ cdef enum PeerFlag:
     PEER_WORKER = 2048      # has registered functions
     PEER_PENDING = 4096     # in Core.pending: has whole frames that wait for the next tick
     PEER_FULL = 8192        # has whole frames that wait until it takes its output
+    PEER_HOLDING = 16384    # has output that waits for a commit: `holds`
 
 cdef enum Order:
     ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
@@ -150,9 +155,9 @@ cdef struct Job:
     uint32_t numerator
     uint32_t denominator
     uint32_t timer              # place in the heap of due times or of time-outs, 0 none
-    uint16_t retries            # how often it was lost with its worker; stays at 65535
+    uint16_t flags              # of JobFlag
+    uint8_t retries             # how often it was lost with its worker; stays at 255
     uint8_t unique_size
-    uint8_t flags               # of JobFlag
 
 cdef struct Waiter:             # one foreground request
     Peer* peer
@@ -230,7 +235,57 @@ cdef struct Peer:               # one connection: client, worker or both
     Peer* pending_prev
     Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
-    char fill[24]               # to whole lines: its cell, too, begins at one
+    Holds* holds                # output that waits for a commit, or NULL
+    uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none
+    char fill[8]                # to whole lines: its cell, too, begins at one
+
+cdef struct Hold:               # where output begins that waits for a commit
+    uint64_t batch              # which one
+    size_t before               # bytes of output after the hold before it and before this one
+
+cdef struct Holds:              # of a peer, in the order of its output and of the batches
+    size_t first
+    size_t count
+    size_t room
+    size_t before               # sum of those of all holds
+    Hold list[1]
+
+cdef struct Bytes:              # that grow
+    char* data
+    size_t size
+    size_t room
+
+cdef struct Added:              # where a job's record begins in its batch
+    uint64_t number
+    size_t at
+
+cdef struct Change:             # of a job in the store: its latest state
+    uint64_t number
+    int64_t due                 # wall ns, 0: at once
+    uint32_t retries
+    uint32_t fill
+
+cdef struct Batch:              # what is committed at once
+    uint64_t number
+    Bytes records               # of jobs, in the order in which they became durable
+    Bytes index                 # of Added, by rising numbers: those records that `late` does not count
+    Bytes late                  # numbers of jobs that were there long before they became durable
+    Bytes changes               # of Change
+    Bytes done                  # numbers of jobs that have ended
+    Bytes holders               # numbers of the peers with output that waits for this batch
+    size_t dead                 # records of jobs that ended in the meantime
+    size_t dead_bytes
+
+cdef struct Journal:
+    Batch* gathering
+    Batch* committing           # handed to the driver, or NULL
+    Batch* spare                # an empty one, or NULL while one is committed
+    uint8_t relaxed             # nothing waits for commits
+    uint8_t refusing            # the store is away: no job becomes durable, so submissions are refused
+    uint64_t added              # jobs that became durable, ever
+    uint64_t ended              # durable jobs that ended
+    uint64_t spared             # of them, those that never had to be stored
+    uint64_t unkept             # ends that could not be kept for want of memory: those jobs may be done again
 
 cdef struct PeerSlot:
     Peer* peer
@@ -287,6 +342,7 @@ cdef struct Tally:              # of one function
     uint64_t running_ns
     uint64_t waiting[32]        # jobs by the time they waited: below 1 us, 2 us, 4 us, ...; the last takes all others
     uint64_t running[32]        # jobs by the time they ran until they ended
+    uint64_t restored[3]        # number of the last job that came back from the store, by priority
 
 cdef enum Refusal:              # codes of ERROR
     INVALID_MAGIC = 0
@@ -336,6 +392,7 @@ cdef struct Core:
     size_t running_count
     size_t delayed_count
     size_t ignored_count        # of those in queues
+    Journal* journal            # NULL: no job is durable
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
     PeerSlot* slots

@@ -21,6 +21,7 @@ cdef enum Outcome:
     UNIQUE_TOO_LARGE = 1
     QUEUE_FULL = 2
     NO_MEMORY = 3
+    NOT_STORED = 4
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil
 cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept nogil

@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """How a job comes to be: submitted, joined with one that has the same unique, or refused."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
@@ -27,11 +27,23 @@ from gearfast.dispatch._job cimport (
     unique_room,
     write_handle,
 )
+from gearfast.dispatch._journal cimport journal_add, journal_bytes, journal_promise, journal_reserve
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
-from gearfast.dispatch._records cimport JOB_BACKGROUND, JOB_DELAYED, PEER_CLIENT, Core, Function, Job, Node, Peer, Tally
+from gearfast.dispatch._records cimport (
+    JOB_BACKGROUND,
+    JOB_DELAYED,
+    JOB_DURABLE,
+    PEER_CLIENT,
+    Core,
+    Function,
+    Job,
+    Node,
+    Peer,
+    Tally,
+)
 from gearfast.dispatch._tally cimport tally_of
-from gearfast.dispatch._timers cimport timer_set
+from gearfast.dispatch._timers cimport timer_clear, timer_set, timer_when
 
 cdef enum:
     UNIQUE_LIMIT = 64
@@ -58,10 +70,9 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         return join(core, peer, job, wanted.background)
     if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
             or core.max_queued and no_room(core, wanted) or not wanted.background and too_many_waiters(core):
-        tally.refused += 1
-        if core.function_count > functions:     # names of functions that never had a job would have no ceiling
-            function_drop(core, function)
-        return QUEUE_FULL
+        return turn_away(core, function, functions, QUEUE_FULL)
+    if wanted.background and core.journal != NULL and core.journal.refusing:
+        return turn_away(core, function, functions, NOT_STORED)
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
     if job == NULL:
         return NO_MEMORY
@@ -73,6 +84,12 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         job_free(core, job)
         return NO_MEMORY
     job.function = function
+    if wanted.background and core.journal != NULL and (
+            journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
+        if wanted.due:
+            timer_clear(&core.schedule, job)
+        job_free(core, job)
+        return NO_MEMORY
     function.total += 1
     function.queued[job_priority(job)] += 1
     if has_key:
@@ -87,8 +104,18 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         core.delayed_count += 1
     else:
         enqueue(core, job)
+    if job.flags & JOB_DURABLE:
+        journal_promise(core, peer)
     answer_created(core, peer, job.number)
     return SUBMITTED
+
+
+cdef int turn_away(Core* core, Function* function, size_t functions, int why) noexcept nogil:
+    """A submission is refused. Names of functions that never had a job would have no ceiling: a new one goes."""
+    function.tally.refused += 1
+    if core.function_count > functions:
+        function_drop(core, function)
+    return why
 
 
 cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
@@ -96,7 +123,7 @@ cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
     cdef char line[190]
     cdef size_t room = unique_room(wanted.unique.data, wanted.unique.size)
     cdef size_t reducer = 1 + wanted.reducer.size if wanted.reducer.data != NULL else 0
-    if core.queued_bytes + job_cost(room, reducer, wanted.workload.size) <= core.max_queued:
+    if core.queued_bytes + journal_bytes(core) + job_cost(room, reducer, wanted.workload.size) <= core.max_queued:
         if core.over_ceiling and core.queued_bytes < core.max_queued - core.max_queued // 10:
             core.over_ceiling = False
         return False
@@ -110,8 +137,11 @@ cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
 
 cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
     """Attach a request to a job that is there already."""
+    cdef int outcome
     if background:
-        job.flags |= JOB_BACKGROUND
+        outcome = join_background(core, peer, job)
+        if outcome != SUBMITTED:
+            return outcome
     elif too_many_waiters(core):
         job.function.tally.refused += 1
         return QUEUE_FULL
@@ -121,6 +151,25 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
     core.stats.coalesced += 1
     answer_created(core, peer, job.number)
     return SUBMITTED
+
+
+cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
+    """Somebody who does not wait wants a job that is there already: it becomes durable if it is not yet."""
+    if core.journal != NULL:
+        if not job.flags & JOB_DURABLE and core.journal.refusing:
+            return NOT_STORED
+        if journal_reserve(core, peer) < 0:
+            return NO_MEMORY
+        if not job.flags & JOB_DURABLE and journal_add(core, job, due_of(core, job)) < 0:
+            return NO_MEMORY
+        journal_promise(core, peer)
+    job.flags |= JOB_BACKGROUND
+    return SUBMITTED
+
+
+cdef inline int64_t due_of(Core* core, Job* job) noexcept nogil:
+    """When a job that waits for its time is due, wall ns; 0 of one that does not."""
+    return timer_when(&core.schedule, job) if job.flags & JOB_DELAYED else 0
 
 
 cdef void answer_created(Core* core, Peer* peer, uint64_t number) noexcept nogil:

@@ -60,6 +60,8 @@ cdef class Sockets(Guard):
     cdef void receive(self, Peer* peer) noexcept nogil
     cdef void flush_dirty(self) noexcept nogil
     cdef bint send_output(self, Peer* peer) noexcept nogil
+    cdef bint send_some(self, Peer* peer) noexcept nogil
+    cdef void await_commit(self, Peer* peer, ssize_t sent) noexcept nogil
     cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil
     cdef void watch(self, Peer* peer, uint32_t mask) noexcept nogil
     cdef void leave(self, Peer* peer) noexcept nogil

@@ -19,11 +19,26 @@ from gearfast._codec cimport Field
 from gearfast.dispatch._buffer cimport buffer_drop
 from gearfast.dispatch._core cimport feed, feed_commit, feed_space, join, part
 from gearfast.dispatch._dispatcher cimport Dispatcher
+from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._life cimport leave as leave_jobs
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._output cimport output_drop, output_pieces
-from gearfast.dispatch._peer cimport dirty_fetch, peer_by_id, peer_next_dirty, peer_relieve, peer_unsent
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_OVERFLOW, PEER_PENDING, Peer
+from gearfast.dispatch._peer cimport (
+    dirty_fetch,
+    peer_by_id,
+    peer_is_behind,
+    peer_next_dirty,
+    peer_relieve,
+    peer_unsent,
+)
+from gearfast.dispatch._records cimport (
+    PEER_CLOSING,
+    PEER_FULL,
+    PEER_HOLDING,
+    PEER_OVERFLOW,
+    PEER_PENDING,
+    Peer,
+)
 from gearfast.server._linux cimport (
     ADDRESS,
     EPOLL_CLOEXEC,
@@ -76,8 +91,8 @@ cdef int64_t LINGER_TIME = 2 * SECOND
 cdef int64_t ACCEPT_PAUSE = SECOND // 10
 
 
-cdef ssize_t send_pieces(Peer* peer) noexcept nogil:
-    """One send of output that lies in several places; as `send`."""
+cdef ssize_t send_pieces(Peer* peer, size_t most) noexcept nogil:
+    """One send of output that lies in several places, of `most` bytes at most; as `send`."""
     cdef Field pieces[PIECES]
     cdef iovec vector[PIECES]
     cdef msghdr message
@@ -85,7 +100,8 @@ cdef ssize_t send_pieces(Peer* peer) noexcept nogil:
     cdef size_t i
     for i in range(count):
         vector[i].iov_base = <void*>pieces[i].data
-        vector[i].iov_len = pieces[i].size
+        vector[i].iov_len = min(pieces[i].size, most)
+        most -= vector[i].iov_len
     memset(&message, 0, sizeof(message))
     message.msg_iov = vector
     message.msg_iovlen = count
@@ -294,12 +310,14 @@ cdef class Sockets:
         cdef ssize_t sent = 0
         if peer.interest & SECURE:
             return self.send_secure(peer)
+        if peer.flags & PEER_HOLDING:
+            return self.send_some(peer)
         if size:
             self.sends += 1
             if peer.parts == NULL:
                 sent = send(peer.fd, peer.out.data + peer.out.begin, size, MSG_NOSIGNAL)
             else:
-                sent = send_pieces(peer)
+                sent = send_pieces(peer, size)
             if sent < 0:
                 if c_errno != EAGAIN and c_errno != EINTR:
                     self.drop(peer)
@@ -311,10 +329,38 @@ cdef class Sockets:
                 output_drop(self.core, peer, sent)
             peer_relieve(self.core, peer)
             size -= sent
-            if size == 0 and not peer.interest & EPOLLOUT and not peer.flags & PEER_CLOSING:
+            if size == 0 and peer.interest & (EPOLLIN | EPOLLOUT) == EPOLLIN and not peer.flags & PEER_CLOSING:
                 live_mark(&self.live, peer.id)      # the usual end of settle_output
                 return True
         return self.settle_output(peer, size, sent)
+
+    @cython.final
+    cdef bint send_some(self, Peer* peer) noexcept nogil:
+        """As send_output, up to what waits for a commit."""
+        cdef size_t size = peer_sendable(peer)
+        cdef ssize_t sent = 0
+        if size:
+            self.sends += 1
+            sent = send_pieces(peer, size)
+            if sent < 0:
+                if c_errno != EAGAIN and c_errno != EINTR:
+                    self.drop(peer)
+                    return False
+                sent = 0
+            output_drop(self.core, peer, sent)
+            peer_relieve(self.core, peer)
+        if size > <size_t>sent:
+            return self.settle_output(peer, size - sent, sent)
+        self.await_commit(peer, sent)
+        return True
+
+    @cython.final
+    cdef void await_commit(self, Peer* peer, ssize_t sent) noexcept nogil:
+        """What is left is not for the socket yet. One that has ended, or is behind, is not read from meanwhile."""
+        self.blocked -= peer.interest & EPOLLOUT != 0
+        if sent:
+            live_mark(&self.live, peer.id)
+        self.watch(peer, 0 if peer.flags & PEER_CLOSING or peer_is_behind(self.core, peer) else EPOLLIN)
 
     @cython.final
     cdef bint settle_output(self, Peer* peer, size_t size, ssize_t sent) noexcept nogil:
@@ -322,8 +368,8 @@ cdef class Sockets:
         if sent or size:
             live_mark(&self.live, peer.id)
         if size == 0:
-            if peer.interest & EPOLLOUT:
-                self.blocked -= 1
+            if peer.interest & (EPOLLIN | EPOLLOUT) != EPOLLIN:
+                self.blocked -= peer.interest & EPOLLOUT != 0
                 self.watch(peer, EPOLLIN)
             if peer.flags & PEER_CLOSING:
                 self.linger(peer)

@@ -23,8 +23,9 @@ from libc.string cimport memcpy, strlen
 import ssl
 
 from gearfast.dispatch._core cimport draw_output, feed, feed_commit, feed_space, join, part
+from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._peer cimport peer_by_id, peer_mark_dirty, peer_unsent
-from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_PENDING, Peer
+from gearfast.dispatch._records cimport PEER_CLOSING, PEER_FULL, PEER_HOLDING, PEER_PENDING, Peer
 from gearfast.server._greetings cimport AGE, GREETING, STARTED, WAITING, Greeting, Greetings
 from gearfast.server._guard cimport BURST_FULL, OWNED, SILENT
 from gearfast.server._linux cimport (
@@ -445,7 +446,10 @@ cdef class SecureSockets(Greetings):
             session.keep_rest(data, sent, size)
             if session.rest != NULL or peer_unsent(peer) == 0 and not session.more:
                 break
-        size = peer_unsent(peer) + session.rest_size - session.rest_at
+        size = peer_sendable(peer) + session.rest_size - session.rest_at
+        if size == 0 and peer.flags & PEER_HOLDING:
+            self.await_commit(peer, total)
+            return True
         return self.settle_output(peer, size, total)
 
     cdef size_t seal(self, Session session, Peer* peer, bint ending) except? 0:

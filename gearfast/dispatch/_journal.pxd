@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""What the store has to be told of jobs, in batches."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from gearfast.dispatch._records cimport Batch, Core, Job, Journal, Peer
+
+cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
+cdef void journal_free(Core* core) noexcept nogil
+cdef int journal_reserve(Core* core, Peer* peer) noexcept nogil
+cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil
+cdef void journal_promise(Core* core, Peer* peer) noexcept nogil
+cdef void journal_change(Core* core, Job* job) noexcept nogil
+cdef void journal_end(Core* core, Job* job) noexcept nogil
+cdef void journal_fence(Core* core, Peer* peer) noexcept nogil
+cdef Batch* journal_take(Core* core) noexcept nogil
+cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil
+cdef bint batch_has(Batch* batch, uint64_t number) noexcept nogil
+
+
+cdef inline bint batch_is_empty(Batch* batch) noexcept nogil:
+    """Nothing to be stored and nobody who waits for it."""
+    return batch.records.size == batch.dead_bytes and batch.done.size == 0 and batch.changes.size == 0 \
+        and batch.holders.size == 0
+
+
+cdef inline bint journal_waits(Core* core) noexcept nogil:
+    """Whether there is a batch for the store, and the one before it is settled."""
+    return core.journal != NULL and core.journal.committing == NULL and not batch_is_empty(core.journal.gathering)
+
+
+cdef inline size_t journal_bytes(Core* core) noexcept nogil:
+    """Bytes of records that are not in the store yet."""
+    if core.journal == NULL:
+        return 0
+    return core.journal.gathering.records.size + (
+        core.journal.committing.records.size if core.journal.committing != NULL else 0)

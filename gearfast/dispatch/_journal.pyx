@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What the store has to be told of jobs, in batches: one gathers while the one before it is committed.
+
+A job is durable from its first record on until its end. The record of a job that ends while it still gathers is taken
+out again, so such a job never reaches the store. What a client is told of a durable job waits for its batch (see
+`_holds.pyx`), unless the journal is relaxed.
+
+How a batch ends is `_settle.pyx`'s.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memmove
+
+from gearfast.dispatch._bytes cimport (
+    bytes_add_number,
+    bytes_free,
+    bytes_number,
+    bytes_numbers,
+    bytes_space,
+)
+from gearfast.dispatch._holds cimport hold_add, hold_reserve
+from gearfast.dispatch._journal cimport batch_is_empty
+from gearfast.dispatch._record cimport RECORD_DEAD, Head, record_size, record_write
+from gearfast.dispatch._records cimport (
+    JOB_DURABLE,
+    Added,
+    Batch,
+    Bytes,
+    Change,
+    Core,
+    Job,
+    Journal,
+    Peer,
+)
+
+cdef enum:
+    KEEP = 1048576              # room of a batch's bytes that the next but one may take over
+
+
+cdef Batch* batch_new(uint64_t number) noexcept nogil:
+    cdef Batch* batch = <Batch*>calloc(1, sizeof(Batch))
+    if batch != NULL:
+        batch.number = number
+    return batch
+
+
+cdef void batch_free(Batch* batch) noexcept nogil:
+    if batch == NULL:
+        return
+    bytes_free(&batch.records)
+    bytes_free(&batch.index)
+    bytes_free(&batch.late)
+    bytes_free(&batch.changes)
+    bytes_free(&batch.done)
+    bytes_free(&batch.holders)
+    free(batch)
+
+
+cdef void clear(Bytes* bytes) noexcept nogil:
+    if bytes.room > KEEP:
+        bytes_free(bytes)
+    bytes.size = 0
+
+
+cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil:
+    """Make it the batch `number`, of nothing yet. Its room stays, unless that is large."""
+    batch.number = number
+    clear(&batch.records)
+    clear(&batch.index)
+    clear(&batch.late)
+    clear(&batch.changes)
+    clear(&batch.done)
+    clear(&batch.holders)
+    batch.dead = 0
+    batch.dead_bytes = 0
+
+
+cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil:
+    """A journal whose first batch has this number (1 or more); NULL without memory."""
+    cdef Journal* journal = <Journal*>calloc(1, sizeof(Journal))
+    if journal == NULL:
+        return NULL
+    journal.gathering = batch_new(first)
+    journal.spare = batch_new(0)
+    journal.relaxed = relaxed
+    if journal.gathering == NULL or journal.spare == NULL:
+        batch_free(journal.gathering)
+        batch_free(journal.spare)
+        free(journal)
+        return NULL
+    return journal
+
+
+cdef void journal_free(Core* core) noexcept nogil:
+    if core.journal == NULL:
+        return
+    batch_free(core.journal.gathering)
+    batch_free(core.journal.committing)
+    batch_free(core.journal.spare)
+    free(core.journal)
+    core.journal = NULL
+
+
+# What is told
+
+cdef int journal_reserve(Core* core, Peer* peer) noexcept nogil:
+    """Make sure that `journal_promise` has the memory it needs; 0, or -1."""
+    if core.journal.relaxed:
+        return 0
+    if hold_reserve(peer) < 0 or bytes_space(&core.journal.gathering.holders, sizeof(uint64_t)) == NULL:
+        return -1
+    if core.journal.committing != NULL \
+            and bytes_space(&core.journal.committing.holders, sizeof(uint64_t)) == NULL:
+        return -1
+    return 0
+
+
+cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
+    """A job becomes durable: its record goes with this batch. 0, or -1 without memory. `due`: wall ns, 0 at once."""
+    cdef Batch* batch = core.journal.gathering
+    cdef size_t size = record_size(job)
+    cdef size_t count = batch.index.size // sizeof(Added)
+    cdef char* at = bytes_space(&batch.records, size)
+    cdef Added* added
+    if at == NULL:
+        return -1
+    if job.number + 1 == core.next_number and (
+            count == 0 or (<Added*>batch.index.data)[count - 1].number < job.number):
+        added = <Added*>bytes_space(&batch.index, sizeof(Added))
+        if added == NULL:
+            return -1
+        added.number = job.number
+        added.at = batch.records.size
+        batch.index.size += sizeof(Added)
+    elif bytes_add_number(&batch.late, job.number) < 0:
+        return -1
+    record_write(<Head*>at, job, size, due)
+    batch.records.size += size
+    job.flags |= JOB_DURABLE
+    core.journal.added += 1
+    return 0
+
+
+cdef void journal_promise(Core* core, Peer* peer) noexcept nogil:
+    """What is written to this peer from now on is true only with all that the journal was told.
+
+    journal_reserve has made sure of memory.
+    """
+    cdef Journal* journal = core.journal
+    cdef uint64_t batch = journal.gathering.number
+    if journal.relaxed:
+        return
+    if batch_is_empty(journal.gathering):
+        if journal.committing == NULL:
+            return
+        batch = journal.committing.number
+    wait_for(core, peer, batch)
+
+
+cdef void wait_for(Core* core, Peer* peer, uint64_t number) noexcept nogil:
+    cdef Batch* batch = core.journal.gathering
+    if number != batch.number:
+        batch = core.journal.committing
+    if hold_add(peer, number):
+        bytes_add_number(&batch.holders, peer.id)
+
+
+cdef inline Added* find_added(Batch* batch, uint64_t number) noexcept nogil:
+    """Where the record of this job is; NULL if it is none of this batch, or a late one."""
+    cdef Added* index = <Added*>batch.index.data
+    cdef size_t low = 0
+    cdef size_t high = batch.index.size // sizeof(Added)
+    cdef size_t middle
+    if high == 0 or number < index[0].number or number > index[high - 1].number:
+        return NULL
+    while high - low > 1:
+        middle = (low + high) // 2
+        if index[middle].number <= number:
+            low = middle
+        else:
+            high = middle
+    return &index[low] if index[low].number == number else NULL
+
+
+cdef bint batch_has(Batch* batch, uint64_t number) noexcept nogil:
+    """Whether this batch makes this job durable."""
+    cdef size_t i
+    if find_added(batch, number) != NULL:
+        return True
+    for i in range(bytes_numbers(&batch.late)):
+        if bytes_number(&batch.late, i) == number:
+            return True
+    return False
+
+
+cdef void journal_change(Core* core, Job* job) noexcept nogil:
+    """A durable job was lost with its worker, or waits for another time."""
+    cdef Batch* batch = core.journal.gathering
+    cdef Added* added = find_added(batch, job.number)
+    cdef Head* head
+    cdef Change* change
+    if added != NULL:
+        head = <Head*>(batch.records.data + added.at)
+        head.retries = job.retries
+        return
+    change = <Change*>bytes_space(&batch.changes, sizeof(Change))
+    if change == NULL:
+        return      # the store knows an older number of losses: not worth an error
+    change.number = job.number
+    change.due = 0
+    change.retries = job.retries
+    change.fill = 0
+    batch.changes.size += sizeof(Change)
+
+
+cdef void journal_end(Core* core, Job* job) noexcept nogil:
+    """A durable job has ended, or is wanted by nobody any more."""
+    cdef Batch* batch = core.journal.gathering
+    cdef Added* added = find_added(batch, job.number)
+    cdef Head* head
+    job.flags &= ~<int>JOB_DURABLE
+    core.journal.ended += 1
+    if added != NULL:
+        head = <Head*>(batch.records.data + added.at)
+        head.flags |= RECORD_DEAD
+        batch.dead += 1
+        batch.dead_bytes += head.size
+        core.journal.spared += 1
+    elif bytes_add_number(&batch.done, job.number) < 0:
+        core.journal.unkept += 1
+
+
+cdef void journal_fence(Core* core, Peer* peer) noexcept nogil:
+    """What this worker asks next is answered once the store knows of the jobs that have ended here."""
+    cdef Batch* gathering = core.journal.gathering
+    cdef Batch* committing = core.journal.committing
+    cdef uint64_t fence = peer.fence
+    if core.journal.relaxed or journal_reserve(core, peer) < 0:
+        return
+    if fence == gathering.number or committing != NULL and fence == committing.number:
+        wait_for(core, peer, fence)
+    else:
+        peer.fence = 0      # that batch is settled
+
+
+# Batches on their way
+
+cdef void take_out_dead(Batch* batch) noexcept nogil:
+    """Move the records together that are still wanted."""
+    cdef char* data = batch.records.data
+    cdef size_t at = 0
+    cdef size_t to = 0
+    cdef size_t size
+    cdef size_t i
+    cdef size_t left = 0
+    cdef Added* index = <Added*>batch.index.data
+    cdef size_t count = batch.index.size // sizeof(Added)
+    for i in range(count):
+        if (<Head*>(data + index[i].at)).flags & RECORD_DEAD:
+            continue
+        index[left].number = index[i].number
+        left += 1
+    while at < batch.records.size:
+        size = (<Head*>(data + at)).size
+        if not (<Head*>(data + at)).flags & RECORD_DEAD:
+            if to != at:
+                memmove(data + to, data + at, size)
+            to += size
+        at += size
+    batch.records.size = to
+    batch.index.size = left * sizeof(Added)
+    batch.dead = 0
+    batch.dead_bytes = 0
+
+
+cdef Batch* journal_take(Core* core) noexcept nogil:
+    """The batch that has gathered, for the driver to commit; NULL if there is none, or the last one is not settled."""
+    cdef Journal* journal = core.journal
+    cdef Batch* batch = journal.gathering
+    if journal.committing != NULL or batch_is_empty(batch):
+        return NULL
+    if batch.dead:
+        take_out_dead(batch)
+    journal.committing = batch
+    journal.gathering = journal.spare
+    journal.spare = NULL
+    batch_clear(journal.gathering, batch.number + 1)
+    return batch

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3
+"""A job as the store keeps it."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from gearfast.dispatch._records cimport Job
+
+cdef enum:
+    RECORD_PRIORITY = 3         # of flags: the queue
+    RECORD_DEAD = 128           # ended while it gathered: never stored
+
+cdef struct Head:               # little-endian; then function, unique, reducer, workload, and NULs up to `size`
+    uint32_t size               # of the whole record, a multiple of 8
+    uint32_t workload           # sizes of its parts
+    uint64_t number
+    int64_t due                 # wall ns, 0: at once
+    uint32_t function
+    uint8_t unique
+    uint8_t reducer             # with one more for the one that is there, so 0: none
+    uint8_t retries
+    uint8_t flags
+
+cdef struct Record:             # one that was read
+    Head* head
+    const char* function
+    const char* unique
+    const char* reducer
+    const char* workload
+
+cdef size_t record_size(Job* job) noexcept nogil
+cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept nogil
+cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil

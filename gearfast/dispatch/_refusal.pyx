@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""What clients are told of jobs that could not be stored: in output that was held back, JOB_CREATED becomes ERROR.
+
+The output is written anew, packet by packet, since the two differ in size. It happens when a store fails, so it need
+not be quick; it must not fail: without memory for it the connection is closed, which tells the client as much.
+"""
+
+from libc.string cimport memcpy, memset
+
+from gearfast._codec cimport CMD_ERROR, CMD_JOB_CREATED, HEADER_BYTES, get_u32, put_header
+from gearfast.dispatch._blob cimport blob_drop
+from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast.dispatch._job cimport job_by_handle
+from gearfast.dispatch._journal cimport batch_has
+from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
+from gearfast.dispatch._peer cimport peer_fail
+from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Job, Part, Parts, Peer
+
+cdef enum:
+    REFUSAL_BYTES = 12 + 12 + 27
+
+cdef char REFUSAL[REFUSAL_BYTES]
+
+cdef struct Old:                # output that is written anew
+    Buffer out
+    Parts* parts
+    size_t at                   # bytes of `out` that are done
+    size_t part                 # parts that are done
+    size_t before               # bytes of `out` in front of the next part that are not done
+
+
+cdef size_t next_part(Old* old) noexcept nogil:
+    """Bytes of `out` up to the next part; more than there are if there is none."""
+    return old.before if old.parts != NULL and old.part < old.parts.count else <size_t>-1
+
+
+cdef int copy(Core* core, Peer* peer, Old* old, size_t size) noexcept nogil:
+    """Take over `size` bytes of output, parts included; 0, or -1 without memory."""
+    cdef size_t some
+    cdef Part* part
+    while size:
+        some = min(size, next_part(old))
+        if some:
+            if buffer_append(&core.pool, &peer.out, old.out.data + old.out.begin + old.at, some) < 0:
+                return -1
+            old.at += some
+            old.before -= some
+            size -= some
+            continue
+        part = &old.parts.list[old.parts.first + old.part]
+        if output_reserve(peer) < 0:
+            return -1
+        output_refer(peer, part.blob, part.data, part.size)
+        size -= part.size
+        old.part += 1
+        if old.part < old.parts.count:
+            old.before = old.parts.list[old.parts.first + old.part].before
+    return 0
+
+
+cdef void forget(Core* core, Old* old) noexcept nogil:
+    cdef Peer shell
+    memset(&shell, 0, sizeof(Peer))
+    shell.out = old.out
+    shell.parts = old.parts
+    output_release(core, &shell)
+
+
+cdef size_t packet_at(Old* old, size_t left) noexcept nogil:
+    """Bytes of the packet that comes next; of text, all up to the next packet. Packets begin in `out`."""
+    cdef const char* data = old.out.data + old.out.begin + old.at
+    cdef size_t here = old.out.end - old.out.begin - old.at
+    cdef size_t size
+    if data[0] == 0 and here >= HEADER_BYTES:
+        return min(HEADER_BYTES + <size_t>get_u32(data + 8), left)
+    size = 1
+    while size < here and data[size] != 0:
+        size += 1
+    return size
+
+
+cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
+    """Whether the next packet is the JOB_CREATED of a job of this batch that has not ended."""
+    cdef const char* data = old.out.data + old.out.begin + old.at
+    cdef Job* job
+    if old.out.end - old.out.begin - old.at < HEADER_BYTES or data[0] != 0 or get_u32(data + 4) != CMD_JOB_CREATED:
+        return False
+    job = job_by_handle(core, data + HEADER_BYTES, get_u32(data + 8))
+    return job != NULL and batch_has(batch, job.number)
+
+
+cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:
+    cdef size_t size
+    while left:
+        size = packet_at(old, left)
+        left -= size
+        if not is_refused(core, old, batch):
+            if copy(core, peer, old, size) < 0:
+                return -1
+            continue
+        core.stats.errors[<int>QUEUE_ERROR] += 1
+        if buffer_append(&core.pool, &peer.out, REFUSAL, REFUSAL_BYTES) < 0:
+            return -1
+        old.at += size
+        old.before -= size
+    return 0
+
+
+cdef void refuse_held(Core* core, Peer* peer, Batch* batch) noexcept nogil:
+    """In what this peer is to be sent once this batch is settled: that its jobs are not stored.
+
+    It is the oldest batch that is not settled, so that output begins at the peer's first hold.
+    """
+    cdef Old old
+    cdef Hold* hold
+    cdef size_t size, all, before
+    if not peer.flags & PEER_HOLDING or peer.holds.list[peer.holds.first].batch != batch.number:
+        return
+    hold = &peer.holds.list[peer.holds.first]
+    all = peer.out.end - peer.out.begin + peer.referenced
+    size = hold[1].before if peer.holds.count > 1 else all - peer.holds.before
+    old.out = peer.out
+    old.parts = peer.parts
+    old.at = 0
+    old.part = 0
+    old.before = old.parts.list[old.parts.first].before if old.parts != NULL else 0
+    memset(&peer.out, 0, sizeof(Buffer))
+    peer.parts = NULL
+    peer.referenced = 0
+    if copy(core, peer, &old, hold.before) < 0 or rewrite(core, peer, &old, size, batch) < 0:
+        forget(core, &old)
+        peer_fail(core, peer)
+        return
+    before = peer.out.end - peer.out.begin + peer.referenced - hold.before
+    if peer.holds.count > 1:
+        peer.holds.before += before - hold[1].before
+        hold[1].before = before
+    if copy(core, peer, &old, all - hold.before - size) < 0:
+        peer_fail(core, peer)
+    forget(core, &old)
+
+
+cdef void spell_refusal():
+    put_header(REFUSAL, True, CMD_ERROR, REFUSAL_BYTES - HEADER_BYTES)
+    memcpy(REFUSAL + HEADER_BYTES, b"QUEUE_ERROR\0The job could not be stored", REFUSAL_BYTES - HEADER_BYTES)
+
+
+spell_refusal()

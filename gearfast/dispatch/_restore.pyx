@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Jobs that come back from the store: with their old handles, each where it belongs by the time of its submission.
+
+A server serves while its jobs come back. So one may come back to a function that has newer jobs already, which it goes
+before, or to a job with the same unique that was submitted meanwhile.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
+
+from gearfast._codec cimport Field
+from gearfast.dispatch._function cimport function_get, insert_before, queue_insert, queue_push
+from gearfast.dispatch._grab cimport level_of_priority, rise
+from gearfast.dispatch._index cimport index_insert
+from gearfast.dispatch._job cimport (
+    handles_get,
+    is_dash,
+    job_data_hash,
+    job_free,
+    job_new_numbered,
+    job_node,
+    job_priority,
+    unique_hash,
+)
+from gearfast.dispatch._record cimport RECORD_PRIORITY, Head, Record, record_read
+from gearfast.dispatch._records cimport (
+    JOB_BACKGROUND,
+    JOB_DELAYED,
+    JOB_DURABLE,
+    JOB_STATE,
+    PRIORITIES,
+    Core,
+    Function,
+    Job,
+    Queue,
+)
+from gearfast.dispatch._tally cimport tally_of
+from gearfast.dispatch._timers cimport timer_set
+
+
+cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil:
+    """Whether `number` is among these, which rise."""
+    cdef size_t low = 0
+    cdef size_t high = count
+    cdef size_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if ended[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low < count and ended[low] == number
+
+
+cdef inline Field field(const char* data, size_t size) noexcept nogil:
+    cdef Field found
+    found.data = data
+    found.size = size
+    return found
+
+
+cdef void restore(Core* core, const char* data, size_t size, const char* ended, size_t ended_size,
+                  Restored* restored) noexcept nogil:
+    """Bring back the jobs of records as `journal_take` gave them, but for those whose numbers are in `ended`, rising.
+
+    `data` is aligned to 8 bytes. Stops at the first record that is none.
+    """
+    cdef Record record
+    cdef size_t step
+    cdef const char* wrong
+    restored.wrong = NULL
+    restored.at = 0
+    while restored.at < size:
+        step = record_read(data + restored.at, size - restored.at, &record)
+        if step == 0 or record.head.flags & RECORD_PRIORITY >= PRIORITIES or record.head.number == 0:
+            restored.wrong = "a record that is not whole"
+            return
+        if has_ended(<const uint64_t*>ended, ended_size // sizeof(uint64_t), record.head.number) \
+                or handles_get(&core.handles, record.head.number) != NULL:
+            restored.skipped += 1
+        elif bring_back(core, &record) < 0:
+            restored.wrong = "no memory for all jobs"
+            return
+        else:
+            restored.jobs += 1
+        restored.at += step
+
+
+cdef int bring_back(Core* core, Record* record) noexcept nogil:
+    """0, or -1 without memory."""
+    cdef Head* head = record.head
+    cdef Function* function = function_get(core, record.function, head.function)
+    cdef Field reducer = field(record.reducer if head.reducer else NULL, head.reducer - 1 if head.reducer else 0)
+    cdef Job* job
+    if function == NULL or tally_of(function) == NULL:
+        return -1
+    job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
+                           field(record.workload, head.workload))
+    if job == NULL:
+        return -1
+    job.flags |= JOB_BACKGROUND | JOB_DURABLE | (head.flags & RECORD_PRIORITY) << 4
+    job.retries = head.retries
+    job.function = function
+    job.since = core.now
+    if head.due > core.wall and timer_set(&core.schedule, job, head.due) < 0:
+        job_free(core, job)
+        return -1
+    function.total += 1
+    function.queued[job_priority(job)] += 1
+    note_unique(core, job, record)
+    if head.due > core.wall:
+        job.flags |= JOB_DELAYED
+        queue_push(&function.delayed, job)
+        core.delayed_count += 1
+        return 0
+    put_in_place(core, function, job)
+    rise(core, function, level_of_priority(core, job_priority(job)))
+    return 0
+
+
+cdef void note_unique(Core* core, Job* job, Record* record) noexcept nogil:
+    cdef Head* head = record.head
+    cdef uint64_t hash
+    if head.unique == 0:
+        return
+    if not is_dash(record.unique, head.unique):
+        hash = unique_hash(core, job.function, record.unique, head.unique)
+    elif head.workload:
+        hash = unique_hash(core, job.function, record.workload, head.workload)
+        memcpy(job_data_hash(job), &hash, sizeof(hash))
+    else:
+        return
+    index_insert(&core.uniques, job_node(job), hash)
+
+
+cdef void put_in_place(Core* core, Function* function, Job* job) noexcept nogil:
+    """Behind the job that came back before it, before all that were submitted since.
+
+    If that one has left the queue, so have those before it, as a rule: then it goes to the front.
+    """
+    cdef int priority = job_priority(job)
+    cdef Queue* queue = &function.queues[priority]
+    cdef Job* before = handles_get(&core.handles, function.tally.restored[priority])
+    if queue.tail == NULL or queue.tail.number < job.number:
+        queue_push(queue, job)
+    elif before != NULL and before.number < job.number and before.function == function \
+            and not before.flags & JOB_STATE and job_priority(before) == priority and before.next != NULL:
+        insert_before(queue, job, before.next)
+    else:
+        queue_insert(queue, job)
+    function.tally.restored[priority] = job.number

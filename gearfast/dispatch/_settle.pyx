@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""How a batch ends: all that it told is in the store, or nothing of it.
+
+If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
+longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already
+is told again with the next one.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memmove
+
+from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers, bytes_space
+from gearfast.dispatch._end cimport drop_failed
+from gearfast.dispatch._holds cimport hold_release
+from gearfast.dispatch._job cimport handles_get
+from gearfast.dispatch._journal cimport batch_clear
+from gearfast.dispatch._peer cimport peer_by_id
+from gearfast.dispatch._record cimport Head
+from gearfast.dispatch._records cimport (
+    JOB_BACKGROUND,
+    JOB_DURABLE,
+    JOB_RUNNING,
+    Batch,
+    Bytes,
+    Core,
+    Job,
+    Journal,
+    Peer,
+)
+from gearfast.dispatch._refusal cimport refuse_held
+
+
+cdef void journal_settle(Core* core, bint stored) noexcept nogil:
+    """The batch that was taken is in the store, or it is known not to be."""
+    cdef Journal* journal = core.journal
+    cdef Batch* batch = journal.committing
+    cdef size_t i
+    cdef Peer* peer
+    if batch == NULL:
+        return
+    for i in range(bytes_numbers(&batch.holders)):
+        peer = peer_by_id(core, bytes_number(&batch.holders, i))
+        if peer == NULL:
+            continue
+        if not stored:
+            refuse_held(core, peer, batch)
+        hold_release(core, peer, batch.number)
+    journal.committing = NULL
+    if not stored:
+        give_up(core, batch)
+        tell_again(core, batch)
+    batch_clear(batch, 0)
+    journal.spare = batch
+
+
+cdef void give_up(Core* core, Batch* batch) noexcept nogil:
+    """The jobs of a batch that is not stored: the queued ones are dropped, the others are not durable."""
+    cdef size_t at = 0
+    cdef Head* head
+    cdef Job* job
+    while at < batch.records.size:
+        head = <Head*>(batch.records.data + at)
+        at += head.size
+        job = handles_get(&core.handles, head.number)
+        if job == NULL or not job.flags & JOB_DURABLE:
+            continue
+        job.flags &= ~<int>JOB_DURABLE
+        if job.waiters != NULL:
+            job.flags &= ~<int>JOB_BACKGROUND       # who waits for it keeps it
+        elif not job.flags & JOB_RUNNING:
+            drop_failed(core, job)
+
+
+cdef void tell_again(Core* core, Batch* batch) noexcept nogil:
+    """What a batch that is not stored told of earlier jobs goes with the next one, before what that has itself."""
+    put_before(core, &core.journal.gathering.done, &batch.done)
+    put_before(core, &core.journal.gathering.changes, &batch.changes)
+
+
+cdef void put_before(Core* core, Bytes* to, Bytes* what) noexcept nogil:
+    if what.size == 0:
+        return
+    if bytes_space(to, what.size) == NULL:
+        core.journal.unkept += what.size // sizeof(uint64_t)
+        return
+    memmove(to.data + what.size, to.data, to.size)
+    memcpy(to.data, what.data, what.size)
+    to.size += what.size
