@@ -4,9 +4,12 @@
 
 from typing import NamedTuple
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy
 
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
+from gearfast.dispatch._record cimport Record, has_ended, record_read
 from gearfast.dispatch._records cimport Added, Bytes, Change
 from gearfast.dispatch._records cimport Batch as BatchRecord
 
@@ -55,3 +58,39 @@ cdef object make_batch(BatchRecord* record):
         tuple([(changes[i].number, changes[i].retries) for i in range(record.changes.size // sizeof(Change))]),
         copy(&record.done),
     )
+
+
+def survivors(bytes records not None, bytes ended not None, late=frozenset()):
+    """Those of `records` whose numbers are not in `ended` (8 bytes each, rising), to be written anew.
+
+    Returns (records, first, last, count), the last three as in `Batch`, without the jobs whose numbers are in `late`.
+    Raises ValueError at the first record that is none.
+    """
+    cdef const char* data = records
+    cdef size_t size = len(records)
+    cdef const uint64_t* gone = <const uint64_t*><const char*>ended
+    cdef size_t gone_count = <size_t>len(ended) // sizeof(uint64_t)
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* to = PyBytes_AS_STRING(found)
+    cdef size_t at = 0
+    cdef size_t kept = 0
+    cdef size_t count = 0
+    cdef size_t step
+    cdef uint64_t number
+    cdef uint64_t first = 0
+    cdef uint64_t last = 0
+    cdef Record record
+    while at < size:
+        step = record_read(data + at, size - at, &record)
+        if step == 0:
+            raise ValueError(f"a record that is not whole, at byte {at}")
+        number = record.head.number
+        if not has_ended(gone, gone_count, number):
+            memcpy(to + kept, data + at, step)
+            kept += step
+            if not late or number not in late:
+                first = number if first == 0 else min(first, number)
+                last = max(last, number)
+                count += 1
+        at += step
+    return found[:kept], first, last, count

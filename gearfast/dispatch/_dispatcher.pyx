@@ -9,7 +9,7 @@ dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -23,7 +23,7 @@ from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free, hash_of_job, hash_of_page
+from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._records cimport (
@@ -35,6 +35,7 @@ from gearfast.dispatch._records cimport (
     PEER_HOLDING,
     PEER_PENDING,
     Core,
+    Job,
     Peer,
 )
 from gearfast.dispatch._records cimport Batch as BatchRecord
@@ -264,6 +265,24 @@ cdef class Dispatcher:
         """The batch that was taken is in the store; or nothing of it is, and never will be."""
         if self.core.journal != NULL:
             journal_settle(&self.core, stored)
+
+    @property
+    def committing(self):
+        """A batch was taken and is not settled."""
+        return self.core.journal != NULL and self.core.journal.committing != NULL
+
+    @property
+    def next_number(self):
+        """N of the next job's handle."""
+        return self.core.next_number
+
+    def add_losses(self, losses):
+        """Of jobs that came back, (number, how often they were lost with their worker before)."""
+        cdef Job* job
+        for number, count in losses:
+            job = handles_get(&self.core.handles, number)
+            if job != NULL:
+                job.retries = <uint8_t>min(255, job.retries + count)
 
     @property
     def refusing(self):

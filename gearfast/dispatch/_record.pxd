@@ -31,3 +31,4 @@ cdef struct Record:             # one that was read
 cdef size_t record_size(Job* job) noexcept nogil
 cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept nogil
 cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil
+cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil

@@ -5,7 +5,7 @@
 Stores know nothing of this: for them a batch's records are bytes.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._job cimport job_priority, job_reducer, job_unique, job_workload
@@ -63,3 +63,17 @@ cdef size_t record_read(const char* data, size_t size, Record* record) noexcept 
     record.reducer = record.unique + head.unique
     record.workload = record.reducer + reducer
     return head.size
+
+
+cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil:
+    """Whether `number` is among these, which rise."""
+    cdef size_t low = 0
+    cdef size_t high = count
+    cdef size_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if ended[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low < count and ended[low] == number

@@ -23,7 +23,7 @@ from gearfast.dispatch._job cimport (
     job_priority,
     unique_hash,
 )
-from gearfast.dispatch._record cimport RECORD_PRIORITY, Head, Record, record_read
+from gearfast.dispatch._record cimport RECORD_PRIORITY, Head, Record, has_ended, record_read
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
@@ -37,20 +37,6 @@ from gearfast.dispatch._records cimport (
 )
 from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport timer_set
-
-
-cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil:
-    """Whether `number` is among these, which rise."""
-    cdef size_t low = 0
-    cdef size_t high = count
-    cdef size_t middle
-    while low < high:
-        middle = (low + high) // 2
-        if ended[middle] < number:
-            low = middle + 1
-        else:
-            high = middle
-    return low < count and ended[low] == number
 
 
 cdef inline Field field(const char* data, size_t size) noexcept nogil:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._core cimport advance, is_idle, time_left
+from gearfast.dispatch._journal cimport journal_waits
 from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
 from gearfast.server._greetings cimport AGE, GREETING
@@ -62,12 +63,13 @@ class KeyMap(Mapping):
 cdef class Reactor(SecureSockets):
     """An epoll for a dispatcher's connections that asyncio can use as its selector; settings as in `Sockets`.
 
-    `on_work()` is called when the dispatcher has notices, `on_idle()` once, when no job is left, after which it is
-    None.
+    `on_work()` is called when the dispatcher has notices, `on_batch()` when its journal has a batch that can be taken,
+    `on_idle()` once, when no job is left, after which it is None.
     All calls, `select` included, belong to one thread.
     """
 
     cdef public object on_work
+    cdef public object on_batch
     cdef object idle_callback
     cdef dict keys
     cdef epoll_event events[EVENTS]
@@ -211,6 +213,8 @@ cdef class Reactor(SecureSockets):
         if self.on_work is not None and self.notices_wait():
             self.noticed = self.core.now
             self.on_work()
+        if self.on_batch is not None and journal_waits(self.core):
+            self.on_batch()
         if self.watch_idle and is_idle(self.core):
             callback = self.idle_callback
             self.on_idle = None
@@ -232,7 +236,7 @@ cdef class Reactor(SecureSockets):
 
     cdef bint python_wanted(self) noexcept nogil:
         return (
-            self.ready_count or self.interruption is not None or self.notices_wait()
+            self.ready_count or self.interruption is not None or self.notices_wait() or journal_waits(self.core)
             or self.watch_idle and is_idle(self.core)
         )
 

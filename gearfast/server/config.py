@@ -248,6 +248,15 @@ class ServerConfig:
         "how long a connection may stay that has never sent a byte; 0: until others need its place",
         "SECONDS",
     )
+    store: str | None = _setting(
+        None, _optional, "where background jobs are kept, so that nothing loses them (default: in memory only)", "URL"
+    )
+    durability: str = _chosen(
+        "commit", ("commit", "relaxed"), "a background job is acknowledged once it is stored, or at once"
+    )
+    store_patience: float = _setting(
+        5.0, _seconds, "how long submissions wait for a store that fails before they are refused", "SECONDS"
+    )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")
     log_file: str | None = _setting(

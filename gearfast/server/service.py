@@ -11,6 +11,7 @@ Everything but the constructor and `new_loop` belongs to the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import sys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from gearfast.server.accept import Acceptor
     from gearfast.server.config import ServerConfig
+    from gearfast.server.journal import Journal
 from gearfast.server.listen import Listener
 
 __all__ = ["Service", "first_handle", "handle_prefix"]
@@ -42,6 +44,8 @@ MAX_PREFIX = 42
 """A handle is under 64 bytes: prefix, colon, and up to 20 digits."""
 _POLL_FIRST = 0.0005
 _POLL_LAST = 0.02
+COMMIT_LIMIT = 10.0
+"""Seconds that the last commits may take at the end."""
 FLUSH_LIMIT = 1.0
 """Seconds that open connections get at the end to take their last bytes."""
 
@@ -81,6 +85,7 @@ class Service:
 
     `context`: for TLS listeners; a new value holds for new connections.
     `on_shutdown`: called in the loop's thread with "now" or "graceful" when a text command asked for it.
+    `journal`: keeps background jobs in its store; it is closed with the service.
     """
 
     def __init__(
@@ -88,13 +93,15 @@ class Service:
         config: ServerConfig,
         context: ssl.SSLContext | None = None,
         on_shutdown: Callable[[str], object] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.config = config
         self.context = context
         self.on_shutdown = on_shutdown
+        self.journal = journal
         self.dispatcher = Dispatcher(
             handle_prefix=(config.handle_prefix or handle_prefix()).encode("ascii"),
-            first_handle=first_handle(),
+            first_handle=max(first_handle(), journal.first_number if journal else 0),
             seed=int.from_bytes(os.urandom(16), "little"),
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
@@ -155,8 +162,12 @@ class Service:
             self.stream = StreamDriver(loop, self.dispatcher, self.config, on_turn=self._after_turn)
         else:
             reactor.on_work = self._take_notices
+            if self.journal is not None:
+                reactor.on_batch = self.journal.take
             if not self._is_selector:
                 loop.add_reader(reactor.fileno(), self._turn)
+        if self.journal is not None:
+            self.journal.start(self.dispatcher, self._post)
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -219,9 +230,26 @@ class Service:
             else:
                 logger.log(level_number(level), "%s", text)
 
+    def _post(self, call: Callable[..., object], *args: object) -> None:
+        """From any thread: a call in the loop's, and then what has come of it goes out."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+                self._loop.call_soon_threadsafe(self._do, call, args)
+
+    def _do(self, call: Callable[..., object], args: tuple[object, ...]) -> None:
+        call(*args)
+        if self.stream is not None:
+            self.stream.touch()
+        elif not self._is_selector:
+            self._schedule_turn()
+
     def _after_turn(self) -> None:
         """The stream driver alone: what the reactor calls back for."""
         self._take_notices()
+        if self.journal is not None and self.dispatcher.batch_waits:
+            self.journal.take()
+            if self.stream is not None:
+                self.stream.touch()  # replies that waited for nothing but their turn
         if self._idle_waiters and self.dispatcher.idle:
             self._is_idle()
 
@@ -294,10 +322,14 @@ class Service:
         if self._closed:
             return
         await self.stop_accepting()
+        if self.journal is not None:
+            await self.wait_until(lambda: self.journal is None or self.journal.is_idle, COMMIT_LIMIT)
         await self.wait_until(lambda: self._unsent == 0, FLUSH_LIMIT)
         if self.stream is not None:
             await self.stream.close(FLUSH_LIMIT)
         self._closed = True
+        if self.journal is not None:
+            self.journal.close()
         self._take_notices()
         reactor = self.reactor
         if reactor is None:

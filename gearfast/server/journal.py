@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Brings the dispatcher's batches to the store, in a thread of its own, and its jobs back at the start.
+
+One batch is committed at a time, while the next one gathers: so the slower a commit, the more share it. A store that
+fails is opened again and again; after `patience` seconds the batch counts as lost (its clients get ERROR) and durable
+jobs are refused, while everything else goes on, until the store is back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Final
+
+from gearfast.dispatch import survivors
+from gearfast.server.log import logger
+from gearfast.store._sections import Sections
+from gearfast.store.base import Contents, Section, SectionInfo, Store, StoreError, Write
+
+if TYPE_CHECKING:
+    from gearfast.dispatch import Batch, Dispatcher
+
+__all__ = ["Journal"]
+
+PATIENCE: Final = 5.0
+PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between attempts to open a store that failed; the last one stays."""
+MARGIN: Final = 10**10
+"""Numbers that a server leaves out: its predecessor may have given them to jobs since its last commit."""
+CHUNK: Final = 1 << 20
+"""Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
+
+
+class Journal:
+    """The way between a dispatcher and its store. The constructor opens the store and raises StoreError.
+
+    `post(call, *args)` has the server's thread make a call, from any thread.
+    """
+
+    def __init__(self, store: Store, *, relaxed: bool = False, patience: float = PATIENCE) -> None:
+        self.store = store
+        self._relaxed = relaxed
+        self._patience = patience
+        self._contents: Contents | None = store.open()
+        self.next_number = self._contents.next_number
+        self._batch = self._contents.batch
+        self._losses = dict(self._contents.losses)
+        self._sections = Sections()
+        self._adopt(self._contents)
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._restored = threading.Event()
+        self._closing = threading.Event()
+        self._away = False
+
+    # The server's thread
+
+    @property
+    def first_number(self) -> int:
+        """Above all numbers of the store's jobs, and of those that it may not know of since they were never durable."""
+        return self.next_number + MARGIN
+
+    def start(self, dispatcher: Dispatcher, post: Callable[..., object]) -> None:
+        """From now on background jobs of this dispatcher are durable; those of the store begin to come back."""
+        self._dispatcher = dispatcher
+        self._post = post
+        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed)
+        self._thread = threading.Thread(target=self._run, name="gearfast-journal", daemon=True)
+        self._thread.start()
+
+    def take(self) -> None:
+        """The dispatcher has a batch: to the store with it."""
+        batch = self._dispatcher.take_batch()
+        while batch is not None and batch.is_empty:
+            self._dispatcher.settle(True)
+            batch = self._dispatcher.take_batch()
+        if batch is not None:
+            self.next_number = max(self.next_number, self._dispatcher.next_number)
+            self._queue.put(batch)
+
+    def _settled(self, stored: bool) -> None:
+        self._dispatcher.settle(stored)
+        if self._dispatcher.batch_waits:
+            self.take()
+
+    def _refuse(self, refusing: bool) -> None:
+        self._dispatcher.refusing = refusing
+
+    def _bring_back(self, records: bytes, ended: bytes) -> None:
+        try:
+            self._dispatcher.restore(records, ended)
+        except (ValueError, MemoryError) as error:
+            logger.error("Jobs of the store stay there: %s", error)
+        self._queue.put("restored")
+
+    @property
+    def is_idle(self) -> bool:
+        """Everything that the dispatcher told is in the store."""
+        return not (self._dispatcher.batch_waits or self._dispatcher.committing)
+
+    @property
+    def restored(self) -> bool:
+        """All jobs that were in the store at the start are back."""
+        return self._restored.is_set()
+
+    def close(self) -> None:
+        """Ends the thread, after what it was given, and closes the store. What was not given is lost."""
+        self._closing.set()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+        self.store.close()
+
+    # The journal's thread
+
+    def _adopt(self, contents: Contents) -> None:
+        self._sections = Sections()
+        for info in contents.sections:
+            self._sections.add(info)
+
+    def _run(self) -> None:
+        restoring = self._restore()
+        for _ in restoring:
+            if not self._serve(wait_for="restored"):
+                return
+        self._post(self._dispatcher.add_losses, list(self._losses.items()))
+        self._restored.set()
+        while self._serve():
+            pass
+
+    def _serve(self, wait_for: str | None = None) -> bool:
+        """Commits what comes until `wait_for` does, or once; False at the end."""
+        while True:
+            item = self._queue.get()
+            if item is None:
+                return False
+            if item == wait_for:
+                return True
+            self._commit(item)
+            if wait_for is None:
+                return True
+
+    def _restore(self) -> Any:
+        contents, self._contents = self._contents, None
+        assert contents is not None
+        ids: list[int] = []
+        size = 0
+        for info in contents.sections:
+            ids.append(info.id)
+            size += info.size
+            if size >= CHUNK:
+                yield self._send_back(ids)
+                ids, size = [], 0
+        if ids:
+            yield self._send_back(ids)
+
+    def _send_back(self, ids: list[int]) -> None:
+        try:
+            records = b"".join(self.store.read(ids))
+        except StoreError as error:
+            logger.error("Jobs of the store stay there: %s", error)
+            self._queue.put("restored")
+            return
+        ended = b"".join(self._sections.ended_of(id) for id in ids)
+        self._post(self._bring_back, records, ended)
+
+    def _commit(self, batch: Batch) -> None:
+        write = self._plan(batch)
+        try:
+            self.store.write(write)
+        except StoreError as error:
+            stored = self._insist(batch, error)
+        else:
+            stored = True
+        self._batch = batch.number
+        self._post(self._settled, stored)
+
+    def _plan(self, batch: Batch) -> Write:
+        """What a batch means for the store; the sections are as they will be then."""
+        write = Write(batch.number, self.next_number)
+        if batch.records:
+            info = SectionInfo(batch.number, batch.first, batch.last, batch.count, len(batch.records), batch.late)
+            self._sections.add(info)
+            write.add.append(Section(info, batch.records))
+        if batch.ended:
+            ended, gone = self._sections.end(batch.ended)
+            write.ended = ended
+            write.drop = [id for id, _, _ in gone]
+            if self._losses:
+                self._forget_losses(batch.ended, write)
+        for number, losses in batch.changes:
+            self._losses[number] = write.losses[number] = losses
+        return write
+
+    def _forget_losses(self, ended: bytes, write: Write) -> None:
+        for at in range(0, len(ended), 8):
+            number = int.from_bytes(ended[at : at + 8], "little")
+            if self._losses.pop(number, None) is not None:
+                write.forget.append(number)
+
+    def _insist(self, batch: Batch, error: StoreError) -> bool:
+        """Opens a store that failed again and again; returns whether the batch is stored in the end.
+
+        It is given up after `patience`, if its clients can be told: what has ended can only wait.
+        """
+        logger.error("The store failed: %s", error)
+        began = time.monotonic()
+        attempt = 0
+        while not self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)]):
+            attempt += 1
+            try:
+                contents = self.store.open()
+                self._adopt(contents)
+                if contents.batch < batch.number:
+                    self.store.write(self._plan(batch))
+            except StoreError as again:
+                error = again
+            else:
+                self._is_back()
+                return True
+            if batch.records and time.monotonic() - began > self._patience:
+                logger.error("The store stays away, durable jobs are refused: %s", error)
+                self._away = True
+                self._post(self._refuse, True)
+                self._adopt(Contents(0, 0, [], {}))
+                return False
+        return False
+
+    def _is_back(self) -> None:
+        logger.info("The store is back: %s", self.store.name)
+        if self._away:
+            self._away = False
+            self._post(self._refuse, False)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""Which jobs lie in which section of a store, and what may go.
+
+Sections are kept in the order of their ids, which is that of their jobs' numbers too, so a job's section is found by
+halving. Numbers that lie outside (`late`) are in a table.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, realloc
+from libc.string cimport memmove
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+cdef struct Place:
+    int64_t id
+    uint64_t first
+    uint64_t last               # first - 1: it has late jobs only
+    uint64_t size               # bytes of records
+    uint32_t count              # jobs, late ones included
+    uint32_t ended_count
+    uint32_t ended_room
+    uint32_t touched            # by the call at hand
+    uint64_t* ended
+
+
+cdef class Sections:
+    """What lies where. Not for several threads at once."""
+
+    cdef Place* places
+    cdef size_t begin           # sections go at the front, mostly
+    cdef size_t end_
+    cdef size_t room
+    cdef dict late              # number -> id
+    cdef readonly size_t live
+    """Jobs that have not ended."""
+    cdef readonly size_t jobs
+    """Jobs in all sections, ended ones included."""
+    cdef readonly size_t size
+    """Bytes of records in all sections."""
+
+    def __cinit__(self):
+        self.late = {}
+
+    def __dealloc__(self):
+        cdef size_t i
+        for i in range(self.begin, self.end_):
+            free(self.places[i].ended)
+        free(self.places)
+
+    def __len__(self):
+        return self.end_ - self.begin
+
+    cdef Place* by_id(self, int64_t id) noexcept:
+        """The section of this id, or NULL."""
+        cdef size_t low = self.begin
+        cdef size_t high = self.end_
+        cdef size_t middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.places[middle].id < id:
+                low = middle + 1
+            else:
+                high = middle
+        return &self.places[low] if low < self.end_ and self.places[low].id == id else NULL
+
+    cdef Place* by_number(self, uint64_t number) except? NULL:
+        """The section of this job, or NULL."""
+        cdef size_t low = self.begin
+        cdef size_t high = self.end_
+        cdef size_t middle
+        if self.late:
+            id = self.late.get(number)
+            if id is not None:
+                return self.by_id(id)
+        while low < high:
+            middle = (low + high) // 2
+            if self.places[middle].first <= number:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.begin or self.places[low - 1].last < number:
+            return NULL
+        return &self.places[low - 1]
+
+    cdef int make_room(self) except -1:
+        cdef size_t count = self.end_ - self.begin
+        cdef Place* places
+        if self.end_ < self.room:
+            return 0
+        if self.begin > self.room // 2:
+            memmove(self.places, self.places + self.begin, count * sizeof(Place))
+            self.begin = 0
+            self.end_ = count
+            return 0
+        places = <Place*>realloc(self.places, max(2 * self.room, <size_t>64) * sizeof(Place))
+        if places == NULL:
+            raise MemoryError
+        self.places = places
+        self.room = max(2 * self.room, <size_t>64)
+        return 0
+
+    def add(self, info):
+        """A section, with a larger id than all others, and larger numbers. Raises ValueError if it has not."""
+        cdef Place place
+        cdef bytes ended = info.ended
+        place.id = info.id
+        place.size = info.size
+        place.count = info.count + len(info.late)
+        place.ended_count = place.ended_room = place.touched = 0
+        place.ended = NULL
+        self.make_room()
+        if info.count:
+            place.first, place.last = info.first, info.last
+        else:
+            place.last = self.places[self.end_ - 1].last if self.end_ > self.begin else 0
+            place.first = place.last + 1
+        if self.end_ > self.begin and (
+                self.places[self.end_ - 1].id >= place.id or self.places[self.end_ - 1].last >= place.first):
+            raise ValueError(f"section {info.id} does not come after {self.places[self.end_ - 1].id}")
+        self.places[self.end_] = place
+        self.end_ += 1
+        for number in info.late:
+            self.late[number] = info.id
+        self.jobs += place.count
+        self.live += place.count
+        self.size += place.size
+        if ended:
+            self.note_all(&self.places[self.end_ - 1], ended)
+
+    cdef int note_all(self, Place* place, bytes numbers) except -1:
+        cdef const uint64_t* list = <const uint64_t*><const char*>numbers
+        cdef size_t i
+        for i in range(<size_t>len(numbers) // sizeof(uint64_t)):
+            self.note(place, list[i])
+        return 0
+
+    cdef int note(self, Place* place, uint64_t number) except -1:
+        """One of its jobs has ended."""
+        cdef uint64_t* ended
+        cdef uint32_t room
+        if place.ended_count == place.ended_room:
+            room = max(2 * place.ended_room, <uint32_t>8)
+            ended = <uint64_t*>realloc(place.ended, room * sizeof(uint64_t))
+            if ended == NULL:
+                raise MemoryError
+            place.ended = ended
+            place.ended_room = room
+        place.ended[place.ended_count] = number
+        place.ended_count += 1
+        self.live -= 1
+        return 0
+
+    def end(self, bytes numbers not None):
+        """Jobs have ended. Returns, of the sections that are touched, those that are still wanted with all the numbers
+        that have ended there ({id: bytes}), and those that are not: [(id, first, last)], which are forgotten."""
+        cdef const uint64_t* list = <const uint64_t*><const char*>numbers
+        cdef Place* place
+        cdef set touched = set()
+        cdef size_t i
+        for i in range(<size_t>len(numbers) // sizeof(uint64_t)):
+            place = self.by_number(list[i])
+            if place != NULL:
+                self.note(place, list[i])
+                if not place.touched:
+                    place.touched = 1
+                    touched.add(place.id)
+        ended = {}
+        gone = []
+        for id in touched:
+            place = self.by_id(id)
+            place.touched = 0
+            if place.ended_count < place.count:
+                ended[id] = PyBytes_FromStringAndSize(<char*>place.ended, place.ended_count * sizeof(uint64_t))
+            else:
+                gone.append((id, place.first, place.last))
+                self.remove(place)
+        return ended, gone
+
+    cdef void remove(self, Place* place):
+        cdef size_t i = place - self.places
+        cdef int64_t id = place.id
+        self.jobs -= place.count
+        self.live -= place.count - place.ended_count
+        self.size -= place.size
+        if self.late:
+            self.late = {number: section for number, section in self.late.items() if section != id}
+        free(place.ended)
+        if i == self.begin:
+            self.begin += 1
+        else:
+            memmove(place, place + 1, (self.end_ - i - 1) * sizeof(Place))
+            self.end_ -= 1
+
+    def ended_of(self, id):
+        """Numbers of the jobs of a section that have ended, rising, 8 bytes each."""
+        cdef Place* place = self.by_id(id)
+        if place == NULL:
+            raise KeyError(id)
+        numbers = sorted([place.ended[i] for i in range(place.ended_count)])
+        return b"".join([number.to_bytes(8, "little") for number in numbers])
+
+    def ids(self):
+        """All sections in their order."""
+        return [self.places[i].id for i in range(self.begin, self.end_)]

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Jobs in one file of SQLite: write-ahead log, synchronous FULL.
+
+What it promises: what was written is there after the process or the machine has died, power included, as far as the
+disk keeps what fsync gave it. One connection does everything: before SQLite 3.51.3 two of them could corrupt a file
+when the log is reset (https://sqlite.org/wal.html#walresetbug). A second server on the same file is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+
+from gearfast.store.base import Contents, SectionInfo, StoreError, Write
+
+__all__ = ["SqliteStore"]
+
+SCHEMA = 1
+"""The version of the schema; `sql/sqlite-N.sql` brings one of version N - 1 to version N."""
+APPLICATION = 0x67656172
+"""`PRAGMA application_id` of a file of ours: "gear"."""
+
+
+class SqliteStore:
+    """The file at `path`; `:memory:` is for tests. Raises StoreError from every method."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path)
+        self._db: sqlite3.Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """`sqlite` and the path."""
+        return f"sqlite:///{self.path}"
+
+    def open(self) -> Contents:
+        """Opens the file, makes it if there is none. Raises StoreError if it is another program's, or in use."""
+        self.close()
+        try:
+            self._db = db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
+            self._prepare(db)
+            return self._contents(db)
+        except sqlite3.Error as error:
+            self.close()
+            raise StoreError(f"{self.name}: {error}") from error
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        # An exclusive lock is kept until the end, so that no other server can begin; it also spares the shared memory
+        # of the log's index.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        version: int = db.execute("PRAGMA user_version").fetchone()[0]
+        application: int = db.execute("PRAGMA application_id").fetchone()[0]
+        tables: int = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application != APPLICATION and (tables or application or version):
+            raise StoreError(f"{self.name}: the file is not a store of gearfast")
+        if version > SCHEMA:
+            raise StoreError(f"{self.name}: made by a newer gearfast (schema {version}, this one knows {SCHEMA})")
+        if not tables:
+            db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        for step in range(version + 1, SCHEMA + 1):
+            text = files("gearfast.store").joinpath(f"sql/sqlite-{step}.sql").read_text("utf-8")
+            db.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA application_id = {APPLICATION};\n"
+                             f"PRAGMA user_version = {step};\nCOMMIT;")
+        # The lock is taken by the first write: now, so that a file in use is noticed at the start.
+        db.execute("UPDATE state SET batch = batch")
+
+    def _contents(self, db: sqlite3.Connection) -> Contents:
+        batch, next_number = db.execute("SELECT batch, next_number FROM state").fetchone()
+        late: dict[int, list[int]] = {}
+        for section, number in db.execute("SELECT section, number FROM late"):
+            late.setdefault(section, []).append(number)
+        sections = [
+            SectionInfo(id, first, last, count, size, tuple(late.get(id, ())), ended)
+            for id, first, last, count, size, ended in db.execute(
+                "SELECT id, first, last, count, length(records), coalesce(numbers, x'')"
+                " FROM section LEFT JOIN ended ON section = id ORDER BY first, id"
+            )
+        ]
+        losses = dict(db.execute("SELECT number, losses FROM loss"))
+        return Contents(batch, next_number, sections, losses)
+
+    def write(self, write: Write) -> None:
+        """One transaction, with one fsync of the log."""
+        db = self._connected()
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(db, write)
+                db.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: {error}") from error
+
+    def _write(self, db: sqlite3.Connection, write: Write) -> None:
+        if write.drop:
+            dropped = [(id,) for id in write.drop]
+            db.executemany("DELETE FROM section WHERE id = ?", dropped)
+            db.executemany("DELETE FROM ended WHERE section = ?", dropped)
+            db.executemany("DELETE FROM late WHERE section = ?", dropped)
+        for section in write.add:
+            info = section.info
+            db.execute(
+                "INSERT INTO section (id, first, last, count, records) VALUES (?, ?, ?, ?, ?)",
+                (info.id, info.first, info.last, info.count, section.records),
+            )
+            if info.late:
+                db.executemany("INSERT INTO late (number, section) VALUES (?, ?)", [(n, info.id) for n in info.late])
+        if write.ended:
+            db.executemany("INSERT OR REPLACE INTO ended (section, numbers) VALUES (?, ?)", write.ended.items())
+        if write.losses:
+            db.executemany("INSERT OR REPLACE INTO loss (number, losses) VALUES (?, ?)", write.losses.items())
+        if write.forget:
+            db.executemany("DELETE FROM loss WHERE number = ?", [(number,) for number in write.forget])
+        db.execute("UPDATE state SET batch = ?, next_number = ?", (write.batch, write.next_number))
+
+    def read(self, sections: Iterable[int]) -> list[bytes]:
+        """The records of these sections. Raises StoreError if one is not there."""
+        db = self._connected()
+        found: list[bytes] = []
+        try:
+            for id in sections:
+                row = db.execute("SELECT records FROM section WHERE id = ?", (id,)).fetchone()
+                if row is None:
+                    raise StoreError(f"{self.name}: section {id} is missing")
+                found.append(row[0])
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: {error}") from error
+        return found
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise StoreError(f"{self.name}: not open")
+        return self._db
+
+    def close(self) -> None:
+        """Checkpoints the log into the file and closes it."""
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
