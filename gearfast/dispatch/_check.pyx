@@ -11,6 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
 from gearfast.dispatch._check_blobs cimport check_blobs
+from gearfast.dispatch._check_journal cimport check_journal
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
     check_index,
@@ -140,6 +141,7 @@ cdef int check_core(Core* core) except -1:
     check_slots(core)
     check_rest(core)
     check_blobs(core)
+    check_journal(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")

@@ -19,4 +19,5 @@ cdef void part(Core* core, Peer* peer) noexcept nogil
 cdef bint is_idle(Core* core) noexcept nogil
 cdef int64_t time_left(Core* core) noexcept nogil
 cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
+cdef void all_are_back(Core* core) noexcept nogil
 cdef void complete_frames(Core* core, Peer* peer) noexcept nogil

@@ -18,6 +18,7 @@ from gearfast.dispatch._commands cimport handle_packet
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._life cimport leave, run_timers
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
+from gearfast.dispatch._missing cimport must_wait
 from gearfast.dispatch._output cimport output_drop, output_pieces
 from gearfast.dispatch._peer cimport (
     peer_gone,
@@ -238,6 +239,8 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
     while data < end:
         what = decode(data, end - data, core.max_packet, &frame)
         if what == PACKET:
+            if core.restoring and must_wait(core, &frame):
+                return hold_back_unknown(core, peer, data, end - data)
             handle_packet(core, peer, &frame)
         elif what != LINE:
             break
@@ -267,6 +270,28 @@ cdef int hold_back(Core* core, Peer* peer, const char* data, size_t size) noexce
     peer.whole = 0
     core.last_large = 0
     return keep(core, peer, data, size)
+
+
+cdef int hold_back_unknown(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:
+    """Keep frames that ask for what may still be in the store, until all jobs are back (see `all_are_back`)."""
+    peer_unpend(core, peer)
+    peer.flags |= PEER_FULL
+    peer.wanted = 0
+    peer.whole = 0
+    core.last_large = 0
+    return keep(core, peer, data, size)
+
+
+cdef void all_are_back(Core* core) noexcept nogil:
+    """All jobs of the store are here: frames that waited for them go on."""
+    cdef size_t i
+    cdef Peer* peer
+    core.restoring = False
+    for i in range(core.slot_count):
+        peer = core.slots[i].peer
+        if peer != NULL and peer.flags & PEER_FULL:
+            peer_relieve(core, peer)
+            peer_mark_dirty(core, peer)     # so that its driver looks at it, and reads from it again
 
 
 cdef void expect(Core* core, Peer* peer, const char* data, size_t size) noexcept nogil:

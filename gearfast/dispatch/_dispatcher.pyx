@@ -16,7 +16,17 @@ from libc.string cimport memcpy, memset
 from gearfast.dispatch._ability cimport hash_of_ability
 from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
-from gearfast.dispatch._core cimport advance, complete_frames, draw_output, feed, is_checked, is_idle, join, part
+from gearfast.dispatch._core cimport (
+    advance,
+    all_are_back,
+    complete_frames,
+    draw_output,
+    feed,
+    is_checked,
+    is_idle,
+    join,
+    part,
+)
 from gearfast.dispatch._end cimport drop_function
 from gearfast.dispatch._batch cimport make_batch
 from gearfast.dispatch._function cimport hash_of_function
@@ -275,6 +285,18 @@ cdef class Dispatcher:
     def next_number(self):
         """N of the next job's handle."""
         return self.core.next_number
+
+    @property
+    def restoring(self):
+        """Jobs are coming back: what may have to do with one of them waits until this is set to False."""
+        return self.core.restoring
+
+    @restoring.setter
+    def restoring(self, bint restoring):
+        if restoring:
+            self.core.restoring = True
+        else:
+            all_are_back(&self.core)
 
     def add_losses(self, losses):
         """Of jobs that came back, (number, how often they were lost with their worker before)."""

@@ -367,6 +367,7 @@ cdef struct Core:
     uint8_t order
     uint8_t exceptions
     uint8_t draining            # no more jobs are given out
+    uint8_t restoring           # jobs are coming back from the store
     uint8_t read_only           # connections may by default not change things
     uint64_t seed0
     uint64_t seed1

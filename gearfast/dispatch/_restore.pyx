@@ -83,9 +83,12 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
         return -1
     job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
                            field(record.workload, head.workload))
+    core.last_large = 0     # it did not come in a frame
     if job == NULL:
         return -1
-    job.flags |= JOB_BACKGROUND | JOB_DURABLE | (head.flags & RECORD_PRIORITY) << 4
+    job.flags |= JOB_BACKGROUND | (head.flags & RECORD_PRIORITY) << 4
+    if core.journal != NULL:
+        job.flags |= JOB_DURABLE
     job.retries = head.retries
     job.function = function
     job.since = core.now

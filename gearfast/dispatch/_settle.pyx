@@ -14,7 +14,7 @@ from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._holds cimport hold_release
 from gearfast.dispatch._job cimport handles_get
-from gearfast.dispatch._journal cimport batch_clear
+from gearfast.dispatch._journal cimport batch_clear, batch_has
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._record cimport Head
 from gearfast.dispatch._records cimport (
@@ -49,6 +49,7 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
     journal.committing = NULL
     if not stored:
         give_up(core, batch)
+        forget_ends(core, batch)
         tell_again(core, batch)
     batch_clear(batch, 0)
     journal.spare = batch
@@ -72,10 +73,29 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
             drop_failed(core, job)
 
 
+cdef void forget_ends(Core* core, Batch* batch) noexcept nogil:
+    """Jobs of this batch that have ended since: the store never had them."""
+    cdef Bytes* done = &core.journal.gathering.done
+    cdef uint64_t* numbers = <uint64_t*>done.data
+    cdef size_t count = bytes_numbers(done)
+    cdef size_t kept = 0
+    cdef size_t i
+    for i in range(count):
+        if not batch_has(batch, numbers[i]):
+            numbers[kept] = numbers[i]
+            kept += 1
+    done.size = kept * sizeof(uint64_t)
+
+
 cdef void tell_again(Core* core, Batch* batch) noexcept nogil:
     """What a batch that is not stored told of earlier jobs goes with the next one, before what that has itself."""
+    cdef uint64_t next = core.journal.gathering.number
+    cdef size_t i
     put_before(core, &core.journal.gathering.done, &batch.done)
     put_before(core, &core.journal.gathering.changes, &batch.changes)
+    for i in range(core.slot_count):
+        if core.slots[i].peer != NULL and core.slots[i].peer.fence == batch.number:
+            core.slots[i].peer.fence = next
 
 
 cdef void put_before(Core* core, Bytes* to, Bytes* what) noexcept nogil:

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._records cimport Core, Job, Peer
+from gearfast.dispatch._records cimport Core, Function, Job, Peer
 
 cdef struct Submission:
     Field function
@@ -24,4 +24,5 @@ cdef enum Outcome:
     NOT_STORED = 4
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil
+cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil
 cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept nogil

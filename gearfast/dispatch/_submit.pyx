@@ -194,6 +194,14 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
     return find_data(core, function, key, hash[0])
 
 
+cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil:
+    """The job of this function that a submission with this unique joins, or NULL. `key`: it, or the workload for `-`."""
+    cdef uint64_t hash = unique_hash(core, function, key.data, key.size)
+    if is_dash(unique.data, unique.size):
+        return find_data(core, function, &key, hash)
+    return find_unique(core, function, key, hash)
+
+
 cdef inline uint64_t last_bytes(const char* data, size_t size) noexcept nogil:
     """The last eight, 0 if there are not as many."""
     cdef uint64_t last = 0

@@ -59,6 +59,7 @@ cdef class Sockets(Guard):
     cdef void handle_peer(self, Peer* peer, uint32_t events) noexcept nogil
     cdef void receive(self, Peer* peer) noexcept nogil
     cdef void flush_dirty(self) noexcept nogil
+    cdef void await_restore(self, Peer* peer, uint32_t events) noexcept nogil
     cdef bint send_output(self, Peer* peer) noexcept nogil
     cdef bint send_some(self, Peer* peer) noexcept nogil
     cdef void await_commit(self, Peer* peer, ssize_t sent) noexcept nogil

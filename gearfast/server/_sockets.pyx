@@ -228,8 +228,22 @@ cdef class Sockets:
             return
         if events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_output(peer):
             return
-        if events & (EPOLLIN | EPOLLERR | EPOLLHUP) and not peer.flags & (PEER_PENDING | PEER_FULL):
+        if not events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+            return
+        if not peer.flags & (PEER_PENDING | PEER_FULL):
             self.receive(peer)
+        elif self.core.restoring:
+            self.await_restore(peer, events)
+
+    @cython.final
+    cdef void await_restore(self, Peer* peer, uint32_t events) noexcept nogil:
+        """Its frames wait for jobs to come back: until then only its end is of interest."""
+        if peer.flags & PEER_PENDING:
+            return
+        if events & (EPOLLERR | EPOLLHUP):
+            self.drop(peer)
+        elif peer.interest & EPOLLIN:
+            self.watch(peer, peer.interest & EPOLLOUT)
 
     @cython.final
     cdef void receive(self, Peer* peer) noexcept nogil:

@@ -240,7 +240,11 @@ cdef class SecureSockets(Greetings):
             peer = peer_by_id(self.core, self.woken[i].mark)
             if peer == NULL or events & EPOLLOUT and peer.interest & EPOLLOUT and not self.send_held(peer):
                 continue
-            if not events & (EPOLLIN | EPOLLERR | EPOLLHUP) or peer.flags & (PEER_PENDING | PEER_FULL):
+            if not events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                continue
+            if peer.flags & (PEER_PENDING | PEER_FULL):
+                if self.core.restoring:
+                    self.await_restore(peer, events)
                 continue
             if CHUNK - self.gathered_end < 2 * MOST or self.gathered_count == GATHERED:
                 self.open_gathered()

@@ -51,7 +51,6 @@ class Journal:
         self._adopt(self._contents)
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._restored = threading.Event()
         self._closing = threading.Event()
         self._away = False
 
@@ -67,6 +66,7 @@ class Journal:
         self._dispatcher = dispatcher
         self._post = post
         dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed)
+        dispatcher.restoring = True
         self._thread = threading.Thread(target=self._run, name="gearfast-journal", daemon=True)
         self._thread.start()
 
@@ -95,15 +95,14 @@ class Journal:
             logger.error("Jobs of the store stay there: %s", error)
         self._queue.put("restored")
 
+    def _all_are_back(self, losses: list[tuple[int, int]]) -> None:
+        self._dispatcher.add_losses(losses)
+        self._dispatcher.restoring = False
+
     @property
     def is_idle(self) -> bool:
         """Everything that the dispatcher told is in the store."""
         return not (self._dispatcher.batch_waits or self._dispatcher.committing)
-
-    @property
-    def restored(self) -> bool:
-        """All jobs that were in the store at the start are back."""
-        return self._restored.is_set()
 
     def close(self) -> None:
         """Ends the thread, after what it was given, and closes the store. What was not given is lost."""
@@ -125,8 +124,7 @@ class Journal:
         for _ in restoring:
             if not self._serve(wait_for="restored"):
                 return
-        self._post(self._dispatcher.add_losses, list(self._losses.items()))
-        self._restored.set()
+        self._post(self._all_are_back, list(self._losses.items()))
         while self._serve():
             pass
 
@@ -176,6 +174,39 @@ class Journal:
             stored = True
         self._batch = batch.number
         self._post(self._settled, stored)
+        if stored and self._queue.empty():
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Writes some sections anew, if that is worth while; what that costs, the next batch waits."""
+        ids = self._sections.pick(CHUNK)
+        if not ids:
+            return
+        late = {number for id in ids for number in self._sections.late_of(id)}
+        ended = [self._sections.ended_of(id) for id in ids]
+        try:
+            parts = [
+                survivors(records, gone, late) for records, gone in zip(self.store.read(ids), ended, strict=True)
+            ]
+            records = b"".join(part[0] for part in parts)
+            kept = [part for part in parts if part[3]]
+            late -= {int.from_bytes(gone[at : at + 8], "little") for gone in ended for at in range(0, len(gone), 8)}
+            info = SectionInfo(
+                ids[-1],
+                kept[0][1] if kept else 0,
+                kept[-1][2] if kept else 0,
+                sum(part[3] for part in kept),
+                len(records),
+                tuple(late),
+            )
+            write = Write(self._batch, self.next_number, drop=ids)
+            if records:
+                write.add.append(Section(info, records))
+            self.store.write(write)
+        except (StoreError, ValueError) as error:
+            logger.error("Sections of the store were not tidied: %s", error)
+            return
+        self._sections.replace(ids, info if records else None)
 
     def _plan(self, batch: Batch) -> Write:
         """What a batch means for the store; the sections are as they will be then."""

@@ -12,6 +12,12 @@ from libc.string cimport memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+cdef enum:
+    YOUNG = 8                   # of the newest sections, which are not written anew
+    LOOKS = 1024                # at sections, in one go
+    FEW = 16                    # small neighbours that are let be
+    SLACK = 8388608             # bytes of ended jobs that are no trouble
+
 cdef struct Place:
     int64_t id
     uint64_t first
@@ -38,6 +44,9 @@ cdef class Sections:
     """Jobs in all sections, ended ones included."""
     cdef readonly size_t size
     """Bytes of records in all sections."""
+    cdef readonly size_t live_size
+    """Of them, about as many are of jobs that have not ended."""
+    cdef size_t cursor          # where `pick` goes on
 
     def __cinit__(self):
         self.late = {}
@@ -102,31 +111,46 @@ cdef class Sections:
 
     def add(self, info):
         """A section, with a larger id than all others, and larger numbers. Raises ValueError if it has not."""
-        cdef Place place
-        cdef bytes ended = info.ended
+        cdef Place* place
+        self.make_room()
+        place = &self.places[self.end_]
+        place.ended = NULL
+        place.ended_count = place.ended_room = place.touched = 0
+        if self.end_ > self.begin and (
+                place[-1].id >= <int64_t>info.id or info.count and place[-1].last >= <uint64_t>info.first):
+            raise ValueError(f"section {info.id} does not come after {place[-1].id}")
+        self.end_ += 1
+        self.fill(place, info)
+
+    cdef int fill(self, Place* place, info) except -1:
+        """What a section says of itself, in its place."""
         place.id = info.id
         place.size = info.size
         place.count = info.count + len(info.late)
-        place.ended_count = place.ended_room = place.touched = 0
-        place.ended = NULL
-        self.make_room()
         if info.count:
             place.first, place.last = info.first, info.last
         else:
-            place.last = self.places[self.end_ - 1].last if self.end_ > self.begin else 0
+            place.last = place[-1].last if place > &self.places[self.begin] else 0
             place.first = place.last + 1
-        if self.end_ > self.begin and (
-                self.places[self.end_ - 1].id >= place.id or self.places[self.end_ - 1].last >= place.first):
-            raise ValueError(f"section {info.id} does not come after {self.places[self.end_ - 1].id}")
-        self.places[self.end_] = place
-        self.end_ += 1
         for number in info.late:
             self.late[number] = info.id
         self.jobs += place.count
         self.live += place.count
         self.size += place.size
-        if ended:
-            self.note_all(&self.places[self.end_ - 1], ended)
+        self.live_size += place.size // place.count * place.count
+        self.note_all(place, info.ended)
+        return 0
+
+    cdef int forget(self, Place* place) except -1:
+        """The opposite of `fill`."""
+        cdef int64_t id = place.id
+        self.jobs -= place.count
+        self.live -= place.count - place.ended_count
+        self.size -= place.size
+        self.live_size -= self.live_of(place)
+        if self.late:
+            self.late = {number: section for number, section in self.late.items() if section != id}
+        return 0
 
     cdef int note_all(self, Place* place, bytes numbers) except -1:
         cdef const uint64_t* list = <const uint64_t*><const char*>numbers
@@ -149,6 +173,7 @@ cdef class Sections:
         place.ended[place.ended_count] = number
         place.ended_count += 1
         self.live -= 1
+        self.live_size -= place.size // place.count
         return 0
 
     def end(self, bytes numbers not None):
@@ -177,20 +202,84 @@ cdef class Sections:
                 self.remove(place)
         return ended, gone
 
-    cdef void remove(self, Place* place):
+    cdef int remove(self, Place* place) except -1:
         cdef size_t i = place - self.places
-        cdef int64_t id = place.id
-        self.jobs -= place.count
-        self.live -= place.count - place.ended_count
-        self.size -= place.size
-        if self.late:
-            self.late = {number: section for number, section in self.late.items() if section != id}
+        self.forget(place)
         free(place.ended)
         if i == self.begin:
             self.begin += 1
         else:
             memmove(place, place + 1, (self.end_ - i - 1) * sizeof(Place))
             self.end_ -= 1
+        return 0
+
+    cdef size_t live_of(self, Place* place) noexcept:
+        """Bytes of those of its jobs that have not ended, about."""
+        return place.size // place.count * (place.count - place.ended_count)
+
+    def pick(self, size_t limit):
+        """Neighbours that had better be one section, as ids, at most `limit` bytes of live jobs together; [] if none.
+
+        Either many small ones, or some of which much has ended while that is true of all of them together. Looks at a
+        part of them at a time; the newest are left alone, as most of them go by themselves.
+        """
+        cdef size_t stop = self.end_ - min(self.end_ - self.begin, <size_t>YOUNG)
+        cdef bint untidy = self.size > 2 * self.live_size + SLACK
+        cdef size_t at = max(self.cursor, self.begin)
+        cdef size_t end = min(stop, at + LOOKS)
+        cdef size_t first = at
+        cdef size_t bytes = 0
+        cdef size_t live
+        cdef Place* place
+        if at >= stop:
+            self.cursor = 0
+            return []
+        while at < end:
+            place = &self.places[at]
+            live = self.live_of(place)
+            if live > limit // 4 and not (untidy and 2 * place.ended_count >= place.count):
+                if self.worth(first, at, untidy):
+                    break
+                first = at + 1
+                bytes = 0
+            elif bytes + live > limit:
+                break
+            else:
+                bytes += live
+            at += 1
+        self.cursor = at
+        return [self.places[i].id for i in range(first, at)] if self.worth(first, at, untidy) else []
+
+    cdef bint worth(self, size_t first, size_t end, bint untidy) noexcept:
+        """Whether these are worth to be written anew as one."""
+        cdef size_t i
+        cdef size_t all = 0
+        cdef size_t live = 0
+        for i in range(first, end):
+            all += self.places[i].size
+            live += self.live_of(&self.places[i])
+        return end - first >= FEW or end > first and untidy and all >= 2 * live
+
+    def replace(self, ids, info):
+        """One section, of the id of the last of them, in place of neighbours; None: nothing of them is live."""
+        cdef Place* place
+        cdef Place* last = self.by_id(ids[len(ids) - 1])
+        cdef size_t i
+        if last == NULL:
+            raise KeyError(ids[len(ids) - 1])
+        if info is None:
+            for id in ids:
+                self.remove(self.by_id(id))
+            return
+        for id in ids[:len(ids) - 1]:
+            self.remove(self.by_id(id))
+        place = self.by_id(info.id)
+        i = place - self.places
+        self.forget(place)
+        place.ended_count = 0
+        self.fill(place, info)
+        if i > self.begin:
+            place.first = max(place.first, self.places[i - 1].last + 1)
 
     def ended_of(self, id):
         """Numbers of the jobs of a section that have ended, rising, 8 bytes each."""
@@ -203,3 +292,7 @@ cdef class Sections:
     def ids(self):
         """All sections in their order."""
         return [self.places[i].id for i in range(self.begin, self.end_)]
+
+    def late_of(self, id):
+        """Numbers of the jobs of a section that lie outside of its range, ended ones included."""
+        return tuple([number for number, section in self.late.items() if section == id])

@@ -2,6 +2,7 @@
 """Chaos against a job server, with all choices from a seed; then a checker proves what must hold whatever happens.
 
     python -m tests.chaos --seconds 300 --seed 1 [--driver stream|hosted] [--keep FOLDER] [--record tests/chaos/LOG.md]
+    python -m tests.chaos --kills 100 --seed 1         a server with a store, killed again and again (kills.py)
     python -m tests.chaos --embedded --seconds 10      jobs through an embedded server beside threads that hog the GIL
 
 Clients and workers, some speaking packets and some the package's own, ask for and do jobs of every kind, by TCP, Unix
@@ -20,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from .embedded import run_embedded
+from .kills import run_kills
 from .run import Outcome, Run
 
 SPARE_MEMORY = 24 << 20
@@ -60,6 +62,14 @@ def run_chaos(args: argparse.Namespace, folder: Path) -> int:
     return 1 if outcome.faults else 0
 
 
+def run_durable(args: argparse.Namespace, folder: Path) -> int:
+    ledger, about = run_kills(folder, args.kills, args.seed, args.store or str(folder / "jobs.db"))
+    print(about)
+    for fault in ledger.faults[:40]:
+        print(f"FAULT {fault}")
+    return 1 if ledger.faults else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
@@ -71,13 +81,15 @@ def main() -> int:
     parser.add_argument("--python", default=sys.executable, help="what runs the server: another build's interpreter")
     parser.add_argument("--keep", type=Path, help="folder for histories and logs, kept; else only if something fails")
     parser.add_argument("--record", type=Path, help="file to which a line of a table is appended")
+    parser.add_argument("--kills", type=int, help="kill a server with a store so many times; nothing else")
+    parser.add_argument("--store", default="", help="its store (default: a file of SQLite)")
     parser.add_argument("--embedded", action="store_true", help="measure an embedded server beside busy threads")
     args = parser.parse_args()
     if args.embedded:
         return run_embedded(args.seconds)
     folder = args.keep or Path(tempfile.mkdtemp(prefix="chaos"))
     folder.mkdir(parents=True, exist_ok=True)
-    status = run_chaos(args, folder)
+    status = run_durable(args, folder) if args.kills else run_chaos(args, folder)
     if status:
         print(f"histories: {folder}", file=sys.stderr)
     elif not args.keep:

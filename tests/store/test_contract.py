@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What every store does: the journal relies on nothing else."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from gearfast.store.base import Contents, Section, SectionInfo, Store, StoreError, Write
+
+MakeStore = Callable[[], Store]
+
+
+def pack(*numbers: int) -> bytes:
+    return struct.pack(f"<{len(numbers)}Q", *numbers)
+
+
+def section(id: int, first: int, last: int, records: bytes = b"records", late: tuple[int, ...] = ()) -> Section:
+    return Section(SectionInfo(id, first, last, last - first + 1, len(records), late), records)
+
+
+def test_an_empty_store(make_store: MakeStore) -> None:
+    assert make_store().open() == Contents(0, 1, [], {})
+
+
+def test_what_was_written_is_there_again(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    store.write(Write(1, 11, [section(1, 1, 5, b"one")]))
+    store.write(Write(2, 21, [section(2, 6, 20, bytes(range(256)) * 1000, (3, 4))], {1: pack(2)}, [], {4: 1}))
+    store.write(Write(3, 22, ended={1: pack(2, 5), 2: pack(7)}, losses={4: 2, 9: 1}))
+    again = make_store()
+    assert again.open() == Contents(
+        3,
+        22,
+        [
+            SectionInfo(1, 1, 5, 5, 3, (), pack(2, 5)),
+            SectionInfo(2, 6, 20, 15, 256_000, (3, 4), pack(7)),
+        ],
+        {4: 2, 9: 1},
+    )
+    assert again.read([2, 1]) == [bytes(range(256)) * 1000, b"one"]
+
+
+def test_what_was_dropped_is_gone(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    store.write(Write(1, 9, [section(1, 1, 2), section(2, 3, 4, late=(1,))], {1: pack(1), 2: pack(3)}, [], {1: 1, 3: 2}))
+    store.write(Write(2, 9, drop=[1, 2], forget=[1]))
+    assert make_store().open() == Contents(2, 9, [], {3: 2})
+
+
+def test_sections_in_place_of_others(make_store: MakeStore) -> None:
+    """Dropping comes first, so that a new section may have the id of an old one."""
+    store = make_store()
+    store.open()
+    store.write(Write(2, 9, [section(1, 1, 2), section(2, 3, 4)], {2: pack(3)}))
+    store.write(Write(2, 9, [section(2, 1, 4, b"both")], drop=[1, 2]))
+    assert make_store().open().sections == [SectionInfo(2, 1, 4, 4, 4)]
+
+
+def test_a_write_that_fails_does_nothing(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    store.write(Write(1, 9, [section(1, 1, 2)]))
+    with pytest.raises(StoreError):
+        store.write(Write(2, 19, [section(2, 3, 4), section(1, 5, 6)], {1: pack(1)}, [], {1: 1}))
+    assert store.open() == Contents(1, 9, [SectionInfo(1, 1, 2, 2, 7)], {})
+    store.write(Write(2, 19, [section(2, 3, 4)]))
+    assert make_store().open().batch == 2
+
+
+def test_a_section_that_is_missing(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    with pytest.raises(StoreError, match="section 7 is missing"):
+        store.read([7])
+
+
+def test_a_store_that_is_not_open(make_store: MakeStore) -> None:
+    store = make_store()
+    with pytest.raises(StoreError, match="not open"):
+        store.write(Write(1, 1))
+    store.close()
+
+
+def test_large_numbers(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    high = (1 << 63) - 1
+    store.write(Write(high, high, [section(high, high - 1, high)], {high: pack(high)}, [], {high: 255}))
+    assert make_store().open() == Contents(
+        high, high, [SectionInfo(high, high - 1, high, 2, 7, (), pack(high))], {high: 255}
+    )

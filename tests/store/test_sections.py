@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Which jobs lie where, and which sections may go or had better be one."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+from gearfast.store._sections import Sections
+from gearfast.store.base import SectionInfo
+
+
+def pack(*numbers: int) -> bytes:
+    return struct.pack(f"<{len(numbers)}Q", *numbers)
+
+
+def info(id: int, first: int, last: int, late: tuple[int, ...] = (), ended: bytes = b"", size: int = 0) -> SectionInfo:
+    count = last - first + 1 if last else 0
+    return SectionInfo(id, first, last, count, size or 100 * (count + len(late)), late, ended)
+
+
+def test_ends() -> None:
+    sections = Sections()
+    sections.add(info(1, 10, 19))
+    sections.add(info(2, 30, 32))
+    assert (len(sections), sections.jobs, sections.live, sections.size) == (2, 13, 13, 1300)
+    assert sections.end(pack(12, 31)) == ({1: pack(12), 2: pack(31)}, [])
+    assert sections.end(pack(30, 32, 5, 25, 99)) == ({}, [(2, 30, 32)])
+    assert (len(sections), sections.jobs, sections.live) == (1, 10, 9)
+    assert sections.end(pack(10)) == ({1: pack(12, 10)}, [])
+    assert sections.ended_of(1) == pack(10, 12)
+
+
+def test_late_jobs() -> None:
+    sections = Sections()
+    sections.add(info(1, 10, 19))
+    sections.add(info(2, 0, 0, late=(4, 15)))
+    sections.add(info(3, 20, 21, late=(3,)))
+    assert sections.end(pack(15)) == ({2: pack(15)}, []), "15 is not the first section's, but late in the second"
+    assert sections.late_of(2) == (4, 15)
+    ended, gone = sections.end(pack(3, 4, 20))
+    assert ended == {3: pack(3, 20)}
+    assert [id for id, _, _ in gone] == [2]
+    assert sections.ids() == [1, 3]
+
+
+def test_what_was_there_before() -> None:
+    sections = Sections()
+    sections.add(info(1, 1, 4, ended=pack(2, 3)))
+    assert (sections.live, sections.jobs, sections.live_size, sections.size) == (2, 4, 200, 400)
+    assert sections.end(pack(1, 4)) == ({}, [(1, 1, 4)])
+    assert (sections.live, sections.jobs, sections.live_size, sections.size) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(("id", "first"), [(1, 20), (3, 9)])
+def test_sections_come_in_order(id: int, first: int) -> None:
+    sections = Sections()
+    sections.add(info(2, 1, 10))
+    with pytest.raises(ValueError, match="does not come after 2"):
+        sections.add(info(id, first, 30))
+    assert sections.ids() == [2]
+
+
+def test_many_small_ones_become_one() -> None:
+    sections = Sections()
+    for n in range(1, 30):
+        sections.add(info(n, n, n))
+    picked = sections.pick(1 << 20)
+    assert picked == list(range(1, 22)), "all but the newest"
+    sections.replace(picked, info(21, 1, 21))
+    assert sections.ids() == list(range(21, 30))
+    assert (sections.jobs, sections.live, sections.size) == (29, 29, 2900)
+    assert sections.end(pack(1, 21, 22)) == ({21: pack(1, 21)}, [(22, 22, 22)])
+    assert sections.pick(1 << 20) == []
+
+
+def test_few_small_ones_are_let_be() -> None:
+    sections = Sections()
+    for n in range(1, 23):
+        sections.add(info(n, n, n))
+    assert sections.pick(1 << 20) == []
+
+
+def test_sections_that_are_mostly_ended() -> None:
+    sections = Sections()
+    for n in range(1, 40):
+        sections.add(info(n, n * 1000, n * 1000 + 999, size=1 << 20))
+    assert sections.pick(1 << 20) == []
+    for n in range(1, 31):
+        sections.end(pack(*range(n * 1000, n * 1000 + 900)))
+    assert sections.pick(1 << 20) == [], "it begins at the front again"
+    picked = sections.pick(1 << 20)
+    assert len(picked) > 3
+    sections.replace(picked, info(picked[-1], 1900, picked[-1] * 1000 + 999, size=1 << 20))
+    assert sections.ids()[0] == picked[-1]
+
+
+def test_nothing_left_of_them() -> None:
+    sections = Sections()
+    for n in range(1, 30):
+        sections.add(info(n, n, n))
+    sections.replace([1, 2, 3], None)
+    assert sections.ids() == list(range(4, 30))
+    assert sections.jobs == 26
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_a_plain_table(seed: int) -> None:
+    rng = random.Random(seed)
+    sections, lies, number, id = Sections(), dict[int, int](), 1, 0
+    for _ in range(600):
+        act = rng.random()
+        if act < 0.4:
+            id += 1
+            first = number + rng.randrange(3)
+            number = first + rng.randrange(1, 5)
+            sections.add(info(id, first, number - 1))
+            lies.update(dict.fromkeys(range(first, number), id))
+        elif act < 0.9 and lies:
+            gone = rng.sample(list(lies), min(len(lies), rng.randrange(1, 6)))
+            touched = {lies.pop(n) for n in gone}
+            ended, dropped = sections.end(pack(*gone, 10**9))
+            assert set(ended) | {i for i, _, _ in dropped} == touched
+            assert set(ended) == touched & set(lies.values())
+        else:
+            picked = sections.pick(rng.choice((300, 1000, 1 << 20)))
+            if picked:
+                kept = sorted(n for n, i in lies.items() if i in picked)
+                new = SectionInfo(picked[-1], kept[0], kept[-1], len(kept), 100 * len(kept)) if kept else None
+                sections.replace(picked, new)
+                lies.update(dict.fromkeys(kept, picked[-1]))
+        assert sections.live == len(lies)
+        assert set(sections.ids()) == set(lies.values())

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Files that are no stores, of a newer schema, or in use."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gearfast.store.base import Contents, StoreError, Write
+from gearfast.store.sqlite import SqliteStore
+from gearfast.store.urls import make_store
+
+
+def refuse(path: Path, match: str) -> None:
+    before = path.read_bytes()
+    store = SqliteStore(path)
+    with pytest.raises(StoreError, match=match):
+        store.open()
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_another_programs_database(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE gearman (unique_key TEXT)")
+    db.close()
+    refuse(path, "not a store of gearfast")
+
+
+def test_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("no database at all, but long enough to be taken for one: " * 100)
+    refuse(path, "not a database")
+
+
+def test_a_newer_schema(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    store = SqliteStore(path)
+    store.open()
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
+    refuse(path, "newer gearfast")
+
+
+def test_a_file_in_use(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    script = (
+        "import sys\nfrom gearfast.store.sqlite import SqliteStore\nfrom gearfast.store.base import StoreError\n"
+        "try:\n    SqliteStore(sys.argv[1]).open()\nexcept StoreError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, store.path], capture_output=True, text=True, check=True)
+    assert "locked" in done.stdout
+    store.write(Write(1, 2))
+    store.close()
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "no" / "jobs.db")
+    with pytest.raises(StoreError, match=r"no/jobs\.db: unable to open"):
+        store.open()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("jobs.db", "jobs.db"),
+        ("/var/jobs.db", "/var/jobs.db"),
+        ("sqlite:///jobs.db", "jobs.db"),
+        ("sqlite:////var/a%20b.db", "/var/a b.db"),
+    ],
+)
+def test_urls(url: str, path: str) -> None:
+    store = make_store(url)
+    assert isinstance(store, SqliteStore)
+    assert store.path == path
+
+
+@pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite:///", "oracle://host/db", "sqlite:///a?mode=ro"])
+def test_urls_that_are_wrong(url: str) -> None:
+    with pytest.raises(ValueError, match="sqlite:///PATH"):
+        make_store(url)
+
+
+def test_opening_again_keeps_everything(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    store.write(Write(5, 6, losses={1: 2}))
+    assert store.open() == Contents(5, 6, [], {1: 2})
+    store.close()
