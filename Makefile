@@ -11,7 +11,8 @@ MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := setup.py $(shell find gearfast -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
-JOBS ?= auto
+# Half as many more test processes than processors: the tests wait as much as they compute.
+JOBS ?= $(shell echo $$(( ($$(getconf _NPROCESSORS_ONLN) * 3 + 1) / 2 )))
 PYTEST := $(BIN)/pytest
 XDIST := -n $(JOBS) --dist=worksteal
 SECONDS ?= 60
