@@ -154,7 +154,9 @@ class _Cell:
     def __init__(self, row: Row, name: str, pin: str, stack: contextlib.ExitStack) -> None:
         self.row, self.name = row, name
         server_cpus, load_cpus = cpus("split" if row.split and pin == "one" else pin)
-        self.server = stack.enter_context(Server(name, server_cpus, unix=row.traffic.unix, tls=row.traffic.tls))
+        self.server = stack.enter_context(
+            Server(name, server_cpus, unix=row.traffic.unix, tls=row.traffic.tls, store=row.traffic.store)
+        )
         self.loader = stack.enter_context(Loader(self.server.address, row.traffic, load_cpus, row.name))
         self.meter = Meter(self.server.cpu)
 

@@ -104,7 +104,8 @@ class Server:
     """A running job server; a context manager that stops it.
 
     name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can. tls:
-    listen with TLS, with a certificate of its own making (needs openssl).
+    listen with TLS, with a certificate of its own making (needs openssl). store: background jobs are kept in a file, in
+    the folder for temporary files (`TMPDIR`), which had better be on a disk.
     under: a command that the server's own follows, such as `valgrind`; it may exec the server or have it as its child.
     Raises ServerError if it cannot be started.
     """
@@ -116,10 +117,12 @@ class Server:
         *,
         unix: bool = False,
         tls: bool = False,
+        store: bool = False,
         under: Sequence[str] = (),
     ) -> None:
         self.name = name
         self._tls = tls
+        self._store = store
         self._under = under
         self.pid: int | None = None
         self.address = ""
@@ -169,6 +172,8 @@ class Server:
             command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", str(port)]
             if self._path:
                 command += ["--unix", self._path]
+            if self._store:
+                command += ["--store", os.path.join(self._folder.name, "jobs.db")]
             if self._tls:
                 command += ["--tls-cert", str(make_certificate(Path(self._folder.name)))]
         elif self.name in GEARMAND_OPTIONS:
@@ -177,6 +182,8 @@ class Server:
                 raise ServerError("gearmand is not installed (Debian: apt-get install gearman-job-server)")
             if self._path or self._tls:
                 raise ServerError("gearmand is measured over TCP, without TLS")
+            if self._store:
+                raise ServerError("gearmand is measured without a store")
             # Its own backlog of 32 would let most of a thousand connections wait a second for their second SYN.
             command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", "--backlog", "4096"]
             command += GEARMAND_OPTIONS[self.name]

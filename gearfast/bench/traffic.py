@@ -63,6 +63,8 @@ class Traffic:
     """Over Unix sockets."""
     tls: bool = False
     """Over TLS."""
+    store: bool = False
+    """The server keeps background jobs in a store."""
 
     def as_dict(self) -> dict[str, Any]:
         """The settings by name, ready for JSON."""
@@ -143,6 +145,26 @@ _FUNCTIONS: Final = tuple(
     for number in (1, 5_000, 20_000)
 )
 
+_WITHOUT_STORE: Final = ("floor", *_GEARMAND)
+
+
+def _durable(name: str, title: str, traffic: Traffic, group: str = "") -> Row:
+    return Row(name, f"{title}, kept in SQLite", replace(traffic, store=True), group, _WITHOUT_STORE, split=True)
+
+
+_SUBMIT_8: Final = replace(_SUBMIT, clients=8)
+_DURABLE: Final = (
+    _durable("durable-submit", "background submissions only, 8 clients, 64 in flight", _SUBMIT_8),
+    _durable("durable-submit-1k", "the same with 1 KiB workloads", replace(_SUBMIT_8, payload=1024, limit=50_000)),
+    _durable(
+        "durable-8x4-64",
+        "background: 8 clients, 4 workers with 16 grabs, 64 in flight",
+        replace(_BACKGROUND, grabs=16, limit=200_000),
+    ),
+    _durable("durable-submit-1", "background submissions, one at a time", replace(_SUBMIT, clients=1, window=1)),
+    _durable("stored-4x4-64", "4x4, 64 in flight, in the foreground", _square(4, 64)),
+)
+
 ROWS: Final[dict[str, Row]] = {
     row.name: row
     for row in (
@@ -172,6 +194,7 @@ ROWS: Final[dict[str, Row]] = {
             0.5,
             True,
         ),
+        *_DURABLE,
         Row("tls-4x4-64", "4x4, 64 in flight, over TLS", _square(4, 64, tls=True), "4x4-64", ("floor", *_GEARMAND)),
     )
 }

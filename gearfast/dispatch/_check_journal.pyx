@@ -27,6 +27,7 @@ cdef int check_journal(Core* core) except -1:
     cdef size_t i
     cdef Walk walk
     cdef Job* job
+    cdef size_t durable = 0
     for i in range(core.slot_count):
         if core.slots[i].peer != NULL:
             check_holds(core, core.slots[i].peer)
@@ -35,10 +36,12 @@ cdef int check_journal(Core* core) except -1:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             break
+        durable += job.flags & JOB_DURABLE != 0
         if job.flags & JOB_DURABLE and (not job.flags & JOB_BACKGROUND or job.flags & JOB_CANCELLED):
             wrong_job(job, "durable, but nobody wants it in the background")
     if core.journal == NULL:
-        return 0
+        return equal(durable, 0, "durable jobs", "without a journal")
+    equal(durable, core.journal.jobs, "durable jobs", "in the journal's count")
     if core.journal.committing == NULL and core.journal.spare == NULL:
         fail("the journal has no batch to go on with")
     if core.journal.committing != NULL:

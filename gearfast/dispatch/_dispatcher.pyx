@@ -277,6 +277,11 @@ cdef class Dispatcher:
             journal_settle(&self.core, stored)
 
     @property
+    def durable_count(self):
+        """Jobs that are in the store, or on their way to it."""
+        return self.core.journal.jobs if self.core.journal != NULL else 0
+
+    @property
     def committing(self):
         """A batch was taken and is not settled."""
         return self.core.journal != NULL and self.core.journal.committing != NULL

@@ -139,6 +139,7 @@ cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
     record_write(<Head*>at, job, size, due)
     batch.records.size += size
     job.flags |= JOB_DURABLE
+    core.journal.jobs += 1
     core.journal.added += 1
     return 0
 
@@ -221,6 +222,7 @@ cdef void journal_end(Core* core, Job* job) noexcept nogil:
     cdef Added* added = find_added(batch, job.number)
     cdef Head* head
     job.flags &= ~<int>JOB_DURABLE
+    core.journal.jobs -= 1
     core.journal.ended += 1
     if added != NULL:
         head = <Head*>(batch.records.data + added.at)

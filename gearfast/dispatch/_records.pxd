@@ -282,6 +282,7 @@ cdef struct Journal:
     Batch* spare                # an empty one, or NULL while one is committed
     uint8_t relaxed             # nothing waits for commits
     uint8_t refusing            # the store is away: no job becomes durable, so submissions are refused
+    uint64_t jobs               # that are durable
     uint64_t added              # jobs that became durable, ever
     uint64_t ended              # durable jobs that ended
     uint64_t spared             # of them, those that never had to be stored

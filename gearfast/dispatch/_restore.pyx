@@ -89,6 +89,7 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     job.flags |= JOB_BACKGROUND | (head.flags & RECORD_PRIORITY) << 4
     if core.journal != NULL:
         job.flags |= JOB_DURABLE
+        core.journal.jobs += 1
     job.retries = head.retries
     job.function = function
     job.since = core.now

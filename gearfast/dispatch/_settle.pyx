@@ -67,6 +67,7 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
         if job == NULL or not job.flags & JOB_DURABLE:
             continue
         job.flags &= ~<int>JOB_DURABLE
+        core.journal.jobs -= 1
         if job.waiters != NULL:
             job.flags &= ~<int>JOB_BACKGROUND       # who waits for it keeps it
         elif not job.flags & JOB_RUNNING:

@@ -5,9 +5,11 @@
 `select` waits, reads every ready socket, dispatches, and then sends once to each peer that was touched (a tick), tick
 after tick, without the GIL. It returns to Python only when Python has something to do: a descriptor of asyncio's own,
 a timer, a log line. What is in the epoll is told by the two highest bits of its
-64-bit mark: a peer, a listener, a descriptor of asyncio's, or a connection that is being closed.
+64-bit mark: a peer, a listener, a descriptor of asyncio's, or a connection that is being closed, with one mark set
+aside for the thread that commits: it tells that a batch is settled by means of an eventfd.
 """
 
+import os
 import selectors
 import threading
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ from gearfast.dispatch._core cimport advance, is_idle, time_left
 from gearfast.dispatch._journal cimport journal_waits
 from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
+from gearfast.dispatch._settle cimport journal_settle
 from gearfast.server._greetings cimport AGE, GREETING
 from gearfast.server._linux cimport (
     CLOCK_MONOTONIC,
@@ -32,8 +35,11 @@ from gearfast.server._linux cimport (
     epoll_event,
     epoll_wait,
 )
-from gearfast.server._sockets cimport KIND_FOREIGN, KIND_LISTENER, KIND_PEER, make_mark
+from gearfast.server._sockets cimport KIND_CLOSED, KIND_FOREIGN, KIND_LISTENER, KIND_PEER, SETTLED, make_mark
 from gearfast.server._tls cimport EVENTS, SecureSockets
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t read(int fd, void* data, size_t size)
 
 cdef int64_t SECOND = 1000000000
 cdef int64_t PAUSE = SECOND // 200          # between two looks at what need not be seen to in each tick
@@ -80,11 +86,15 @@ cdef class Reactor(SecureSockets):
     cdef int64_t wall_ahead         # of the monotonic clock
     cdef int64_t chores_again       # when housekeeping is done again, if nothing waits for it before
     cdef uint8_t watch_idle
+    cdef readonly int told
+    """The eventfd of `settle`, or -1."""
+    cdef uint8_t outcome            # what it is about: 1 stored, 2 not stored
     cdef unsigned long thread
     cdef object __weakref__
 
     def __cinit__(self, *args, **settings):
         self.keys = {}
+        self.told = -1
         self.set_time()
 
     # As a selector
@@ -160,16 +170,40 @@ cdef class Reactor(SecureSockets):
     def close(self):
         """Close all connections and the epoll. Listening sockets stay open: they are their owner's."""
         self.close_all(True)
+        self.stop_settling()
         self.keys.clear()
         self.sockets.clear()
+
+    def settle(self, stored):
+        """From any thread: as Dispatcher.settle, by the thread that runs the reactor, which may be waiting."""
+        if self.told >= 0:
+            self.outcome = 1 if stored else 2
+            os.eventfd_write(self.told, 1)
 
     def abandon(self):
         """In a forked child: forget everything. The descriptors are left to the caller, and the dispatcher's records
         as they are: the fork may have met the server's thread in the middle of changing them."""
-        self.epoll = -1
+        self.epoll = self.told = -1
         self.core.abandoned = True
 
     # The server's own
+
+    def start_settling(self):
+        """Make `settle` possible. Raises OSError without a descriptor for it."""
+        self.told = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.control(EPOLL_CTL_ADD, self.told, EPOLLIN, make_mark(KIND_CLOSED, SETTLED))
+
+    def stop_settling(self):
+        """Let go of the descriptor. No thread may be about to call `settle`."""
+        told, self.told = self.told, -1
+        if told >= 0:
+            os.close(told)
+
+    cdef void take_outcome(self) noexcept nogil:
+        cdef uint64_t count
+        if self.told >= 0 and read(self.told, &count, sizeof(count)) == sizeof(count) and self.outcome:
+            journal_settle(self.core, self.outcome == 1)
+            self.outcome = 0
 
     @property
     def on_idle(self):
@@ -309,6 +343,8 @@ cdef class Reactor(SecureSockets):
                 self.ready[self.ready_count].fd = <int><uint32_t>mark
                 self.ready[self.ready_count].events = self.events[i].events
                 self.ready_count += 1
+            elif mark == make_mark(KIND_CLOSED, SETTLED):
+                self.take_outcome()
             elif mark & GREETING:
                 self.wake_secure(mark, self.events[i].events)
             else:

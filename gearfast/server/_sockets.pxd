@@ -11,6 +11,7 @@ from gearfast.server._linux cimport sockaddr_storage
 
 cdef enum:
     LINGERS = 1024              # connections that are being closed
+    SETTLED = LINGERS           # in a mark of KIND_CLOSED: another thread tells that a batch is settled
     SECURE = 1 << 25            # in Peer.interest, with OWNED: with TLS, see _tls.pyx
 
 # What the mark of something in the epoll is about, in its two highest bits.

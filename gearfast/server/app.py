@@ -16,15 +16,12 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from gearfast.server.config import ConfigError, ServerConfig
-from gearfast.server.journal import Journal
 from gearfast.server.listen import bind_all, endpoints
 from gearfast.server.log import install, logger
 from gearfast.server.logfile import LogWriter
 from gearfast.server.memory import usable_memory
 from gearfast.server.service import Service
 from gearfast.server.tls import make_context
-from gearfast.store.base import StoreError
-from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,18 +58,6 @@ def _fill_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
 
 
-def open_journal(config: ServerConfig) -> Journal | None:
-    """What keeps this server's background jobs; None without a store. Raises ConfigError if it cannot be opened."""
-    if config.store is None:
-        return None
-    try:
-        return Journal(
-            make_store(config.store), relaxed=config.durability == "relaxed", patience=config.store_patience
-        )
-    except (ValueError, StoreError) as error:
-        raise ConfigError(f"store: {error}") from None
-
-
 class ServerApp:
     """A job server that owns its process. `reload`: called on SIGHUP, reads the configuration again."""
 
@@ -98,8 +83,7 @@ class ServerApp:
         context = make_context(config)
         listeners = bind_all(endpoints(config), config)
         try:
-            journal = open_journal(config)
-            service = self._service = Service(config, context, self._command, journal)
+            service = self._service = Service(config, context, self._command)
         except BaseException:
             for listener in listeners:
                 listener.close()
@@ -118,7 +102,7 @@ class ServerApp:
             await service.start(listeners)
             await self._until_end(service)
         finally:
-            lost = service.dispatcher.job_count
+            lost = service.dispatcher.job_count - service.dispatcher.durable_count
             await service.close()
             if lost:
                 logger.warning("%d jobs were in memory only and are lost", lost, extra={"jobs": lost})

@@ -31,7 +31,7 @@ def give_up(listeners: Sequence[Listener], service: Service | None, loop: asynci
     """
     found = {listener.sock.fileno() for listener in listeners}
     if service is not None and service.reactor is not None:
-        found.add(service.reactor.fileno())
+        found.update((service.reactor.fileno(), service.reactor.told))
         service.reactor.abandon()
     if loop is not None:
         found.update(_loop_descriptors(loop))

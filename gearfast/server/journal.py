@@ -11,26 +11,41 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
+from gearfast.server.config import ConfigError
 from gearfast.server.log import logger
 from gearfast.store._sections import Sections
 from gearfast.store.base import Contents, Section, SectionInfo, Store, StoreError, Write
+from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
     from gearfast.dispatch import Batch, Dispatcher
+    from gearfast.server.config import ServerConfig
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "open_journal"]
 
 PATIENCE: Final = 5.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to open a store that failed; the last one stays."""
 MARGIN: Final = 10**10
 """Numbers that a server leaves out: its predecessor may have given them to jobs since its last commit."""
+QUIET: Final = 0.05
+"""Seconds without a batch after which the store is tidied."""
 CHUNK: Final = 1 << 20
 """Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
+
+
+def open_journal(config: ServerConfig) -> Journal | None:
+    """What keeps a server's background jobs; None without a store. Raises ConfigError if it cannot be opened."""
+    if config.store is None:
+        return None
+    try:
+        return Journal(make_store(config.store), relaxed=config.durability == "relaxed", patience=config.store_patience)
+    except (ValueError, StoreError) as error:
+        raise ConfigError(f"store: {error}") from None
 
 
 class Journal:
@@ -53,6 +68,8 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._away = False
+        self._untidy = False
+        self._given_up = 0
 
     # The server's thread
 
@@ -61,10 +78,17 @@ class Journal:
         """Above all numbers of the store's jobs, and of those that it may not know of since they were never durable."""
         return self.next_number + MARGIN
 
-    def start(self, dispatcher: Dispatcher, post: Callable[..., object]) -> None:
-        """From now on background jobs of this dispatcher are durable; those of the store begin to come back."""
+    def start(
+        self, dispatcher: Dispatcher, post: Callable[..., object], settle: Callable[[bool], object] | None = None
+    ) -> None:
+        """From now on background jobs of this dispatcher are durable; those of the store begin to come back.
+
+        `settle(stored)`, from any thread: a quicker way to `Dispatcher.settle` than `post`, for a driver that itself
+        looks whether there is a batch.
+        """
         self._dispatcher = dispatcher
         self._post = post
+        self._settle = settle or self._post_settled
         dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed)
         dispatcher.restoring = True
         self._thread = threading.Thread(target=self._run, name="gearfast-journal", daemon=True)
@@ -79,6 +103,9 @@ class Journal:
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
             self._queue.put(batch)
+
+    def _post_settled(self, stored: bool) -> None:
+        self._post(self._settled, stored)
 
     def _settled(self, stored: bool) -> None:
         self._dispatcher.settle(stored)
@@ -131,7 +158,14 @@ class Journal:
     def _serve(self, wait_for: str | None = None) -> bool:
         """Commits what comes until `wait_for` does, or once; False at the end."""
         while True:
-            item = self._queue.get()
+            try:
+                item = self._queue.get(timeout=PAUSES[-1] if self._away else QUIET if self._untidy else None)
+            except Empty:
+                if self._away:
+                    self._look_again()
+                else:
+                    self._untidy = self._tidy() or self._shrink()
+                continue
             if item is None:
                 return False
             if item == wait_for:
@@ -173,21 +207,20 @@ class Journal:
         else:
             stored = True
         self._batch = batch.number
-        self._post(self._settled, stored)
+        self._settle(stored)
+        self._untidy = True
         if stored and self._queue.empty():
             self._tidy()
 
-    def _tidy(self) -> None:
-        """Writes some sections anew, if that is worth while; what that costs, the next batch waits."""
+    def _tidy(self) -> bool:
+        """Writes some sections anew, if that is worth while; what that costs, the next batch waits. False: it is not."""
         ids = self._sections.pick(CHUNK)
         if not ids:
-            return
+            return False
         late = {number for id in ids for number in self._sections.late_of(id)}
         ended = [self._sections.ended_of(id) for id in ids]
         try:
-            parts = [
-                survivors(records, gone, late) for records, gone in zip(self.store.read(ids), ended, strict=True)
-            ]
+            parts = [survivors(records, gone, late) for records, gone in zip(self.store.read(ids), ended, strict=True)]
             records = b"".join(part[0] for part in parts)
             kept = [part for part in parts if part[3]]
             late -= {int.from_bytes(gone[at : at + 8], "little") for gone in ended for at in range(0, len(gone), 8)}
@@ -205,8 +238,16 @@ class Journal:
             self.store.write(write)
         except (StoreError, ValueError) as error:
             logger.error("Sections of the store were not tidied: %s", error)
-            return
+            return False
         self._sections.replace(ids, info if records else None)
+        return True
+
+    def _shrink(self) -> bool:
+        try:
+            return self.store.shrink()
+        except StoreError as error:
+            logger.error("The store keeps room that it does not need: %s", error)
+            return False
 
     def _plan(self, batch: Batch) -> Write:
         """What a batch means for the store; the sections are as they will be then."""
@@ -242,8 +283,7 @@ class Journal:
         while not self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)]):
             attempt += 1
             try:
-                contents = self.store.open()
-                self._adopt(contents)
+                contents = self._open_again()
                 if contents.batch < batch.number:
                     self.store.write(self._plan(batch))
             except StoreError as again:
@@ -254,10 +294,28 @@ class Journal:
             if batch.records and time.monotonic() - began > self._patience:
                 logger.error("The store stays away, durable jobs are refused: %s", error)
                 self._away = True
+                self._given_up = batch.number
                 self._post(self._refuse, True)
                 self._adopt(Contents(0, 0, [], {}))
                 return False
         return False
+
+    def _open_again(self) -> Contents:
+        """Opens the store after an error. A batch that was given up may be in it after all: its clients were told that
+        it is not, so it goes."""
+        contents = self.store.open()
+        if self._given_up in [info.id for info in contents.sections]:
+            self.store.write(Write(contents.batch, self.next_number, drop=[self._given_up]))
+            contents = self.store.open()
+        self._adopt(contents)
+        return contents
+
+    def _look_again(self) -> None:
+        try:
+            self._open_again()
+        except StoreError:
+            return
+        self._is_back()
 
     def _is_back(self) -> None:
         logger.info("The store is back: %s", self.store.name)

@@ -23,6 +23,7 @@ from gearfast._version import __version__
 from gearfast.dispatch import Dispatcher
 from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
+from gearfast.server.journal import open_journal
 from gearfast.server.log import level_number, logger
 from gearfast.server.stream import NEVER, StreamDriver
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from gearfast.server.accept import Acceptor
     from gearfast.server.config import ServerConfig
-    from gearfast.server.journal import Journal
 from gearfast.server.listen import Listener
 
 __all__ = ["Service", "first_handle", "handle_prefix"]
@@ -85,7 +85,7 @@ class Service:
 
     `context`: for TLS listeners; a new value holds for new connections.
     `on_shutdown`: called in the loop's thread with "now" or "graceful" when a text command asked for it.
-    `journal`: keeps background jobs in its store; it is closed with the service.
+    Raises ConfigError if the store of `config` cannot be opened.
     """
 
     def __init__(
@@ -93,12 +93,11 @@ class Service:
         config: ServerConfig,
         context: ssl.SSLContext | None = None,
         on_shutdown: Callable[[str], object] | None = None,
-        journal: Journal | None = None,
     ) -> None:
         self.config = config
         self.context = context
         self.on_shutdown = on_shutdown
-        self.journal = journal
+        self.journal = journal = open_journal(config)
         self.dispatcher = Dispatcher(
             handle_prefix=(config.handle_prefix or handle_prefix()).encode("ascii"),
             first_handle=max(first_handle(), journal.first_number if journal else 0),
@@ -116,7 +115,12 @@ class Service:
             verbose=config.log_level.upper(),
             admin_writes=config.admin_writes == "all",
         )
-        self.reactor: Reactor | None = self._make_reactor()
+        try:
+            self.reactor: Reactor | None = self._make_reactor()
+        except BaseException:
+            if journal is not None:
+                journal.close()
+            raise
         self.listeners: list[Listener] = []
         self.stream: StreamDriver | None = None
         self._acceptors: dict[Listener, Acceptor] = {}
@@ -167,7 +171,9 @@ class Service:
             if not self._is_selector:
                 loop.add_reader(reactor.fileno(), self._turn)
         if self.journal is not None:
-            self.journal.start(self.dispatcher, self._post)
+            if reactor is not None:
+                reactor.start_settling()
+            self.journal.start(self.dispatcher, self._post, reactor.settle if reactor is not None else None)
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -332,6 +338,8 @@ class Service:
             self.journal.close()
         self._take_notices()
         reactor = self.reactor
+        if reactor is not None:
+            reactor.stop_settling()
         if reactor is None:
             return
         reactor.on_work = reactor.on_idle = None

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
-from gearfast.store.base import Contents, SectionInfo, StoreError, Write
+from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
 
 __all__ = ["SqliteStore"]
 
@@ -22,6 +22,18 @@ SCHEMA = 1
 """The version of the schema; `sql/sqlite-N.sql` brings one of version N - 1 to version N."""
 APPLICATION = 0x67656172
 """`PRAGMA application_id` of a file of ours: "gear"."""
+
+FEW_PAGES = 1024
+"""Free pages that are no trouble, and as many as are given back at a time."""
+
+
+def is_plain(write: Write) -> bool:
+    """Whether there is nothing to do but to add one section of its own batch."""
+    return (
+        len(write.add) == 1
+        and write.add[0].info.id == write.batch
+        and not (write.add[0].info.late or write.drop or write.ended or write.losses or write.forget)
+    )
 
 
 class SqliteStore:
@@ -64,13 +76,18 @@ class SqliteStore:
         db.execute("PRAGMA synchronous = FULL")
         for step in range(version + 1, SCHEMA + 1):
             text = files("gearfast.store").joinpath(f"sql/sqlite-{step}.sql").read_text("utf-8")
-            db.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA application_id = {APPLICATION};\n"
-                             f"PRAGMA user_version = {step};\nCOMMIT;")
+            db.executescript(
+                f"BEGIN IMMEDIATE;\n{text}\nPRAGMA application_id = {APPLICATION};\n"
+                f"PRAGMA user_version = {step};\nCOMMIT;"
+            )
         # The lock is taken by the first write: now, so that a file in use is noticed at the start.
         db.execute("UPDATE state SET batch = batch")
 
     def _contents(self, db: sqlite3.Connection) -> Contents:
-        batch, next_number = db.execute("SELECT batch, next_number FROM state").fetchone()
+        batch, next_number = db.execute(
+            "SELECT max(batch, coalesce(max(id), 0)), max(next_number, coalesce(max(last), 0) + 1)"
+            " FROM state LEFT JOIN section"
+        ).fetchone()
         late: dict[int, list[int]] = {}
         for section, number in db.execute("SELECT section, number FROM late"):
             late.setdefault(section, []).append(number)
@@ -88,6 +105,11 @@ class SqliteStore:
         """One transaction, with one fsync of the log."""
         db = self._connected()
         try:
+            if is_plain(write):
+                # The usual case of few clients: a statement of its own is its transaction. The state may stay behind,
+                # as the section itself tells the same.
+                self._add(db, write.add[0])
+                return
             db.execute("BEGIN IMMEDIATE")
             try:
                 self._write(db, write)
@@ -99,6 +121,13 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: {error}") from error
 
+    def _add(self, db: sqlite3.Connection, section: Section) -> None:
+        info = section.info
+        db.execute(
+            "INSERT INTO section (id, first, last, count, records) VALUES (?, ?, ?, ?, ?)",
+            (info.id, info.first, info.last, info.count, section.records),
+        )
+
     def _write(self, db: sqlite3.Connection, write: Write) -> None:
         if write.drop:
             dropped = [(id,) for id in write.drop]
@@ -106,13 +135,10 @@ class SqliteStore:
             db.executemany("DELETE FROM ended WHERE section = ?", dropped)
             db.executemany("DELETE FROM late WHERE section = ?", dropped)
         for section in write.add:
-            info = section.info
-            db.execute(
-                "INSERT INTO section (id, first, last, count, records) VALUES (?, ?, ?, ?, ?)",
-                (info.id, info.first, info.last, info.count, section.records),
-            )
-            if info.late:
-                db.executemany("INSERT INTO late (number, section) VALUES (?, ?)", [(n, info.id) for n in info.late])
+            self._add(db, section)
+            if section.info.late:
+                late = [(number, section.info.id) for number in section.info.late]
+                db.executemany("INSERT INTO late (number, section) VALUES (?, ?)", late)
         if write.ended:
             db.executemany("INSERT OR REPLACE INTO ended (section, numbers) VALUES (?, ?)", write.ended.items())
         if write.losses:
@@ -134,6 +160,19 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: {error}") from error
         return found
+
+    def shrink(self) -> bool:
+        """Gives some free pages back to the file system, while they are a quarter of the file or more."""
+        db = self._connected()
+        try:
+            free: int = db.execute("PRAGMA freelist_count").fetchone()[0]
+            pages: int = db.execute("PRAGMA page_count").fetchone()[0]
+            if free < max(FEW_PAGES, pages // 4):
+                return False
+            db.execute(f"PRAGMA incremental_vacuum({FEW_PAGES})").fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: {error}") from error
+        return True
 
     def _connected(self) -> sqlite3.Connection:
         if self._db is None:

@@ -123,7 +123,9 @@ class Submitter(Party):
 
     def serve(self, link: Link) -> None:
         while not self.stop.is_set():
-            batch = [b"%s %d" % (self.name.encode(), next(self.counter)) for _ in range(self.rng.randrange(1, IN_FLIGHT))]
+            batch = [
+                b"%s %d" % (self.name.encode(), next(self.counter)) for _ in range(self.rng.randrange(1, IN_FLIGHT))
+            ]
             batch = [workload + bytes(self.rng.choice((0, 0, 0, 1000, 70_000))) for workload in batch]
             link.send(*(self.packet(workload) for workload in batch))
             for workload in batch:

@@ -394,9 +394,7 @@ def test_jobs_come_back_as_they_were(durable: Durable) -> None:
     c.take()
     again = restored(batch)
     kept = ("number", "function", "unique", "workload", "priority", "background", "retries", "due", "handle")
-    before, after = (
-        [{key: job[key] for key in kept} for job in wire.dispatcher.jobs()] for wire in (durable, again)
-    )
+    before, after = ([{key: job[key] for key in kept} for job in wire.dispatcher.jobs()] for wire in (durable, again))
     assert before == after
     assert len(after) == 6
     w = again.worker("w", b"f", b"g")
