@@ -7,7 +7,7 @@ class Batch(NamedTuple):
     records: bytes
     first: int
     last: int
-    count: int
+    jobs: int
     late: tuple[int, ...]
     changes: tuple[tuple[int, int], ...]
     ended: bytes

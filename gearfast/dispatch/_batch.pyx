@@ -15,23 +15,23 @@ from gearfast.dispatch._records cimport Batch as BatchRecord
 
 
 class Batch(NamedTuple):
-    """What a store commits at once."""
+    """What a store commits at once.
+
+    `number`: one more than that of the batch before. `records`: jobs that became durable, one record behind the other,
+    for `Dispatcher.restore`. `first`, `last`: numbers of the first and the last of them, and `jobs`, how many they are,
+    those of `late` aside; 0 if there are none. `late`: numbers of further ones, which are older than `first`, in no
+    order. `changes`: of jobs that are in the store, (number, losses with a worker). `ended`: numbers of jobs in the
+    store that have ended, 8 bytes each, in no order; some may be of no job there.
+    """
 
     number: int
-    """One more than that of the batch before."""
     records: bytes
-    """Jobs that became durable, one record behind the other, for `Dispatcher.restore`."""
     first: int
     last: int
-    """Numbers of the first and the last of those jobs, 0 if there are none; those of `late` aside."""
-    count: int
-    """How many they are, `late` aside."""
+    jobs: int
     late: tuple
-    """Numbers of jobs with a record here that are older than `first`, in no order."""
     changes: tuple
-    """Of jobs that are in the store: (number, losses with a worker)."""
     ended: bytes
-    """Numbers of jobs in the store that have ended, 8 bytes each, in no order; some may be of no job there."""
 
     @property
     def is_empty(self):

@@ -9,8 +9,7 @@ not be quick; it must not fail: without memory for it the connection is closed, 
 from libc.string cimport memcpy, memset
 
 from gearfast._codec cimport CMD_ERROR, CMD_JOB_CREATED, HEADER_BYTES, get_u32, put_header
-from gearfast.dispatch._blob cimport blob_drop
-from gearfast.dispatch._buffer cimport buffer_append, buffer_release
+from gearfast.dispatch._buffer cimport buffer_append
 from gearfast.dispatch._job cimport job_by_handle
 from gearfast.dispatch._journal cimport batch_has
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve

@@ -54,7 +54,6 @@ cdef void restore(Core* core, const char* data, size_t size, const char* ended, 
     """
     cdef Record record
     cdef size_t step
-    cdef const char* wrong
     restored.wrong = NULL
     restored.at = 0
     while restored.at < size:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -174,7 +174,8 @@ class Journal:
             if wait_for is None:
                 return True
 
-    def _restore(self) -> Any:
+    def _restore(self) -> Iterator[None]:
+        """Sends the jobs of the store back, a part at each step, which ends when the server has them."""
         contents, self._contents = self._contents, None
         assert contents is not None
         ids: list[int] = []
@@ -183,10 +184,12 @@ class Journal:
             ids.append(info.id)
             size += info.size
             if size >= CHUNK:
-                yield self._send_back(ids)
+                self._send_back(ids)
+                yield
                 ids, size = [], 0
         if ids:
-            yield self._send_back(ids)
+            self._send_back(ids)
+            yield
 
     def _send_back(self, ids: list[int]) -> None:
         try:
@@ -213,7 +216,7 @@ class Journal:
             self._tidy()
 
     def _tidy(self) -> bool:
-        """Writes some sections anew, if that is worth while; what that costs, the next batch waits. False: it is not."""
+        """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""
         ids = self._sections.pick(CHUNK)
         if not ids:
             return False
@@ -253,7 +256,7 @@ class Journal:
         """What a batch means for the store; the sections are as they will be then."""
         write = Write(batch.number, self.next_number)
         if batch.records:
-            info = SectionInfo(batch.number, batch.first, batch.last, batch.count, len(batch.records), batch.late)
+            info = SectionInfo(batch.number, batch.first, batch.last, batch.jobs, len(batch.records), batch.late)
             self._sections.add(info)
             write.add.append(Section(info, batch.records))
         if batch.ended:

@@ -50,9 +50,10 @@ class Write:
     """What is to be done at once, all of it or nothing.
 
     `batch`: the number of the newest batch in it; the store keeps it. `next_number`: above the numbers of all jobs that
-    there ever were; of a store that is opened again it may be lower, but is above those of all that was written. `ended`: of a section, all numbers of its jobs that have ended, as in `SectionInfo`. `drop`:
-    sections, before others are added. `losses`: of a job, how often it was lost with its worker since it was written.
-    `forget`: jobs whose losses are of no interest any more.
+    there ever were; of a store that is opened again it may be lower, but is above those of all that was written.
+    `ended`: of a section, all numbers of its jobs that have ended, as in `SectionInfo`. `drop`: sections, before others
+    are added. `losses`: of a job, how often it was lost with its worker since it was written. `forget`: jobs whose
+    losses are of no interest any more.
     """
 
     batch: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`gearfast server --store`: background jobs outlive the server, whatever ends it, and a store that fails loses none."""
+"""`gearfast server --store`: background jobs outlive the server, whatever ends it; a store that fails loses none."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_job_created_waits_for_the_commit(durable: Durable) -> None:
     assert durable.dispatcher.batch_waits
     batch = durable.batch()
     c.expect_nothing()
-    assert (batch.number, batch.first, batch.last, batch.count) == (1, 1, 1, 1)
+    assert (batch.number, batch.first, batch.last, batch.jobs) == (1, 1, 1, 1)
     durable.settle()
     c.expect(R.JOB_CREATED(handle(1)))
     assert not durable.dispatcher.batch_waits
@@ -105,7 +105,7 @@ def test_a_foreground_job_is_not_durable(durable: Durable) -> None:
 def test_relaxed_tells_before_the_commit() -> None:
     wire = Durable(relaxed=True)
     wire.peer("c").send(submit(b"f")).expect(R.JOB_CREATED(handle(1)))
-    assert wire.commit().count == 1
+    assert wire.commit().jobs == 1
     wire.silent()
     wire.sound()
 
@@ -120,7 +120,7 @@ def test_a_job_may_be_given_out_before_its_commit(durable: Durable) -> None:
 
 def test_a_connection_that_leaves_before_the_commit(durable: Durable) -> None:
     durable.peer("c").send(submit(b"f")).leave()
-    assert durable.commit().count == 1
+    assert durable.commit().jobs == 1
     assert durable.dispatcher.job_count == 1
 
 
@@ -156,7 +156,7 @@ def test_a_job_that_ends_while_it_gathers_is_never_stored(durable: Durable) -> N
     w.send(Q.GRAB_JOB()).take()
     w.send(Q.WORK_COMPLETE(handle(2), b""))
     batch = durable.commit()
-    assert (batch.first, batch.last, batch.count, batch.ended) == (1, 3, 2, b"")
+    assert (batch.first, batch.last, batch.jobs, batch.ended) == (1, 3, 2, b"")
     assert len(batch.records) == 2 * 40
     c.expect(*(R.JOB_CREATED(handle(n)) for n in (1, 2, 3)))
     w.send(Q.WORK_COMPLETE(handle(1), b""))
@@ -253,7 +253,7 @@ def test_a_foreground_job_becomes_durable_when_it_is_joined(durable: Durable) ->
     c.submit(b"f", b"y", b"v")
     d.send(submit(b"f", b"u", b"x"), submit(b"f", b"w")).expect_nothing()
     batch = durable.commit()
-    assert (batch.first, batch.last, batch.count, batch.late) == (3, 3, 1, (1,))
+    assert (batch.first, batch.last, batch.jobs, batch.late) == (3, 3, 1, (1,))
     d.expect(R.JOB_CREATED(handle(1)), R.JOB_CREATED(handle(3)))
     assert [job["workload"] for job in restored(batch).dispatcher.jobs()] == [b"x", b""]
 
