@@ -75,7 +75,7 @@ cdef int check_batch(Core* core, Batch* batch, bint gathers) except -1:
         at += step
     equal(dead, batch.dead, "records of jobs that have ended", "in dead")
     equal(dead_bytes, batch.dead_bytes, "bytes of them", "in dead_bytes")
-    equal(batch.index.size // sizeof(Added) + bytes_numbers(&batch.late), records, "places in index and late", "records")
+    equal(batch.index.size // sizeof(Added) + bytes_numbers(&batch.late), records, "places of records", "records")
     return check_index_of(batch)
 
 

@@ -2,7 +2,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Output that waits for a commit: what a client is told of a durable job is true once the job is in the store.
 
-A hold is a place in a peer's output, and the batch before whose commit nothing from there on is sent. Replies keep their order, so all that is written later waits too, for that batch or a later one. A peer has one hold a batch at most.
+A hold is a place in a peer's output, and the batch before whose commit nothing from there on is sent. Replies keep
+their order, so all that is written later waits too, for that batch or a later one. A peer has one hold a batch at most.
 """
 
 from libc.stdint cimport uint32_t, uint64_t

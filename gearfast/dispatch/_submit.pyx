@@ -195,7 +195,7 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
 
 
 cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil:
-    """The job of this function that a submission with this unique joins, or NULL. `key`: it, or the workload for `-`."""
+    """The job of this function that a submission with this unique joins, or NULL. `key`: see key_of."""
     cdef uint64_t hash = unique_hash(core, function, key.data, key.size)
     if is_dash(unique.data, unique.size):
         return find_data(core, function, &key, hash)
