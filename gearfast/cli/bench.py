@@ -66,8 +66,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--pin",
         choices=("one", "split", "none"),
         default="one",
-        help="server and load share one CPU, have one each, or run anywhere (default: one, which repeats best, but split "
-        "where latency counts)",
+        help="server and load share one CPU, have one each, or run anywhere (default: one, which repeats best, but "
+        "split where latency counts)",
     )
     parser.add_argument("--json", metavar="FILE", help="write every sample to FILE")
     parser.add_argument("--resume", action="store_true", help="measure only what the file of --json lacks, add to it")
