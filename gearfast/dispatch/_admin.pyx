@@ -11,7 +11,16 @@ from libc.string cimport strlen
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._function cimport function_find, function_get
-from gearfast.dispatch._job cimport HANDLE_ROOM, Walk, job_by_handle, job_unique, walk_begin, walk_next, write_handle
+from gearfast.dispatch._job cimport (
+    HANDLE_ROOM,
+    Walk,
+    job_by_handle,
+    job_losses,
+    job_unique,
+    walk_begin,
+    walk_next,
+    write_handle,
+)
 from gearfast.dispatch._end cimport cancel, drop_function
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport (
@@ -204,7 +213,7 @@ cdef void show_jobs(Core* core, Peer* peer) noexcept nogil:
             break
         core.effort += 1
         size = write_handle(core, line, job.number)
-        size += snprintf(line + size, 32, "\t%u\t%d\t%d\n", <uint32_t>job.retries,
+        size += snprintf(line + size, 32, "\t%u\t%d\t%d\n", job_losses(job),
                          <int>(job.flags & JOB_IGNORED != 0), <int>(job.flags & JOB_BACKGROUND != 0))
         write_bytes(core, peer, line, size)
     say(core, peer, ".\n")

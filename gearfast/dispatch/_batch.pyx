@@ -55,7 +55,7 @@ cdef object make_batch(BatchRecord* record):
         index[count - 1].number if count else 0,
         count,
         tuple([bytes_number(&record.late, i) for i in range(bytes_numbers(&record.late))]),
-        tuple([(changes[i].number, changes[i].retries) for i in range(record.changes.size // sizeof(Change))]),
+        tuple([(changes[i].number, changes[i].losses) for i in range(record.changes.size // sizeof(Change))]),
         copy(&record.done),
     )
 

@@ -6,13 +6,12 @@ from libc.stdint cimport uint64_t
 
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
-from gearfast.dispatch._job cimport Walk, handles_get, walk_begin, walk_next
+from gearfast.dispatch._job cimport Walk, handles_get, job_is_durable, walk_begin, walk_next
 from gearfast.dispatch._peer cimport peer_unsent
 from gearfast.dispatch._record cimport RECORD_DEAD, Head, Record, record_read
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_CANCELLED,
-    JOB_DURABLE,
     PEER_HOLDING,
     Added,
     Batch,
@@ -36,8 +35,8 @@ cdef int check_journal(Core* core) except -1:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             break
-        durable += job.flags & JOB_DURABLE != 0
-        if job.flags & JOB_DURABLE and (not job.flags & JOB_BACKGROUND or job.flags & JOB_CANCELLED):
+        durable += job_is_durable(job)
+        if job_is_durable(job) and (not job.flags & JOB_BACKGROUND or job.flags & JOB_CANCELLED):
             wrong_job(job, "durable, but nobody wants it in the background")
     if core.journal == NULL:
         return equal(durable, 0, "durable jobs", "without a journal")
@@ -70,7 +69,7 @@ cdef int check_batch(Core* core, Batch* batch, bint gathers) except -1:
             dead_bytes += step
         elif gathers and not is_late(batch, record.head.number):    # late ones are stored even if they end meanwhile
             job = handles_get(&core.handles, record.head.number)
-            if job == NULL or not job.flags & JOB_DURABLE:
+            if job == NULL or not job_is_durable(job):
                 fail(f"batch {batch.number}: the record of job {record.head.number}, which is not durable")
         at += step
     equal(dead, batch.dead, "records of jobs that have ended", "in dead")

@@ -9,7 +9,7 @@ dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
@@ -33,10 +33,11 @@ from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page
+from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._records cimport (
+    MOST_LOSSES,
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
     ORDER_PRIORITY,
@@ -103,8 +104,8 @@ cdef class Dispatcher:
             raise ValueError(f"first_handle must be 1 to 2**63 - 1, not {first_handle}")
         if not protocol.HEADER_SIZE <= max_packet <= MOST_PACKET:
             raise ValueError(f"max_packet must be {protocol.HEADER_SIZE} to {MOST_PACKET} bytes, not {max_packet}")
-        if not -1 <= job_retries <= 255:
-            raise ValueError(f"job_retries must be -1 to 255, not {job_retries}")
+        if not -1 <= job_retries <= MOST_LOSSES:
+            raise ValueError(f"job_retries must be -1 to {MOST_LOSSES}, not {job_retries}")
         if wakeup < 0:
             raise ValueError(f"wakeup must be 0 or more, not {wakeup}")
         if order not in orders:
@@ -309,7 +310,7 @@ cdef class Dispatcher:
         for number, count in losses:
             job = handles_get(&self.core.handles, number)
             if job != NULL:
-                job.retries = <uint8_t>min(255, job.retries + count)
+                job_add_losses(job, count)
 
     @property
     def refusing(self):

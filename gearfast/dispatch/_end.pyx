@@ -11,6 +11,7 @@ from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_free,
     job_in_uniques,
+    job_is_durable,
     job_node,
     job_priority,
     job_worker,
@@ -22,7 +23,6 @@ from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
-    JOB_DURABLE,
     JOB_IGNORED,
     JOB_RUNNING,
     JOB_STATE,
@@ -55,7 +55,7 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
 cdef void drop(Core* core, Job* job) noexcept nogil:
     """Forget a job, wherever it is. Its waiters must have been answered."""
     cdef Function* function = job.function
-    if job.flags & JOB_DURABLE:
+    if job_is_durable(job):
         if job.worker:
             job_worker(core, job).fence = core.journal.gathering.number
         journal_end(core, job)
@@ -104,7 +104,7 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
-    if job.flags & JOB_DURABLE:
+    if job_is_durable(job):
         journal_end(core, job)
     ignore(core, job)
     if job.flags & JOB_DELAYED:

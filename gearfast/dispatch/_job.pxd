@@ -2,15 +2,17 @@
 # cython: language_level=3
 """Job records, and the table that finds a job by the number of its handle."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._records cimport (
+    DURABLE,
     JOB_HAS_REDUCER,
     JOB_IGNORED,
     JOB_PRIORITY,
+    MOST_LOSSES,
     Core,
     Function,
     Handles,
@@ -146,6 +148,19 @@ cdef inline Peer* job_worker(Core* core, Job* job) noexcept nogil:
 cdef inline uint32_t job_waiting(Job* job) noexcept nogil:
     """How many requests wait for it."""
     return job.waiters.count if job.waiters != NULL else 0
+
+
+cdef inline bint job_is_durable(Job* job) noexcept nogil:
+    return job.losses & DURABLE != 0
+
+
+cdef inline uint32_t job_losses(Job* job) noexcept nogil:
+    """How often it was lost with its worker."""
+    return job.losses & MOST_LOSSES
+
+
+cdef inline void job_add_losses(Job* job, uint64_t count) noexcept nogil:
+    job.losses = <uint16_t>((job.losses & DURABLE) | min(job_losses(job) + count, <uint64_t>MOST_LOSSES))
 
 
 cdef inline int job_priority(Job* job) noexcept nogil:

@@ -9,7 +9,7 @@ out again, so such a job never reaches the store. What a client is told of a dur
 How a batch ends is `_settle.pyx`'s.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memmove
 
@@ -22,9 +22,11 @@ from gearfast.dispatch._bytes cimport (
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
 from gearfast.dispatch._journal cimport batch_is_empty
+from gearfast.dispatch._job cimport job_losses
 from gearfast.dispatch._record cimport RECORD_DEAD, Head, record_size, record_write
 from gearfast.dispatch._records cimport (
-    JOB_DURABLE,
+    DURABLE,
+    MOST_LOSSES,
     Added,
     Batch,
     Bytes,
@@ -138,7 +140,7 @@ cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
         return -1
     record_write(<Head*>at, job, size, due)
     batch.records.size += size
-    job.flags |= JOB_DURABLE
+    job.losses |= DURABLE
     core.journal.jobs += 1
     core.journal.added += 1
     return 0
@@ -204,14 +206,14 @@ cdef void journal_change(Core* core, Job* job) noexcept nogil:
     cdef Change* change
     if added != NULL:
         head = <Head*>(batch.records.data + added.at)
-        head.retries = job.retries
+        head.losses = <uint16_t>job_losses(job)
         return
     change = <Change*>bytes_space(&batch.changes, sizeof(Change))
     if change == NULL:
         return      # the store knows an older number of losses: not worth an error
     change.number = job.number
     change.due = 0
-    change.retries = job.retries
+    change.losses = job_losses(job)
     change.fill = 0
     batch.changes.size += sizeof(Change)
 
@@ -221,7 +223,7 @@ cdef void journal_end(Core* core, Job* job) noexcept nogil:
     cdef Batch* batch = core.journal.gathering
     cdef Added* added = find_added(batch, job.number)
     cdef Head* head
-    job.flags &= ~<int>JOB_DURABLE
+    job.losses &= MOST_LOSSES
     core.journal.jobs -= 1
     core.journal.ended += 1
     if added != NULL:

@@ -6,7 +6,7 @@ from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remov
 from gearfast.dispatch._end cimport drop_failed, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, serve_held, wake
-from gearfast.dispatch._job cimport job_priority
+from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_remove
@@ -14,7 +14,6 @@ from gearfast.dispatch._records cimport (
     HELD,
     JOB_BACKGROUND,
     JOB_DELAYED,
-    JOB_DURABLE,
     JOB_IGNORED,
     PEER_ASLEEP,
     PEER_NOTICED,
@@ -112,13 +111,12 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     job.since = core.now
     job.function.queued[job_priority(job)] += 1
     queue_push(&job.function.queues[job_priority(job)], job)
-    if job.retries < 255:
-        job.retries += 1
-    if limit >= 0 and job.retries >= (limit if limit else 1):
+    job_add_losses(job, 1)
+    if limit >= 0 and <int>job_losses(job) >= (limit if limit else 1):
         note_job(core, LEVEL_NOTICE, "Dropped job due to max retry count: ", job)
         drop_failed(core, job)
         return
-    if job.flags & JOB_DURABLE:
+    if job_is_durable(job):
         journal_change(core, job)
     job.numerator = 0
     job.denominator = 0

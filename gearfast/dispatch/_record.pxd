@@ -2,7 +2,7 @@
 # cython: language_level=3
 """A job as the store keeps it."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from gearfast.dispatch._records cimport Job
 
@@ -12,14 +12,15 @@ cdef enum:
 
 cdef struct Head:               # little-endian; then function, unique, reducer, workload, and NULs up to `size`
     uint32_t size               # of the whole record, a multiple of 8
-    uint32_t workload           # sizes of its parts
+    uint8_t fill                # NULs at its end, behind the workload
+    uint8_t unique              # sizes of its parts
+    uint8_t reducer             # with one more for the one that is there, so 0: none
+    uint8_t flags
     uint64_t number
     int64_t due                 # wall ns, 0: at once
     uint32_t function
-    uint8_t unique
-    uint8_t reducer             # with one more for the one that is there, so 0: none
-    uint8_t retries
-    uint8_t flags
+    uint16_t losses
+    uint16_t zero
 
 cdef struct Record:             # one that was read
     Head* head
@@ -27,6 +28,7 @@ cdef struct Record:             # one that was read
     const char* unique
     const char* reducer
     const char* workload
+    size_t size                 # of workload
 
 cdef size_t record_size(Job* job) noexcept nogil
 cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept nogil

@@ -5,10 +5,10 @@
 Stores know nothing of this: for them a batch's records are bytes.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from gearfast.dispatch._job cimport job_priority, job_reducer, job_unique, job_workload
+from gearfast.dispatch._job cimport job_losses, job_priority, job_reducer, job_unique, job_workload
 from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Job
 
 
@@ -25,13 +25,13 @@ cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept 
     """`size`: its record_size; `due`: wall ns, 0 at once."""
     cdef char* at = <char*>(head + 1)
     head.size = <uint32_t>size
-    head.workload = job.size
     head.number = job.number
     head.due = due
     head.function = job.function.size
     head.unique = job.unique_size
     head.reducer = 0
-    head.retries = job.retries
+    head.losses = <uint16_t>job_losses(job)
+    head.zero = 0
     head.flags = <uint8_t>job_priority(job)
     at = put(at, job.function.name, job.function.size)
     at = put(at, job_unique(job), job.unique_size)
@@ -39,7 +39,8 @@ cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept 
         head.reducer = <uint8_t>(1 + job_reducer(job).size)
         at = put(at, job_reducer(job).data, job_reducer(job).size)
     at = put(at, job_workload(job), job.size)
-    memset(at, 0, <char*>head + size - at)
+    head.fill = <uint8_t>(<char*>head + size - at)
+    memset(at, 0, head.fill)
 
 
 cdef inline char* put(char* at, const char* data, size_t size) noexcept nogil:
@@ -51,17 +52,19 @@ cdef inline char* put(char* at, const char* data, size_t size) noexcept nogil:
 cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil:
     """Read the record that begins at `data`, which is aligned; returns its size, 0 if it cannot be one."""
     cdef Head* head = <Head*>data
-    cdef size_t reducer
-    if size < sizeof(Head) or head.size > size or head.size % 8:
+    cdef size_t reducer, parts
+    if size < sizeof(Head) or head.size > size or head.size % 8 or head.fill >= 8 or head.zero:
         return 0
     reducer = head.reducer - 1 if head.reducer else 0
-    if whole(sizeof(Head) + <size_t>head.function + head.unique + reducer + head.workload) != head.size:
+    parts = sizeof(Head) + <size_t>head.function + head.unique + reducer
+    if parts + head.fill > head.size or head.number == 0:
         return 0
     record.head = head
     record.function = data + sizeof(Head)
     record.unique = record.function + head.function
     record.reducer = record.unique + head.unique
     record.workload = record.reducer + reducer
+    record.size = head.size - parts - head.fill
     return head.size
 
 

@@ -44,7 +44,10 @@ cdef enum JobFlag:
     JOB_DELAYED = 64        # waits for its time, in its function's `delayed`
     JOB_RUNNING = 128       # in its worker's list; neither of the two: in its function's queue
     JOB_STATE = 192         # both
-    JOB_DURABLE = 256       # in the store, or in a batch that goes there
+
+cdef enum:
+    DURABLE = 0x8000        # of Job.losses: in the store, or in a batch that goes there
+    MOST_LOSSES = 0x7FFF    # where counting them ends
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -155,9 +158,9 @@ cdef struct Job:
     uint32_t numerator
     uint32_t denominator
     uint32_t timer              # place in the heap of due times or of time-outs, 0 none
-    uint16_t flags              # of JobFlag
-    uint8_t retries             # how often it was lost with its worker; stays at 255
+    uint16_t losses             # how often it was lost with its worker, and DURABLE
     uint8_t unique_size
+    uint8_t flags               # of JobFlag
 
 cdef struct Waiter:             # one foreground request
     Peer* peer
@@ -262,7 +265,7 @@ cdef struct Added:              # where a job's record begins in its batch
 cdef struct Change:             # of a job in the store: its latest state
     uint64_t number
     int64_t due                 # wall ns, 0: at once
-    uint32_t retries
+    uint32_t losses
     uint32_t fill
 
 cdef struct Batch:              # what is committed at once

@@ -16,6 +16,7 @@ from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
     handles_get,
     is_dash,
+    job_add_losses,
     job_data_hash,
     job_free,
     job_new_numbered,
@@ -25,9 +26,9 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._record cimport RECORD_PRIORITY, Head, Record, has_ended, record_read
 from gearfast.dispatch._records cimport (
+    DURABLE,
     JOB_BACKGROUND,
     JOB_DELAYED,
-    JOB_DURABLE,
     JOB_STATE,
     PRIORITIES,
     Core,
@@ -81,15 +82,15 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     if function == NULL or tally_of(function) == NULL:
         return -1
     job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
-                           field(record.workload, head.workload))
+                           field(record.workload, record.size))
     core.last_large = 0     # it did not come in a frame
     if job == NULL:
         return -1
     job.flags |= JOB_BACKGROUND | (head.flags & RECORD_PRIORITY) << 4
     if core.journal != NULL:
-        job.flags |= JOB_DURABLE
+        job.losses |= DURABLE
         core.journal.jobs += 1
-    job.retries = head.retries
+    job_add_losses(job, head.losses)
     job.function = function
     job.since = core.now
     if head.due > core.wall and timer_set(&core.schedule, job, head.due) < 0:
@@ -115,8 +116,8 @@ cdef void note_unique(Core* core, Job* job, Record* record) noexcept nogil:
         return
     if not is_dash(record.unique, head.unique):
         hash = unique_hash(core, job.function, record.unique, head.unique)
-    elif head.workload:
-        hash = unique_hash(core, job.function, record.workload, head.workload)
+    elif record.size:
+        hash = unique_hash(core, job.function, record.workload, record.size)
         memcpy(job_data_hash(job), &hash, sizeof(hash))
     else:
         return

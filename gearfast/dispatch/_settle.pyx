@@ -13,14 +13,14 @@ from libc.string cimport memcpy, memmove
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._holds cimport hold_release
-from gearfast.dispatch._job cimport handles_get
+from gearfast.dispatch._job cimport handles_get, job_is_durable
 from gearfast.dispatch._journal cimport batch_clear, batch_has
 from gearfast.dispatch._peer cimport peer_by_id
 from gearfast.dispatch._record cimport Head
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
-    JOB_DURABLE,
     JOB_RUNNING,
+    MOST_LOSSES,
     Batch,
     Bytes,
     Core,
@@ -64,9 +64,9 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
         head = <Head*>(batch.records.data + at)
         at += head.size
         job = handles_get(&core.handles, head.number)
-        if job == NULL or not job.flags & JOB_DURABLE:
+        if job == NULL or not job_is_durable(job):
             continue
-        job.flags &= ~<int>JOB_DURABLE
+        job.losses &= MOST_LOSSES
         core.journal.jobs -= 1
         if job.waiters != NULL:
             job.flags &= ~<int>JOB_BACKGROUND       # who waits for it keeps it

@@ -9,6 +9,7 @@ from libc.string cimport memset
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
+    job_losses,
     job_priority,
     job_unique,
     job_waiting,
@@ -79,7 +80,7 @@ cdef list list_jobs(Core* core):
             "background": job.flags & JOB_BACKGROUND != 0,
             "ignored": job.flags & JOB_IGNORED != 0,
             "running": job.flags & JOB_RUNNING != 0,
-            "retries": job.retries,
+            "retries": job_losses(job),
             "clients": job_waiting(job),
             "numerator": job.numerator,
             "denominator": job.denominator,

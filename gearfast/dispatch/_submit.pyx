@@ -17,6 +17,7 @@ from gearfast.dispatch._job cimport (
     job_cost,
     job_data_hash,
     job_free,
+    job_is_durable,
     job_new,
     job_node,
     job_priority,
@@ -33,7 +34,6 @@ from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
-    JOB_DURABLE,
     PEER_CLIENT,
     Core,
     Function,
@@ -104,7 +104,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         core.delayed_count += 1
     else:
         enqueue(core, job)
-    if job.flags & JOB_DURABLE:
+    if job_is_durable(job):
         journal_promise(core, peer)
     answer_created(core, peer, job.number)
     return SUBMITTED
@@ -156,11 +156,11 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
 cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
     """Somebody who does not wait wants a job that is there already: it becomes durable if it is not yet."""
     if core.journal != NULL:
-        if not job.flags & JOB_DURABLE and core.journal.refusing:
+        if not job_is_durable(job) and core.journal.refusing:
             return NOT_STORED
         if journal_reserve(core, peer) < 0:
             return NO_MEMORY
-        if not job.flags & JOB_DURABLE and journal_add(core, job, due_of(core, job)) < 0:
+        if not job_is_durable(job) and journal_add(core, job, due_of(core, job)) < 0:
             return NO_MEMORY
         journal_promise(core, peer)
     job.flags |= JOB_BACKGROUND

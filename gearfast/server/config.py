@@ -192,7 +192,7 @@ class ServerConfig:
         "which job a worker gets: priority first (gearmand 2.x), or the latest function first (1.1.20; with its -R)",
     )
     job_retries: int = _setting(
-        5, _whole(-1, 255), "how often a job may be lost with its worker; -1: no limit, 0 and 1: no second try", "N"
+        5, _whole(-1, 32767), "how often a job may be lost with its worker; -1: no limit, 0 and 1: no second try", "N"
     )
     wakeup: int = _setting(0, _whole(0, 1 << 30), "how many sleeping workers a job wakes; 0: all of them", "N")
     exceptions: bool = _setting(False, _switch, "exceptions reach clients that have not asked for them")
