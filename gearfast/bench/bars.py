@@ -79,6 +79,10 @@ def _bars() -> tuple[Bar, ...]:
         Bar("paced-8x8", "floor", 1.2, figure="p99_us"),
         Bar("status-paced-8x8", "functions20000-paced-8x8", 2_000.0, figure="p99_us", difference=True),
         Bar("tls-4x4-64", "fg-4x4-64", 3.0),
+        Bar("stored-4x4-64", "fg-4x4-64", 1.05),
+        Bar("durable-submit", at_least=200_000.0, figure="rate"),
+        Bar("durable-submit-1k", at_least=60_000.0, figure="rate"),
+        Bar("durable-8x4-64", at_most=4.0),
     )
 
 
@@ -148,6 +152,13 @@ FIGURES: Final[dict[str, Figure]] = {
         Figure("queue-1m-gearmand-grab-us", "grabbing from 1 million jobs, gearmand: CPU a job", "us"),
         Figure("queue-1m-gearmand-h-grab-us", "the same with --hashtable-buckets 1000003", "us"),
         *_queue("queue-10m", "10 million"),
+        Figure(
+            "durable-latency", "a durable job submitted, against a bare SQLite commit of a row", "ratio", at_most=1.5
+        ),
+        Figure("durable-latency-us", "a durable job submitted, one at a time, median", "us"),
+        Figure("durable-bare-us", "a bare SQLite commit of a row, median", "us"),
+        Figure("durable-first", "1 million queued jobs, killed: start to the first one given out", "s", at_most=0.5),
+        Figure("durable-all", "1 million queued jobs, killed: start until all are back", "s", at_most=4.0),
     )
 }
 """All figures by name."""

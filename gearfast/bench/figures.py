@@ -9,7 +9,7 @@ from typing import Any, Final
 from gearfast.bench.bars import FIGURES
 from gearfast.bench.load import LoadError
 from gearfast.bench.servers import ServerError
-from gearfast.bench.stats import summarize
+from gearfast.bench.stats import paired_ratios, summarize
 
 __all__ = ["FigureError", "figure_table", "measure_figure"]
 
@@ -94,6 +94,20 @@ def _queue(name: str, samples: int, pin: str) -> dict[str, list[float]]:
     return found
 
 
+def _latency(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.durable import commit_latency
+
+    ours, bare = commit_latency(samples, pin)
+    return {"durable-latency": paired_ratios(ours, bare), "durable-latency-us": ours, "durable-bare-us": bare}
+
+
+def _return(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.durable import comes_back
+
+    pairs = [comes_back() for _ in range(min(samples, MEMORY_SAMPLES))]
+    return {"durable-first": [pair[0] for pair in pairs], "durable-all": [pair[1] for pair in pairs]}
+
+
 _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]]] = {
     "decode-c": _decode,
     "decode-python": _decode,
@@ -105,6 +119,9 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     **{name: _functions for name in FIGURES if name.startswith(("function-", "registration-"))},
     **{name: _connections for name in FIGURES if name.startswith("connection-")},
     **{name: _queue for name in FIGURES if name.startswith("queue-")},
+    **dict.fromkeys(("durable-latency", "durable-latency-us", "durable-bare-us"), _latency),
+    "durable-first": _return,
+    "durable-all": _return,
 }
 
 

@@ -148,8 +148,8 @@ _FUNCTIONS: Final = tuple(
 _WITHOUT_STORE: Final = ("floor", *_GEARMAND)
 
 
-def _durable(name: str, title: str, traffic: Traffic, group: str = "") -> Row:
-    return Row(name, f"{title}, kept in SQLite", replace(traffic, store=True), group, _WITHOUT_STORE, split=True)
+def _durable(name: str, title: str, traffic: Traffic) -> Row:
+    return Row(name, f"{title}, kept in SQLite", replace(traffic, store=True), "", _WITHOUT_STORE, split=True)
 
 
 _SUBMIT_8: Final = replace(_SUBMIT, clients=8)
@@ -162,7 +162,6 @@ _DURABLE: Final = (
         replace(_BACKGROUND, grabs=16, limit=200_000),
     ),
     _durable("durable-submit-1", "background submissions, one at a time", replace(_SUBMIT, clients=1, window=1)),
-    _durable("stored-4x4-64", "4x4, 64 in flight, in the foreground", _square(4, 64)),
 )
 
 ROWS: Final[dict[str, Row]] = {
@@ -195,6 +194,13 @@ ROWS: Final[dict[str, Row]] = {
             True,
         ),
         *_DURABLE,
+        Row(
+            "stored-4x4-64",
+            "4x4, 64 in flight, beside a store",
+            _square(4, 64, store=True),
+            "4x4-64",
+            _WITHOUT_STORE,
+        ),
         Row("tls-4x4-64", "4x4, 64 in flight, over TLS", _square(4, 64, tls=True), "4x4-64", ("floor", *_GEARMAND)),
     )
 }

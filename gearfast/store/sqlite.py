@@ -23,6 +23,8 @@ SCHEMA = 1
 APPLICATION = 0x67656172
 """`PRAGMA application_id` of a file of ours: "gear"."""
 
+LOCK_WAIT = 2.0
+"""Seconds that a server which has the file, and may be about to end, is waited for."""
 FEW_PAGES = 1024
 """Free pages that are no trouble, and as many as are given back at a time."""
 
@@ -52,7 +54,7 @@ class SqliteStore:
         """Opens the file, makes it if there is none. Raises StoreError if it is another program's, or in use."""
         self.close()
         try:
-            self._db = db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=0)
+            self._db = db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=LOCK_WAIT)
             self._prepare(db)
             return self._contents(db)
         except sqlite3.Error as error:

@@ -19,6 +19,7 @@ if sys.platform != "linux":
     pytest.skip("gearfast bench runs on Linux only", allow_module_level=True)
 
 from gearfast import Decoder, Packet, Worker
+from gearfast.bench import durable
 from gearfast.bench.instructions import run_in_step
 from gearfast.bench.load import Loader, Meter
 from gearfast.bench.memory import connection_memory, function_memory, queue_grabs, queue_memory
@@ -160,3 +161,12 @@ def test_a_run_goes_on_where_it_was_left(tmp_path: Path) -> None:
         assert list(rows[-1]) == (["fg-32x32"] if len(rows) == 1 else ["fg-32x32", "echo-4-64"])
     assert rows[0]["fg-32x32"] == rows[1]["fg-32x32"]
     assert "| `echo-4-64` |" in page.read_text()
+
+
+def test_durable_latency_and_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "COMMITS", 5)
+    ours, bare = durable.commit_latency(2)
+    assert len(ours) == len(bare) == 2
+    assert min(*ours, *bare) > 0
+    first, whole = durable.comes_back(10_000)
+    assert 0 < first <= whole
