@@ -70,6 +70,7 @@ lint: .venv/.built .venv/.lint .venv/.test  ## linters, formatters, types, workf
 	$(BIN)/mypy
 	$(BIN)/mypy examples --exclude examples/project
 	MYPYPATH=examples/project $(BIN)/mypy --explicit-package-bases examples/project
+	$(BIN)/pyright --pythonpath $(BIN)/python examples
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint gearfast
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 __all__ = ["Data", "Event", "Status", "Warning"]
 
@@ -32,4 +32,4 @@ class Status(NamedTuple):
         return self.numerator / self.denominator if self.denominator else 0.0
 
 
-Event = Data | Warning | Status
+Event: TypeAlias = Data | Warning | Status
