@@ -178,7 +178,6 @@ def make_id(id: str | None) -> bytes:
     """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
     if id is None:
         return b""
-    name = id.encode()
-    if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
+    if not id.isascii() or not id.isprintable() or " " in id or not 0 < len(id) <= 127:
         raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
-    return name
+    return id.encode()

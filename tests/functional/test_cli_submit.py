@@ -225,6 +225,8 @@ def test_progress_bar_of_background_jobs(server: Server) -> None:
 def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) -> None:
     for words, hint in [
         ([], b"which function?"),
+        (["-f", "", "x"], b"which function?"),
+        (["-f", "h\udcff", "x"], b"UTF-8"),
         (["-w", "-f", "f"], b"gearfast worker -f FUNCTION -- PROGRAM ARGS"),
         (["f", "--files"], b"which?"),
         (["f", "--files", "/no/such"], b"/no/such: no such file"),
@@ -245,6 +247,12 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
         err = capsysbinary.readouterr().err
         assert err.startswith(b"gearfast submit: ") and err.count(b"\n") == 1, err
         assert hint in err, err
+
+
+def test_bytes_that_are_no_text(gearfast: Callable[..., int], capsysbinary: Out) -> None:
+    """A unique is any bytes, as the shell gave them."""
+    assert gearfast("submit", "reverse", "-u", "u\udcff", "-t", "-1", "abc") == OK
+    assert capsysbinary.readouterr() == (b"cba", b"")
 
 
 def test_servers_of_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch, capsysbinary: Out) -> None:
