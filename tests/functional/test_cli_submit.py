@@ -226,7 +226,7 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
     for words, hint in [
         ([], b"which function?"),
         (["-f", "", "x"], b"which function?"),
-        (["-f", "h\udcff", "x"], b"UTF-8"),
+        (["-f", "h\udcff", "x"], b"'h\\udcff'"),
         (["-w", "-f", "f"], b"gearfast worker -f FUNCTION -- PROGRAM ARGS"),
         (["f", "--files"], b"which?"),
         (["f", "--files", "/no/such"], b"/no/such: no such file"),
