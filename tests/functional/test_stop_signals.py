@@ -36,13 +36,16 @@ def wait(job):
 
 @worker.function("fork")
 def fork(job):
+    ready, child_ready = os.pipe()
     child = os.fork()
     if not child:
+        os.write(child_ready, b"x")
         try:
             while True:
                 time.sleep(1)
         finally:
             os._exit(0)
+    os.read(ready, 1)  # a signal during the fork itself is lost to Python
     os.kill(child, signal.SIGTERM)
     return str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
