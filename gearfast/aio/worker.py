@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearfast import _worker_log as report
 from gearfast._sockets import jitter, reason_of
+from gearfast._stop_signals import hear, would_cancel
 from gearfast._threads import Threads
 from gearfast.aio.stream import connect
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
@@ -150,9 +152,11 @@ class AsyncWorker:
 
     # Running
 
-    async def run(self) -> None:
+    async def run(self, *, signals: bool = True) -> None:
         """Do jobs until `stop` is called; jobs in hand are finished first.
 
+        `signals`: as for `Worker.run`, if the task that calls it is the one that asyncio.run runs, or the loop's only
+        one; else stopping the worker would not end the program.
         A server that is away does not end it. Raises UsageError if there is no function or the worker runs already. If
         the task is cancelled, so are the jobs in hand, and their servers give them to somebody else.
         """
@@ -167,15 +171,21 @@ class AsyncWorker:
         self._loop = loop = asyncio.get_running_loop()
         self._left = self._loop.create_future()
         self._threads = Threads(self._crew.concurrency, "gearfast-worker")
+        task = asyncio.current_task()
+        is_main = len(asyncio.all_tasks()) == 1 or would_cancel(signal.getsignal(signal.SIGINT), task)
+        unhear = hear(self.stop, signals and is_main, task)
         try:
             self._turn()
             await self._left
         finally:
-            self._finish()
-            if self._children is not None:
-                await loop.run_in_executor(None, self._children.close)
-            if self._connecting:
-                await asyncio.wait(self._connecting)
+            try:
+                self._finish()
+                if self._children is not None:
+                    await loop.run_in_executor(None, self._children.close)
+                if self._connecting:
+                    await asyncio.wait(self._connecting)
+            finally:
+                unhear()
 
     def stop(self, limit: float | None = None) -> None:
         """Let `run` return once the jobs in hand are finished. From any thread or signal handler; never blocks.

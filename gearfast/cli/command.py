@@ -100,7 +100,7 @@ class CommandFunction:
         if process.returncode != 0 or timer.over:
             if output:
                 job.send_data(output)
-            raise Fail(f"{self._words[0]}: {self._ending(process.returncode, timer.over)}")
+            raise Fail(f"{self._words[0]}: {self._ending(process.returncode, timer.over)}\n")
         return output
 
     def _ending(self, status: int, over: bool) -> str:
@@ -129,7 +129,7 @@ class CommandFunction:
                 start_new_session=True,
             )
         except OSError as error:
-            raise Fail(f"{self._words[0]}: {error.strerror}") from None
+            raise Fail(f"{self._words[0]}: {error.strerror}\n") from None
 
     def _send_pieces(self, job: Job, process: subprocess.Popen[bytes]) -> bytes:
         """Sends output while the program runs. Returns nothing: errors are told as they come, too."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -60,7 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     level.add_argument("-I", "--high", action="store_true", help="high priority")
     level.add_argument("-L", "--low", action="store_true", help="low priority")
     level.add_argument("--priority", choices=("high", "normal", "low"), help="the same by name (default: normal)")
-    parser.add_argument("-u", "--unique", metavar="U", help="unique: equal ones are one job")
+    parser.add_argument("-u", "--unique", metavar="U", help="unique: equal ones are one job; '#': a hash of the data")
     parser.add_argument("-t", type=int, metavar="MS", dest="timeout_ms", help="--timeout in milliseconds")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait so long for each job at the most")
     parser.add_argument("--delay", type=float, metavar="SECONDS", help="run it not before (with -b)")
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     words = list(args.words)
     _check(args)
     functions = args.function or ([words.pop(0)] if words else [])
-    if not functions:
+    if not all(functions) or not functions:
         raise UsageError("which function? `gearfast submit FUNCTION [DATA ...]`")
     from gearfast.cli.workloads import Workloads
 
@@ -121,7 +122,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.output is not None and args.background:
         raise UsageError("--output: background jobs (-b) have no result")
     if args.timeout_ms is not None:
-        args.timeout = args.timeout_ms / 1000 or None
+        args.timeout = args.timeout_ms / 1000 if args.timeout_ms > 0 else None
     if args.window < 1:
         raise UsageError(f"--window is at least 1, not {args.window}")
 
@@ -138,6 +139,15 @@ def _priority(args: argparse.Namespace) -> Priority:
     return Priority(args.priority or ("high" if args.high else "low" if args.low else "normal"))
 
 
+def _unique(args: argparse.Namespace, data: bytes) -> bytes | None:
+    """The unique of a job with `data`: the bytes that the shell gave, or 128 bits of hash for "#"."""
+    if args.unique == "#":
+        from hashlib import blake2b
+
+        return blake2b(data, digest_size=16).hexdigest().encode()
+    return None if args.unique is None else os.fsencode(args.unique)
+
+
 def _background(
     client: Client,
     args: argparse.Namespace,
@@ -152,7 +162,7 @@ def _background(
             handle = client.submit_background(
                 function,
                 data,
-                unique=args.unique,
+                unique=_unique(args, data),
                 priority=priority,
                 delay=args.delay,
                 timeout=args.timeout,
@@ -174,11 +184,13 @@ def _foreground(
     """A thread submits, this one shows: so a result is there at once though the next line of a pipe is not.
 
     The queue between them is the window: a source of any length is read only as fast as its jobs are done.
+    With one unique for all there is one job at a time, as the server would not tell their data apart.
     """
     import queue
     import threading
 
     priority = _priority(args)
+    one_by_one = args.unique not in (None, "", "#")
     waiting: queue.Queue[tuple[str, JobFuture] | BaseException | None] = queue.Queue(max(1, args.window - 1))
     given_up = threading.Event()
 
@@ -186,10 +198,13 @@ def _foreground(
         try:
             for data, name in workloads:
                 for function in functions:
-                    future = client.submit(function, data, unique=args.unique, priority=priority, timeout=args.timeout)
+                    unique = _unique(args, data)
+                    future = client.submit(function, data, unique=unique, priority=priority, timeout=args.timeout)
                     if bar is not None:
                         future.add_done_callback(lambda done: _count(bar, done))
                     waiting.put((name, future))
+                    if one_by_one:
+                        future.wait()
                     if given_up.is_set():
                         return
         except BaseException as error:  # noqa: BLE001  # it ends the command, in the other thread

@@ -48,9 +48,11 @@ class Workloads:
                 raise UsageError("--files: which? `gearfast submit FUNCTION --files FILE ...`")
             self._paths = words
             for path in words:
-                if path != "-" and not os.path.isfile(path):
+                # A pipe is fine, as a shell's <(command) is one.
+                if path != "-" and (os.path.isdir(path) or not os.path.exists(path)):
                     raise UsageError(f"{path}: {'not a file' if os.path.exists(path) else 'no such file'}")
         if args.output is not None:
+            self._output: str = args.output
             self._check_output()
 
     @property
@@ -65,6 +67,8 @@ class Workloads:
     def _check_output(self) -> None:
         if self._paths is None or "-" in self._paths:
             raise UsageError("--output names the results after files: it needs --files or --directory")
+        if self._base and os.path.realpath(self._base) == os.path.realpath(self._output):
+            raise UsageError("--output is the --directory itself; the results would go over its files")
         if not self._base:
             names = [os.path.basename(path) for path in self._paths]
             twice = next((name for number, name in enumerate(names) if name in names[:number]), None)

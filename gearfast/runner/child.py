@@ -21,6 +21,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
+from gearfast._stop_signals import TOGETHER_SECONDS, take_over
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import ConnectError
 from gearfast.runner.adjust import Adjustments
@@ -75,7 +76,8 @@ class WorkerProcess:
         """Work until it is time to leave. Raises ConnectError if it should empty a queue and no server is there."""
         worker = self._worker
         assert worker is not None
-        on_stop_signals(self._signalled)
+        # A supervisor's second signal is meant as one, however soon it comes.
+        on_stop_signals(self._signalled, together=TOGETHER_SECONDS if self._parent is None else 0.0)
         settings = self._settings
         if self._parent is not None or settings.max_memory is not None or settings.burst:
             threading.Thread(target=self._watch, name="gearfast-runner", daemon=True).start()
@@ -143,19 +145,17 @@ class WorkerProcess:
             return True
 
 
-def on_stop_signals(stop: Callable[[int], None], at_once: Callable[[], None] = lambda: None) -> None:
+def on_stop_signals(
+    stop: Callable[[int], None], at_once: Callable[[], None] = lambda: None, together: float = TOGETHER_SECONDS
+) -> None:
     """SIGTERM and SIGINT call `stop` with their number; the second one calls `at_once` and ends the process.
 
-    Its jobs go back to the queue then, as its connections end.
+    Its jobs go back to the queue then, as its connections end. `together`: seconds in which the same signal again is
+    not a second one.
     """
-    seen: list[int] = []
 
-    def take(number: int, frame: object) -> None:
-        if seen:
-            at_once()
-            os._exit(128 + number)
-        seen.append(number)
-        stop(number)
+    def end(number: int) -> None:
+        at_once()
+        os._exit(128 + number)
 
-    signal.signal(signal.SIGTERM, take)
-    signal.signal(signal.SIGINT, take)
+    take_over([signal.SIGTERM, signal.SIGINT], stop, end, together)

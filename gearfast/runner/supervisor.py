@@ -19,6 +19,7 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gearfast._stop_signals import TOGETHER_SECONDS
 from gearfast.errors import UsageError
 from gearfast.runner.settings import VARIABLE
 from gearfast.session.routing import retry_delay
@@ -149,6 +150,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque()
         self._stop_signals: list[int] = []
+        self._stopped_at = 0.0
         self._changed = False
         self._ever_ready = False
         self._status = 0
@@ -230,10 +232,15 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         again = bool(self._stop_signals)
+        now = monotonic()
+        if number in self._stop_signals[-1:] and now - self._stopped_at < TOGETHER_SECONDS:
+            return
+        self._stopped_at = now
         self._stop_signals.append(number)
         self._rolling.clear()
         if again:
             self._status = 128 + number
+            log.info("%s, the second signal: jobs in hand are given up", signal.Signals(number).name)
         else:
             log.info("%s: jobs in hand are finished", signal.Signals(number).name)
         for slot in self._slots:

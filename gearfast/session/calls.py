@@ -229,7 +229,10 @@ class ClientCalls:
     def _unique(self, unique: str | bytes | None) -> bytes:
         if unique is None:
             return b"%b%x" % (self._prefix, next(self._numbers))
-        key = unique.encode() if isinstance(unique, str) else bytes(unique)
+        try:
+            key = unique.encode() if isinstance(unique, str) else bytes(unique)
+        except UnicodeEncodeError:
+            raise UsageError(f"a unique that is text goes out as UTF-8, which {unique!r} has none of") from None
         if not key:
             raise UsageError("a unique has at least one byte; leave it out to have one made")
         if len(key) > MAX_UNIQUE:

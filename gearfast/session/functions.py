@@ -97,7 +97,10 @@ def check_function_name(name: str) -> bytes:
     """A function's name as bytes. Raises UsageError for one that cannot be sent."""
     if not isinstance(name, str):
         raise UsageError(f"a function is named by text, not {type(name).__name__}")
-    data = name.encode()
+    try:
+        data = name.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"a function's name goes out as UTF-8, which {name[:80]!r} has none of") from None
     if not data or len(data) > MAX_ARGUMENT or b"\0" in data:
         raise UsageError(f"a function's name has 1 to {MAX_ARGUMENT} bytes and no NUL: {name[:80]!r}")
     return data

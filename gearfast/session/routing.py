@@ -37,7 +37,7 @@ class ServerAddress(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`HOST:PORT` as written (IPv6 in brackets), `unix:PATH` or `memory:NAME`: in messages, and what is hashed."""
+        """`HOST:PORT` in lower case (IPv6 in brackets), `unix:PATH` or `memory:NAME`: in messages, and what is hashed."""
         if self.memory:
             return f"memory:{self.memory}"
         if self.path:
@@ -102,6 +102,9 @@ def _parse(scheme: str, rest: str, whole: str) -> ServerAddress:
         host, _, port = rest.partition(":")
     if not host or any(mark in host for mark in "/@?# "):
         raise UsageError(f"{whole!r}: {rest!r} is no HOST or HOST:PORT")
+    # Names are the same in any case, and shall hash the same; the zone of an IPv6 address is not.
+    name, percent, zone = host.partition("%")
+    host = name.lower() + percent + zone
     return ServerAddress(host, _port(port, whole) if port else DEFAULT_PORT, "", scheme == "gearmans")
 
 
@@ -178,7 +181,6 @@ def make_id(id: str | None) -> bytes:
     """A connection's name as bytes. Raises UsageError for one that lists of workers could not show."""
     if id is None:
         return b""
-    name = id.encode()
-    if not name.isascii() or not name.decode().isprintable() or b" " in name or not 0 < len(name) <= 127:
+    if not id.isascii() or not id.isprintable() or " " in id or not 0 < len(id) <= 127:
         raise UsageError(f"id is 1 to 127 printable ASCII characters without spaces, not {id!r}")
-    return name
+    return id.encode()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gearfast import _worker_log as report
 from gearfast._sockets import jitter, reason_of
+from gearfast._stop_signals import hear
 from gearfast._threads import Threads
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
 from gearfast.session._worker import Assignment, WorkerSession
@@ -177,9 +178,11 @@ class Worker:
 
     # Running
 
-    def run(self) -> None:
+    def run(self, *, signals: bool = True) -> None:
         """Do jobs until `stop` is called; jobs in hand are finished first.
 
+        `signals`: in the main thread SIGTERM and SIGINT do the same while `run` runs, each unless the program has set a
+        handler for it; a second one has its usual effect.
         A server that is away does not end it. Raises UsageError if there is no function or the worker runs already.
         """
         if not self._functions:
@@ -193,6 +196,7 @@ class Worker:
         self._start()
         crew = self._crew
         place = current.set(self._place) if self._threads is None else None
+        unhear = hear(self.stop, signals)
         try:
             while not self._has_left(crew) and self._goes_on():
                 self._round()
@@ -201,7 +205,10 @@ class Worker:
         except BaseException as error:  # noqa: BLE001
             self._interrupt = error  # nobody waits for the threads then
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:
+                unhear()
             if place is not None:
                 current.reset(place)
         if self._interrupt is not None:

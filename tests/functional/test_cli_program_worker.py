@@ -199,7 +199,7 @@ def test_time_limit_ends_the_program_and_its_children(
     with WorkerProcess(server, "-f", "f", *words):
         assert gearfast("submit", "f", "x") == FAILED
         out, err = capsysbinary.readouterr()
-        assert (out, err) == (b"half\n", b"sh: took longer than 0.5 sJob failed\n")
+        assert (out, err) == (b"half\n", b"sh: took longer than 0.5 s\nJob failed\n")
         wait_until(lambda: not Path(f"/proc/{int(pid.read_text())}/exe").exists(), "the program's child has ended")
 
 

@@ -225,6 +225,8 @@ def test_progress_bar_of_background_jobs(server: Server) -> None:
 def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) -> None:
     for words, hint in [
         ([], b"which function?"),
+        (["-f", "", "x"], b"which function?"),
+        (["-f", "h\udcff", "x"], b"'h\\udcff'"),
         (["-w", "-f", "f"], b"gearfast worker -f FUNCTION -- PROGRAM ARGS"),
         (["f", "--files"], b"which?"),
         (["f", "--files", "/no/such"], b"/no/such: no such file"),
@@ -234,6 +236,7 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
         (["f", "--glob", "*"], b"--directory DIR"),
         (["f", "x", "--output", "d"], b"--files or --directory"),
         (["f", "--files", str(folder / "a.txt"), str(folder / "a.txt"), "--output", "d"], b"called a.txt"),
+        (["f", "--directory", str(folder), "--output", str(folder / "sub" / "..")], b"over its files"),
         (["-b", "f", "--output", "d"], b"no result"),
         (["f", "x", "--window", "0"], b"at least 1"),
         (["f", "x", "-S", "--server", "unix:///tmp/s"], b"no TLS on a Unix socket"),
@@ -245,6 +248,26 @@ def test_usage(gearfast: Callable[..., int], capsysbinary: Out, folder: Path) ->
         err = capsysbinary.readouterr().err
         assert err.startswith(b"gearfast submit: ") and err.count(b"\n") == 1, err
         assert hint in err, err
+
+
+def test_bytes_that_are_no_text(gearfast: Callable[..., int], capsysbinary: Out) -> None:
+    """A unique is any bytes, as the shell gave them."""
+    assert gearfast("submit", "reverse", "-u", "u\udcff", "-t", "-1", "abc") == OK
+    assert capsysbinary.readouterr() == (b"cba", b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_that_cannot_be_written(server: Server) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command("submit", "--server", server.url, "reverse", "abc"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=LIMIT,
+            env=clean_environment(),
+        )
+    assert done.returncode == FAILED
+    assert done.stderr == b"gearfast submit: standard output: No space left on device\n"
 
 
 def test_servers_of_the_environment(server: Server, monkeypatch: pytest.MonkeyPatch, capsysbinary: Out) -> None:

@@ -34,11 +34,12 @@ ALLOWED = {
     "_memory": set(),  # servers of this process, which `testing` puts there
     "_threads": set(),
     "_children": {"session"},
+    "_stop_signals": set(),
     "_worker_log": {"session"},  # what the two workers share of threads, processes and log
-    "sync": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_worker_log"},
-    "aio": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_worker_log"},
+    "sync": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_stop_signals", "_worker_log"},
+    "aio": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_stop_signals", "_worker_log"},
     "tasks": {"aio", "sync", "session"},
-    "runner": {"tasks", "aio", "sync", "session"},
+    "runner": {"_stop_signals", "tasks", "aio", "sync", "session"},
     "compat": {"_codec", "_sockets"},
 }
 # These use everything public: any part, but no module with a leading underscore inside one.

@@ -123,3 +123,11 @@ def test_servers_that_are_away_come_last_until_they_are_due() -> None:
 
 def test_one_server_needs_no_choice() -> None:
     assert Router(parse_servers("a")).order(b"u", 0.0) == [0]
+
+
+def test_the_case_of_a_host_name_does_not_count() -> None:
+    """Clients that spell it differently agree on the server of a unique."""
+    assert parse_servers("Q1.Example,gearman://q1.example:4730") == parse_servers("q1.example")
+    assert parse_servers("[FE80::1%Eth0]:4730")[0].host == "fe80::1%Eth0"
+    spelled = [Router(parse_servers(text)) for text in ("Q1.example,q2.EXAMPLE", "q1.example,q2.example")]
+    assert len({tuple(tuple(router.rank(b"%d" % n)) for n in range(100)) for router in spelled}) == 1
