@@ -35,16 +35,13 @@ class Library:
     """Jobs in a sample of latency."""
     peer: bool = True
     """Whether gearfast is compared with it."""
+    calls: tuple[str, str] = ("enqueue", "run")
+    """The module's functions that submit many jobs and that run one."""
 
     @property
     def redis(self) -> bool:
         """Whether its broker is Redis."""
         return bool(self.packages)
-
-    @property
-    def function(self) -> str:
-        """What the producer's process calls to submit many jobs."""
-        return "enqueue_singly" if self.name == "gearfast-one" else "enqueue"
 
 
 _HERE: Final = "gearfast.bench.queues"
@@ -58,7 +55,8 @@ LIBRARIES: Final[dict[str, Library]] = {
         Library("gearfast", "gearfast", "with_gearfast", _GEARFAST, "`Client.map_background`",
                 jobs=20_000, waits=300, peer=False),
         Library("gearfast-one", "gearfast, each submission waits", "with_gearfast", _GEARFAST,
-                "`Client.submit_background`, one after the other", jobs=5_000, waits=300, peer=False),
+                "`Client.submit_background`, one after the other", jobs=5_000, waits=300, peer=False,
+                calls=("enqueue_singly", "run")),
         Library("celery", "Celery + Redis", "with_celery",
                 ("celery", "-A", f"{_HERE}.with_celery:app", "worker", "-P", "prefork", "-c", "1"),
                 "`task.delay`, JSON, `ignore_result`", ("celery", "redis"), jobs=300),
@@ -73,7 +71,8 @@ LIBRARIES: Final[dict[str, Library]] = {
                 "`await task.kiq`, `RedisStreamBroker`", ("taskiq", "taskiq-redis", "redis"), jobs=300, waits=10),
         Library("taskiq-list", "taskiq + Redis, list broker", "with_taskiq",
                 ("taskiq", "worker", f"{_HERE}.with_taskiq:list_broker", "--workers", "1", "--log-level", "WARNING"),
-                "`await task.kiq`, `ListQueueBroker`", ("taskiq", "taskiq-redis", "redis"), jobs=300, waits=10),
+                "`await task.kiq`, `ListQueueBroker`", ("taskiq", "taskiq-redis", "redis"), jobs=300, waits=10,
+                calls=("enqueue_list", "run_list")),
         Library("huey", "Huey + Redis", "with_huey",
                 ("huey.bin.huey_consumer", f"{_HERE}.with_huey.huey", "-k", "thread", "-w", "1", "-q"),
                 "`task(…)`, `results=False`", ("huey", "redis"), jobs=800),

@@ -15,7 +15,7 @@ from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend, RedisStreamBr
 
 from gearfast.bench.queues import job
 
-__all__ = ["broker", "enqueue", "list_broker", "run"]
+__all__ = ["broker", "enqueue", "enqueue_list", "list_broker", "run", "run_list"]
 
 broker = RedisStreamBroker(url=job.redis_url())
 list_broker = ListQueueBroker(url=job.redis_url())
@@ -38,8 +38,7 @@ def _started(lists: bool) -> tuple[asyncio.AbstractEventLoop, Any]:
     return loop, tasks[lists]
 
 
-def enqueue(payloads: Iterable[dict[str, Any]], lists: bool = False) -> None:
-    """Submits a job for each payload, to the list broker if `lists`."""
+def _submit(lists: bool, payloads: Iterable[dict[str, Any]]) -> None:
     loop, task = _started(lists)
 
     async def submit() -> None:
@@ -49,8 +48,7 @@ def enqueue(payloads: Iterable[dict[str, Any]], lists: bool = False) -> None:
     loop.run_until_complete(submit())
 
 
-def run(payload: dict[str, Any], lists: bool = False) -> Any:
-    """Runs one job and waits for its result, looking for it at the distance that is the library's default."""
+def _wait(lists: bool, payload: dict[str, Any]) -> Any:
     loop, task = _started(lists)
 
     async def submit() -> Any:
@@ -58,3 +56,23 @@ def run(payload: dict[str, Any], lists: bool = False) -> Any:
         return (await sent.wait_result(timeout=60)).return_value
 
     return loop.run_until_complete(submit())
+
+
+def enqueue(payloads: Iterable[dict[str, Any]]) -> None:
+    """Submits a job for each payload."""
+    _submit(False, payloads)
+
+
+def enqueue_list(payloads: Iterable[dict[str, Any]]) -> None:
+    """The same to the list broker."""
+    _submit(True, payloads)
+
+
+def run(payload: dict[str, Any]) -> Any:
+    """Runs one job and waits for its result, looking for it at the distance that is the library's default."""
+    return _wait(False, payload)
+
+
+def run_list(payload: dict[str, Any]) -> Any:
+    """The same at the list broker."""
+    return _wait(True, payload)
