@@ -11,6 +11,7 @@
     servers                      job servers as processes, and their CPU time
     harness                      measures rows on servers, A B B A
     peers                        client and worker against pygearman, the embedded server's start
+    queues                       gearfast beside other job queues of Python, end to end
     figures                      what is no row of traffic, by name
     report                       tables, JSON, pass or miss
     plot                         the comparison as SVG (needs matplotlib: `pip install "gearfast[bench]"`)

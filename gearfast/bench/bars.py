@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from gearfast.bench.queues.libraries import LIBRARIES
 from gearfast.bench.traffic import ROWS
 
 __all__ = ["BARS", "FIGURES", "Bar", "Figure", "with_references"]
@@ -128,6 +129,18 @@ def _queue(name: str, count: str) -> tuple[Figure, ...]:
     )
 
 
+def _queues() -> tuple[Figure, ...]:
+    """gearfast beside other job queues, end to end; their own figures are for orientation."""
+    return (
+        Figure("queues-cpu-ratio", "no-op JSON jobs: CPU of the best other queue against gearfast's", "ratio",
+               at_least=25.0),
+        Figure("queues-p50-ratio", "no-op JSON jobs: median latency against Celery's", "ratio", at_most=0.1),
+        *(Figure(f"queues-cpu-{one.name}", f"{one.title}: CPU a job", "us") for one in LIBRARIES.values()),
+        *(Figure(f"queues-p50-{one.name}", f"{one.title}: median latency", "us") for one in LIBRARIES.values()),
+        *(Figure(f"queues-p99-{one.name}", f"{one.title}: 99th percentile", "us") for one in LIBRARIES.values()),
+    )  # fmt: skip
+
+
 FIGURES: Final[dict[str, Figure]] = {
     figure.name: figure
     for figure in (
@@ -148,6 +161,7 @@ FIGURES: Final[dict[str, Figure]] = {
         Figure("queue-1m-gearmand-grab-us", "grabbing from 1 million jobs, gearmand: CPU a job", "us"),
         Figure("queue-1m-gearmand-h-grab-us", "the same with --hashtable-buckets 1000003", "us"),
         *_queue("queue-10m", "10 million"),
+        *_queues(),
     )
 }
 """All figures by name."""

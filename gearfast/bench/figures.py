@@ -94,6 +94,15 @@ def _queue(name: str, samples: int, pin: str) -> dict[str, list[float]]:
     return found
 
 
+def _queues(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.queues.runner import QueueError, figures, measure
+
+    try:
+        return figures(measure(samples, pin=pin))
+    except QueueError as error:
+        raise FigureError(str(error)) from None
+
+
 _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]]] = {
     "decode-c": _decode,
     "decode-python": _decode,
@@ -105,6 +114,7 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     **{name: _functions for name in FIGURES if name.startswith(("function-", "registration-"))},
     **{name: _connections for name in FIGURES if name.startswith("connection-")},
     **{name: _queue for name in FIGURES if name.startswith("queue-")},
+    **{name: _queues for name in FIGURES if name.startswith("queues-")},
 }
 
 

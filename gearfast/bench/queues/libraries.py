@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -28,7 +29,7 @@ class Library:
     producer: str
     """How jobs are submitted, in words."""
     packages: tuple[str, ...] = ()
-    """Names on the package index; modules have the same with underscores."""
+    """Names on the package index; modules have the same with underscores. Celery's Redis transport imports packaging."""
     jobs: int = 500
     """Jobs in a sample of CPU, about half a second."""
     waits: int = 100
@@ -41,7 +42,7 @@ class Library:
     @property
     def redis(self) -> bool:
         """Whether its broker is Redis."""
-        return bool(self.packages)
+        return self.peer
 
 
 _HERE: Final = "gearfast.bench.queues"
@@ -59,7 +60,7 @@ LIBRARIES: Final[dict[str, Library]] = {
                 calls=("enqueue_singly", "run")),
         Library("celery", "Celery + Redis", "with_celery",
                 ("celery", "-A", f"{_HERE}.with_celery:app", "worker", "-P", "prefork", "-c", "1"),
-                "`task.delay`, JSON, `ignore_result`", ("celery", "redis"), jobs=300),
+                "`task.delay`, JSON, `ignore_result`", ("celery[redis]", "packaging", "redis"), jobs=300),
         Library("rq", "RQ", "with_rq", _RQ, "`queue.enqueue`, `result_ttl=0`", ("rq", "redis"), jobs=40, waits=20),
         Library("rq-simple", "RQ, SimpleWorker", "with_rq", (*_RQ, "--worker-class", "rq.worker.SimpleWorker"),
                 "`queue.enqueue`, `result_ttl=0`", ("rq", "redis"), jobs=120, waits=50),
@@ -87,12 +88,16 @@ def redis_server() -> str | None:
     return shutil.which("redis-server") or shutil.which("redis-server", path="/usr/sbin:/usr/local/sbin")
 
 
+def _module(package: str) -> str:
+    return package.partition("[")[0].replace("-", "_")
+
+
 def missing(names: Iterable[str] = LIBRARIES) -> str:
     """What the libraries `names` lack here, with the commands that install it; empty: nothing."""
     libraries = [LIBRARIES[name] for name in names]
     packages = dict.fromkeys(package for library in libraries for package in library.packages)
-    absent = [package for package in packages if importlib.util.find_spec(package.replace("-", "_")) is None]
-    lines = [f"{', '.join(absent)} (pip install {' '.join(absent)})"] if absent else []
+    absent = [package for package in packages if importlib.util.find_spec(_module(package)) is None]
+    lines = [f"{', '.join(absent)} (pip install {shlex.join(absent)})"] if absent else []
     if redis_server() is None and any(library.redis for library in libraries):
         lines.append("redis-server (Debian: apt-get install redis-server)")
     return " and ".join(lines)
@@ -103,7 +108,7 @@ def versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
     found = {}
     for package in dict.fromkeys(package for name in names for package in LIBRARIES[name].packages):
         try:
-            found[package] = importlib.metadata.version(package)
+            found[package.partition("[")[0]] = importlib.metadata.version(package.partition("[")[0])
         except importlib.metadata.PackageNotFoundError:
             continue
     program = redis_server()

@@ -35,7 +35,7 @@ __all__ = ["Measured", "QueueError", "figures", "measure"]
 START_SECONDS: Final = 60.0
 JOB_SECONDS: Final = 120.0
 """How long a sample may take."""
-STOP_SECONDS: Final = 5.0
+STOP_SECONDS: Final = 2.0
 REST_SECONDS: Final = 0.02
 """After the last job: those beside it in other threads end."""
 

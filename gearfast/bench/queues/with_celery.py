@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import celery
+import celery  # its Redis transport needs `packaging`
 
 from gearfast.bench.queues import job
 
