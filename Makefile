@@ -58,7 +58,7 @@ demo: .venv/.built .venv/.extra-demo  ## photos resized and mailed while a worke
 
 test: test-here test-others  ## the tests, on each supported CPython of this machine
 
-test-here: .venv/.built .venv/.test .venv/.peers
+test-here: .venv/.built .venv/.test .venv/.peers .venv/.queues
 	$(PYTEST) $(XDIST) --junitxml=build/results/here.xml tests $(ARGS)
 
 test-others: .venv/.built
@@ -81,7 +81,7 @@ format: .venv/.lint  ## format the Python sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: .venv/.built .venv/.test .venv/.peers .venv/.extra-bench  ## benchmarks in memory, then this server against others
+bench: .venv/.built .venv/.test .venv/.peers .venv/.queues .venv/.extra-bench  ## benchmarks in memory, then this server against others
 	$(PYTEST) --benchmark-only -p no:xdist --override-ini=timeout=0 benchmarks
 	$(BIN)/gearfast bench $(ARGS)
 

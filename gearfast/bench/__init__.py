@@ -12,6 +12,7 @@
     harness                      measures rows on servers, A B B A
     peers                        client and worker against pygearman, the embedded server's start
     durable                      a store's latency, and the return of its jobs
+    queues                       gearfast beside other job queues of Python, end to end
     figures                      what is no row of traffic, by name
     report                       tables, JSON, pass or miss
     plot                         the comparison as SVG (needs matplotlib: `pip install "gearfast[bench]"`)

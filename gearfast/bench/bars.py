@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from gearfast.bench.queues.libraries import LIBRARIES
 from gearfast.bench.traffic import ROWS
 
 __all__ = ["BARS", "FIGURES", "Bar", "Figure", "with_references"]
@@ -132,6 +133,18 @@ def _queue(name: str, count: str) -> tuple[Figure, ...]:
     )
 
 
+def _queues() -> tuple[Figure, ...]:
+    """gearfast beside other job queues, end to end; their own figures are for orientation."""
+    return (
+        Figure("queues-cpu-ratio", "no-op JSON jobs: CPU of the best other queue against gearfast's", "ratio",
+               at_least=25.0),
+        Figure("queues-p50-ratio", "no-op JSON jobs: median latency against Celery's", "ratio", at_most=0.1),
+        *(Figure(f"queues-cpu-{one.name}", f"{one.title}: CPU a job", "us") for one in LIBRARIES.values()),
+        *(Figure(f"queues-p50-{one.name}", f"{one.title}: median latency", "us") for one in LIBRARIES.values()),
+        *(Figure(f"queues-p99-{one.name}", f"{one.title}: 99th percentile", "us") for one in LIBRARIES.values()),
+    )  # fmt: skip
+
+
 FIGURES: Final[dict[str, Figure]] = {
     figure.name: figure
     for figure in (
@@ -159,6 +172,7 @@ FIGURES: Final[dict[str, Figure]] = {
         Figure("durable-bare-us", "a bare SQLite commit of a row, median", "us"),
         Figure("durable-first", "1 million queued jobs, killed: start to the first one given out", "s", at_most=0.5),
         Figure("durable-all", "1 million queued jobs, killed: start until all are back", "s", at_most=4.0),
+        *_queues(),
     )
 }
 """All figures by name."""

@@ -108,6 +108,15 @@ def _return(name: str, samples: int, pin: str) -> dict[str, list[float]]:
     return {"durable-first": [pair[0] for pair in pairs], "durable-all": [pair[1] for pair in pairs]}
 
 
+def _queues(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.queues.runner import QueueError, figures, measure
+
+    try:
+        return figures(measure(samples, pin=pin))
+    except QueueError as error:
+        raise FigureError(str(error)) from None
+
+
 _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]]] = {
     "decode-c": _decode,
     "decode-python": _decode,
@@ -122,6 +131,7 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     **dict.fromkeys(("durable-latency", "durable-latency-us", "durable-bare-us"), _latency),
     "durable-first": _return,
     "durable-all": _return,
+    **{name: _queues for name in FIGURES if name.startswith("queues-")},
 }
 
 

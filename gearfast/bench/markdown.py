@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from gearfast.bench.bars import BARS, FIGURES
 from gearfast.bench.harness import Results
+from gearfast.bench.queues.libraries import LIBRARIES
 from gearfast.bench.report import check, interval, number
 from gearfast.bench.stats import summarize
 from gearfast.bench.traffic import ROWS
 
-__all__ = ["fill", "sections"]
+__all__ = ["about_queues", "fill", "queue_sections", "sections"]
 
 SERVERS: Final = {"floor": "floor", "gearfast": "gearfast", "gearmand-t1": "gearmand -t 1", "gearmand": "gearmand"}
 """Columns: name of the server and head."""
@@ -69,7 +70,7 @@ def _bars(results: Results, figures: Mapping[str, Sequence[float]]) -> str:
 def _figures(figures: Mapping[str, Sequence[float]]) -> str:
     lines = [["figure", "name", "measured", "bar", ""]]
     for name, figure in FIGURES.items():
-        if not figures.get(name):
+        if name.startswith("queues-") or not figures.get(name):
             continue
         summary = summarize(figures[name])
         verdict = WORDS[figure.passed(summary.median)] if figure.limit else ""
@@ -113,6 +114,42 @@ def sections(
     if counts is not None:
         found["instructions"] = _instructions(counts)
     return found
+
+
+def about_queues(path: str) -> bool:
+    """Whether the page `path` has a section of other job queues, and so gets no others."""
+    page = Path(path)
+    return page.exists() and "<!-- bench: queues-" in page.read_text()
+
+
+def queue_sections(
+    figures: Mapping[str, Sequence[float]], machine: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """The sections of gearfast beside other job queues, by name."""
+
+    def cell(name: str) -> str:
+        values = figures.get(name)
+        if not values:
+            return ""
+        summary = summarize(values)
+        return interval(summary) if summary.count > 1 else number(summary.median)
+
+    lines = [["library", "submits by", "jobs a sample", "CPU, µs a job", "latency: median, µs", "99th percentile, µs"]]
+    for name, library in LIBRARIES.items():
+        cells = (cell(f"queues-{what}-{name}") for what in ("cpu", "p50", "p99"))
+        lines.append([library.title, library.producer, f"{library.jobs:,}", *cells])
+    bars = [["what", "bar", "measured", ""]]
+    for name in ("queues-cpu-ratio", "queues-p50-ratio"):
+        figure, values = FIGURES[name], figures.get(name)
+        verdict = figure.passed(summarize(values).median) if values else None
+        bars.append([figure.title, figure.limit, cell(name), WORDS[verdict]])
+    versions = ", ".join(f"{name} {version}" for name, version in settings.get("versions", {}).items())
+    return {
+        "queues-machine": f"{machine['cpu']}, {machine['cpus']} CPUs, {machine['system']}, Python {machine['python']}; "
+        f"{settings['pairs']} samples of each; {versions}.",
+        "queues-libraries": markdown_table(lines),
+        "queues-bars": markdown_table(bars),
+    }
 
 
 def fill(path: str, found: Mapping[str, str]) -> None:

@@ -6,12 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.bench.harness import Results
+from gearfast.bench.queues.libraries import LIBRARIES
+from gearfast.bench.stats import summarize
 from gearfast.bench.traffic import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["PlotUnavailable", "draw"]
+__all__ = ["PlotUnavailable", "draw", "draw_queues"]
 
 COLOURS: Final = {"floor": "#b0b0b0", "gearfast": "#1f6fb4", "gearmand-t1": "#d98c3f", "gearmand": "#b5522b"}
 OTHER: Final = "#6a9a5b"
@@ -77,5 +79,29 @@ def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(y=0.01)
     axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the figures at the longest bars
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+
+
+def draw_queues(figures: Mapping[str, Sequence[float]], path: str) -> None:
+    """Draws CPU a job of gearfast and of other job queues to the SVG file `path`. Raises as `draw` does."""
+    names = [name for name in LIBRARIES if figures.get(f"queues-cpu-{name}")]
+    if not names:
+        raise ValueError("there is nothing to draw")
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.35 * len(names)))
+    for y, name in enumerate(names):
+        summary = summarize(figures[f"queues-cpu-{name}"])
+        whiskers = [[summary.median - summary.low], [summary.high - summary.median]]
+        colour = OTHER if LIBRARIES[name].peer else COLOURS["gearfast"]
+        axes.barh(y, summary.median, 0.7, xerr=whiskers, color=colour, ecolor="#404040")
+        axes.text(summary.high * 1.05, y, f"{summary.median:,.3g}", va="center", fontsize=7)
+    axes.set_yticks(range(len(names)), [LIBRARIES[name].title for name in names])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("CPU of producer, broker and worker per job in microseconds (logarithmic; less is better)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlim(right=2 * axes.get_xlim()[1])
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     pyplot.close(figure)

@@ -30,6 +30,7 @@ Servers: gearfast, floor, gearmand (four threads), gearmand-t1 (one thread), HOS
     gearfast bench --full --check --json samples.json           everything, about 15 minutes; --resume goes on with it
     gearfast bench --rows 'unix-*',queue-10m --pairs 11 --check
     gearfast bench --from-json samples.json --markdown docs/performance.md
+    gearfast bench --rows 'queues-*' --json queues.json         Celery, RQ and others beside gearfast, some minutes
 """
 
 
@@ -123,6 +124,10 @@ def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[
     from gearfast.bench.traffic import ROWS
 
     settings = {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin, "servers": args.servers}
+    if any(name.startswith("queues-") for name in names):
+        from gearfast.bench.queues.libraries import versions
+
+        settings["versions"] = versions()
     before, figures = Results(), dict[str, list[float]]()
     if args.resume and os.path.exists(args.json):
         before, figures = report.read_json(args.json)
@@ -147,7 +152,8 @@ def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[
         try:
             figures.update(measure_figure(name, args.pairs, args.pin))
         except FigureError as error:
-            results.problems.append(f"{name}: {error}")
+            if not any(problem.endswith(f": {error}") for problem in results.problems):
+                results.problems.append(f"{name}: {error}")
         _say(f"{name}: {time.monotonic() - start:.1f} s")
         keep(results)
     return keep(results), figures
@@ -185,7 +191,11 @@ def _write_markdown(args: argparse.Namespace, results: Results, figures: dict[st
     else:
         about = report.machine(), {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin}
     counts = json.loads(Path(args.instructions).read_text()) if args.instructions else None
-    markdown.fill(args.markdown, markdown.sections(results, figures, *about, counts))
+    if markdown.about_queues(args.markdown):
+        found = markdown.queue_sections(figures, *about)
+    else:
+        found = markdown.sections(results, figures, *about, counts)
+    markdown.fill(args.markdown, found)
 
 
 def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[float]]) -> int:
@@ -201,7 +211,10 @@ def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[fl
         _write_markdown(args, results, figures)
     if args.svg:
         try:
-            plot.draw(results, args.svg, [row for row in plot.SHOWN if row in results.samples] or None)
+            if results.samples:
+                plot.draw(results, args.svg, [row for row in plot.SHOWN if row in results.samples] or None)
+            else:
+                plot.draw_queues(figures, args.svg)
         except plot.PlotUnavailable as error:
             print(f"gearfast bench: {error}", file=sys.stderr)
             return USAGE
