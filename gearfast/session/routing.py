@@ -37,7 +37,7 @@ class ServerAddress(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`HOST:PORT` in lower case (IPv6 in brackets), `unix:PATH` or `memory:NAME`: in messages, and what is hashed."""
+        """`HOST:PORT` in lower case (IPv6 in brackets), `unix:PATH`, `memory:NAME`: in messages, and what is hashed."""
         if self.memory:
             return f"memory:{self.memory}"
         if self.path:

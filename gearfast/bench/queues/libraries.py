@@ -29,7 +29,7 @@ class Library:
     producer: str
     """How jobs are submitted, in words."""
     packages: tuple[str, ...] = ()
-    """Names on the package index; modules have the same with underscores. Celery's Redis transport imports packaging."""
+    """Names on the package index; modules have the same with underscores. Celery's transport imports packaging."""
     jobs: int = 500
     """Jobs in a sample of CPU, about half a second."""
     waits: int = 100

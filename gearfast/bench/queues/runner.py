@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -256,9 +256,7 @@ def _measure_all(names: list[str], samples: int, results: bool, pin: str, scale:
             side.stop()
 
 
-def measure(
-    samples: int = 11, *, pin: str = "one", names: Iterable[str] = LIBRARIES, scale: float = 1.0
-) -> Measured:
+def measure(samples: int = 11, *, pin: str = "one", names: Iterable[str] = LIBRARIES, scale: float = 1.0) -> Measured:
     """CPU and latency of the libraries `names`, `samples` times each in turn, forwards and backwards.
 
     pin: see `gearfast.bench.harness.PINS`; the broker is the server, worker and producer are the load. scale: times
