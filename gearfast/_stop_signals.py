@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""SIGTERM and SIGINT of a process that works: the first lets it finish its jobs, a second one does not."""
+"""Signals that end a process that works: the first lets it finish its jobs, a second one does not."""
 
 from __future__ import annotations
 
@@ -52,25 +52,24 @@ def take_over(
         signal.signal(number, take)
 
 
-def hear(stop: Callable[[], None], wanted: bool, task: object = None) -> Callable[[], None]:
-    """Let SIGTERM and SIGINT call `stop` if nobody else handles them; a second one has its usual effect.
+def hear(stop: Callable[[], None], wanted: bool) -> Callable[[], None]:
+    """Let SIGTERM call `stop` if nobody else handles it; a second one has its usual effect.
 
-    Returns what puts the old handlers back. Does nothing outside the main thread, and unless `wanted`. `task`: of an
-    asyncio loop; asyncio.run's own handler of SIGINT, which would cancel it, counts as nobody.
+    Returns what puts the old handler back. Does nothing outside the main thread, and unless `wanted`. SIGINT stays
+    Python's: who presses Ctrl-C does not want to wait.
     """
-    before: dict[int, Any] = {}
-    if wanted and threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            handler = signal.getsignal(number)
-            if handler in (signal.SIG_DFL, signal.default_int_handler) or would_cancel(handler, task):
-                before[number] = handler
+    heard = (
+        wanted
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    )
 
     def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if heard:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    if before:
-        take_over(list(before), lambda number: stop(), lambda number: _as_usual(number, before[number]))
+    if heard:
+        take_over([signal.SIGTERM], lambda number: stop(), lambda number: _as_usual(number, signal.SIG_DFL))
     return restore
 
 

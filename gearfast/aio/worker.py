@@ -173,7 +173,7 @@ class AsyncWorker:
         self._threads = Threads(self._crew.concurrency, "gearfast-worker")
         task = asyncio.current_task()
         is_main = len(asyncio.all_tasks()) == 1 or would_cancel(signal.getsignal(signal.SIGINT), task)
-        unhear = hear(self.stop, signals and is_main, task)
+        unhear = hear(self.stop, signals and is_main)
         try:
             self._turn()
             await self._left

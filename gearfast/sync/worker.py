@@ -181,8 +181,8 @@ class Worker:
     def run(self, *, signals: bool = True) -> None:
         """Do jobs until `stop` is called; jobs in hand are finished first.
 
-        `signals`: in the main thread SIGTERM and SIGINT do the same while `run` runs, each unless the program has set a
-        handler for it; a second one has its usual effect.
+        `signals`: in the main thread SIGTERM calls `stop` while `run` runs, unless the program has set a handler for
+        it; a second one has its usual effect.
         A server that is away does not end it. Raises UsageError if there is no function or the worker runs already.
         """
         if not self._functions:
