@@ -17,10 +17,10 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from gearfast._sockets import new_prefix
 from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
 from gearfast.aio.stream import Pump
 from gearfast.errors import GearfastError, UsageError
+from gearfast.frontend.sockets import new_prefix
 from gearfast.protocol import MAX_PACKET
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Link, Resubmit

@@ -21,8 +21,8 @@ from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gearfast._sockets import alternate, reason_of, tune
 from gearfast.errors import ProtocolError
+from gearfast.frontend.sockets import alternate, reason_of, tune
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import Request
 from gearfast.session.routing import ServerAddress
@@ -211,9 +211,9 @@ async def connect(
 ) -> Stream:
     """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
     if address.memory:
-        from gearfast import _memory
+        from gearfast.frontend import memory
 
-        there: Stream = _memory.find(address.memory).open_async_stream(on_data, on_lost)
+        there: Stream = memory.find(address.memory).open_async_stream(on_data, on_lost)
         return there
     loop = asyncio.get_running_loop()
     deadline = inf if timeout is None else monotonic() + timeout

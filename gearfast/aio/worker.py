@@ -12,12 +12,12 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gearfast import _worker_log as report
-from gearfast._sockets import jitter, reason_of
-from gearfast._stop_signals import hear, would_cancel
-from gearfast._threads import Threads
 from gearfast.aio.stream import connect
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.frontend import worker_log as report
+from gearfast.frontend.sockets import jitter, reason_of
+from gearfast.frontend.stop_signals import hear, would_cancel
+from gearfast.frontend.threads import Threads
 from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
@@ -28,7 +28,7 @@ from gearfast.session.routing import Servers, make_id, parse_servers
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from gearfast._children import Children
+    from gearfast.frontend.children import Children
 
 __all__ = ["AsyncJob", "AsyncWorker"]
 
@@ -165,7 +165,7 @@ class AsyncWorker:
         if self._loop is not None:
             raise UsageError("the worker runs already")
         if self._children is not None:
-            from gearfast._children import check_not_a_child
+            from gearfast.frontend.children import check_not_a_child
 
             check_not_a_child()
         self._loop = loop = asyncio.get_running_loop()
@@ -216,7 +216,7 @@ class AsyncWorker:
     # Inside
 
     def _in_child(self, one: Function, name: str) -> Work:
-        from gearfast._children import Children, pickled
+        from gearfast.frontend.children import Children, pickled
 
         if self._children is None:
             self._children = Children(self._processes)

@@ -21,9 +21,9 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from gearfast._stop_signals import TOGETHER_SECONDS, take_over
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import ConnectError
+from gearfast.frontend.stop_signals import TOGETHER_SECONDS, take_over
 from gearfast.runner.adjust import Adjustments
 from gearfast.runner.limits import has_queued_jobs, resident_bytes
 from gearfast.runner.load import load

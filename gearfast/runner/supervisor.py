@@ -19,8 +19,8 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from gearfast._stop_signals import TOGETHER_SECONDS
 from gearfast.errors import UsageError
+from gearfast.frontend.stop_signals import TOGETHER_SECONDS
 from gearfast.runner.settings import VARIABLE
 from gearfast.session.routing import retry_delay
 

@@ -8,8 +8,8 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from gearfast._sockets import reason_of
 from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, UsageError
+from gearfast.frontend.sockets import reason_of
 from gearfast.session import admin as commands
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server

@@ -23,8 +23,8 @@ from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from gearfast._sockets import alternate, jitter, reason_of, tune
 from gearfast.errors import ConnectionLost, ProtocolError
+from gearfast.frontend.sockets import alternate, jitter, reason_of, tune
 from gearfast.session.routing import ServerAddress
 
 if TYPE_CHECKING:  # a worker needs no client's half
@@ -211,9 +211,9 @@ class Connector:
 
     def _make(self) -> Generator[int, None, Stream]:
         if self._address.memory:
-            from gearfast import _memory
+            from gearfast.frontend import memory
 
-            stream: Stream = _memory.find(self._address.memory).open_stream()
+            stream: Stream = memory.find(self._address.memory).open_stream()
             return stream
         places = _look_up(self._address)
         while places:

@@ -13,11 +13,11 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from gearfast import _worker_log as report
-from gearfast._sockets import jitter, reason_of
-from gearfast._stop_signals import hear
-from gearfast._threads import Threads
 from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.frontend import worker_log as report
+from gearfast.frontend.sockets import jitter, reason_of
+from gearfast.frontend.stop_signals import hear
+from gearfast.frontend.threads import Threads
 from gearfast.session._worker import Assignment, WorkerSession
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
@@ -30,7 +30,7 @@ from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, WRITE, Dialer, Plain
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from gearfast._children import Children
+    from gearfast.frontend.children import Children
 
 __all__ = ["Job", "Worker"]
 
@@ -190,7 +190,7 @@ class Worker:
         if self._pipe is not None:
             raise UsageError("the worker runs already")
         if self._children is not None:
-            from gearfast._children import check_not_a_child
+            from gearfast.frontend.children import check_not_a_child
 
             check_not_a_child()
         self._start()
@@ -248,7 +248,7 @@ class Worker:
     # Inside
 
     def _in_child(self, one: Function, name: str) -> Callable[[Job], Result]:
-        from gearfast._children import Children, pickled
+        from gearfast.frontend.children import Children, pickled
 
         if self._children is None:
             self._children = Children(self._processes)

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-from gearfast import _memory
 from gearfast.dispatch import Dispatcher
 from gearfast.errors import DeadlineExceeded, UsageError
+from gearfast.frontend import memory
 from gearfast.server.embedded import ConnectionInfo
 from gearfast.sync.stream import Stream, WakePipe
 from gearfast.testing import waits
@@ -211,7 +211,7 @@ class MemoryServer:
         if not self._runs:
             if self.clock is not None and not self.clock.is_installed:
                 raise UsageError("the clock of a server is to be installed first: `with FakeClock() as clock`")
-            _memory.put(self.name, self)
+            memory.put(self.name, self)
             self._dispatcher = Dispatcher(**self._settings)
             self._runs = True
             if self.clock is not None:
@@ -237,7 +237,7 @@ class MemoryServer:
         self._runs = False
         # Started again, it goes on counting: the recorder knows jobs by their handles.
         self._settings["first_handle"] += self._dispatcher.stats()["submitted"]
-        _memory.remove(self.name, self)
+        memory.remove(self.name, self)
         if self.mode == "inline":
             waits.leave(self._jobs)
         if self.clock is not None:

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gearfast._sockets import reason_of
 from gearfast.aio.stream import ReaderStream
+from gearfast.frontend.sockets import reason_of
 
 if TYPE_CHECKING:
     from gearfast.testing.memory import MemoryServer

@@ -19,7 +19,7 @@ import pytest
 
 from gearfast import Server
 from gearfast._codec import Packet
-from gearfast._sockets import tune
+from gearfast.frontend.sockets import tune
 from gearfast.protocol import Command
 from gearfast.server.listen import TCP_RTO_MAX_MS
 

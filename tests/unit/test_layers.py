@@ -30,17 +30,12 @@ ALLOWED = {
     "session": {"_codec"},
     "server": {"_codec", "dispatch", "store"},
     "web": {"server", "dispatch"},
-    "_sockets": {"session"},  # what the two front ends share of addresses and socket options
-    "_memory": set(),  # servers of this process, which `testing` puts there
-    "_threads": set(),
-    "_children": {"session"},
-    "_stop_signals": set(),
-    "_worker_log": {"session"},  # what the two workers share of threads, processes and log
-    "sync": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_stop_signals", "_worker_log"},
-    "aio": {"session", "_codec", "_sockets", "_memory", "_threads", "_children", "_stop_signals", "_worker_log"},
+    "frontend": {"session"},  # what the two front ends share
+    "sync": {"session", "_codec", "frontend"},
+    "aio": {"session", "_codec", "frontend"},
     "tasks": {"aio", "sync", "session"},
-    "runner": {"_stop_signals", "tasks", "aio", "sync", "session"},
-    "compat": {"_codec", "_sockets"},
+    "runner": {"frontend", "tasks", "aio", "sync", "session"},
+    "compat": {"_codec", "frontend"},
 }
 # These use everything public: any part, but no module with a leading underscore inside one.
 EVERYTHING_PUBLIC = {"__init__", "__main__", "bench", "cli", "demo", "pytest_plugin", "testing"}

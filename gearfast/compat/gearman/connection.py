@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from gearfast import errors as native
 from gearfast._codec import Decoder, Packet
-from gearfast._sockets import tune
+from gearfast.frontend.sockets import tune
 from gearfast.protocol import MAGIC_RESPONSE
 
 from ._flavour import FLAVOUR

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gearfast._sockets import TCP_RTO_MAX_MS, alternate, tune
+from gearfast.frontend.sockets import TCP_RTO_MAX_MS, alternate, tune
 
 TCP = socket.IPPROTO_TCP
 
