@@ -29,6 +29,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gearfast._codec import Packet
 
+TRACEBACKS = ("Traceback (most recent call last):\n", "  + Exception Group Traceback (most recent call last):\n")
+"""How Python begins a traceback."""
+
 __all__ = [
     "Cancelled",
     "ConnectError",
@@ -53,7 +56,19 @@ __all__ = [
 
 
 class GearfastError(Exception):
-    """Root of all exceptions that gearfast raises on purpose."""
+    """Root of all exceptions that gearfast raises on purpose.
+
+    `server` (an address), `function` and `handle`: the job that it is about, each empty if it is not known.
+    """
+
+    server: str = ""
+    function: str = ""
+    handle: str = ""
+
+    def _about(self, server: str, function: str, handle: str) -> None:
+        self.server = server
+        self.function = function
+        self.handle = handle
 
 
 class UsageError(GearfastError, ValueError):
@@ -82,9 +97,10 @@ class ProtocolError(GearfastError):
 class ConnectError(GearfastError, ConnectionError):
     """No job server could be reached. `servers` maps each address that was tried to the reason."""
 
-    def __init__(self, message: str, servers: dict[str, str] | None = None) -> None:
+    def __init__(self, message: str, servers: dict[str, str] | None = None, *, function: str = "") -> None:
         super().__init__(message)
         self.servers = dict(servers or {})
+        self.function = function
 
 
 class ConnectionLost(GearfastError, ConnectionError):
@@ -93,10 +109,9 @@ class ConnectionLost(GearfastError, ConnectionError):
     `handle`: the job's handle if the server had given one, else the empty string.
     """
 
-    def __init__(self, message: str, *, server: str = "", handle: str = "") -> None:
+    def __init__(self, message: str, *, server: str = "", function: str = "", handle: str = "") -> None:
         super().__init__(message)
-        self.server = server
-        self.handle = handle
+        self._about(server, function, handle)
 
 
 class SubmitUncertain(ConnectionLost):
@@ -104,12 +119,15 @@ class SubmitUncertain(ConnectionLost):
 
 
 class ServerError(GearfastError):
-    """The server answered ERROR. `code` and `text` are its two arguments."""
+    """The server answered ERROR. `code` and `text` are its two arguments, `what` begins the message if it is given."""
 
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(f"{code}: {text}")
+    def __init__(
+        self, code: str, text: str = "", *, what: str = "", server: str = "", function: str = "", handle: str = ""
+    ) -> None:
+        super().__init__(": ".join(filter(None, (what, code, text))))
         self.code = code
         self.text = text
+        self._about(server, function, handle)
 
 
 class QueueFull(ServerError):
@@ -127,30 +145,53 @@ class UnknownOption(ServerError):
 class DeadlineExceeded(GearfastError, TimeoutError):
     """An answer did not come before its deadline."""
 
+    def __init__(self, message: str = "", *, server: str = "", function: str = "", handle: str = "") -> None:
+        super().__init__(message)
+        self._about(server, function, handle)
+
 
 class JobTimeout(DeadlineExceeded):
     """A job's result did not come before its deadline. The job itself may still run. `handle`: which."""
-
-    def __init__(self, message: str, *, handle: str = "") -> None:
-        super().__init__(message)
-        self.handle = handle
 
 
 class JobFailed(GearfastError):
     """The worker reported WORK_FAIL for the job `handle` of `function`."""
 
-    def __init__(self, message: str, *, handle: str = "", function: str = "") -> None:
+    def __init__(self, message: str, *, server: str = "", function: str = "", handle: str = "") -> None:
         super().__init__(message)
-        self.handle = handle
-        self.function = function
+        self._about(server, function, handle)
 
 
 class JobException(JobFailed):
-    """The worker reported WORK_EXCEPTION. `data`: the bytes that it sent."""
+    """The worker reported WORK_EXCEPTION. `data`: the bytes that it sent.
 
-    def __init__(self, message: str, *, handle: str = "", function: str = "", data: bytes = b"") -> None:
-        super().__init__(message, handle=handle, function=function)
+    A gearfast worker sends `CLASS: TEXT`, and behind that, if it is told to (`tracebacks=True`), Python's traceback.
+    """
+
+    def __init__(
+        self, message: str, *, server: str = "", function: str = "", handle: str = "", data: bytes = b""
+    ) -> None:
+        super().__init__(message, server=server, function=function, handle=handle)
         self.data = data
+
+    @property
+    def remote_type(self) -> str:
+        """The name of the exception's class in the worker, as `ValueError`; empty if `data` does not begin so."""
+        line = self._said[0].partition("\n")[0]
+        name, colon, _ = line.partition(": ")
+        return name if name.isidentifier() and (colon or name == self._said[0]) else ""
+
+    @property
+    def traceback(self) -> str:
+        """Python's traceback in the worker, several lines; empty if the worker sent none."""
+        return self._said[1]
+
+    @property
+    def _said(self) -> tuple[str, str]:
+        """What the worker said before the traceback, and the traceback."""
+        said = self.data.decode("utf-8", "replace")
+        starts = [place for mark in TRACEBACKS if (place := said.find("\n\n" + mark)) >= 0]
+        return (said[: min(starts)], said[min(starts) + 2 :]) if starts else (said, "")
 
 
 class JobCancelled(JobFailed):
@@ -163,10 +204,11 @@ class ResultTooLarge(GearfastError):
     It was not kept, and the connection is still good.
     """
 
-    def __init__(self, message: str, *, handle: str = "", function: str = "", size: int = 0, limit: int = 0) -> None:
+    def __init__(
+        self, message: str, *, server: str = "", function: str = "", handle: str = "", size: int = 0, limit: int = 0
+    ) -> None:
         super().__init__(message)
-        self.handle = handle
-        self.function = function
+        self._about(server, function, handle)
         self.size = size
         self.limit = limit
 
@@ -179,11 +221,13 @@ class Cancelled(GearfastError):
     """`job.check()` in a worker's callable: the job was cancelled, or its connection is lost."""
 
 
-def server_error(code: bytes, text: bytes) -> ServerError:
-    """The exception for an ERROR packet's two arguments."""
+def server_error(
+    code: bytes, text: bytes, *, what: str = "", server: str = "", function: str = "", handle: str = ""
+) -> ServerError:
+    """The exception for an ERROR packet's two arguments. `what` and the rest: as for ServerError."""
     name = code.decode("utf-8", "replace")
     words = text.decode("utf-8", "replace")
-    if name == "QUEUE_ERROR" and "full" in words:
-        return QueueFull(name, words)
     kind = {"JOB_NOT_FOUND": JobNotFound, "UNKNOWN_OPTION": UnknownOption}.get(name, ServerError)
-    return kind(name, words)
+    if name == "QUEUE_ERROR" and "full" in words:
+        kind = QueueFull
+    return kind(name, words, what=what, server=server, function=function, handle=handle)

@@ -57,7 +57,7 @@ class AsyncClient:
         ssl: SSLContext | None = None,
         exceptions: bool = True,
         id: str | None = None,
-        resubmit: Resubmit = "same",
+        resubmit: Resubmit = "unique",
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,

@@ -65,6 +65,7 @@ class ReaderStream:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as error:
+            self._unsent.append(memoryview(data))
             self._loop.call_soon(self._fail, reason_of(error))
             return
         if sent < len(data) and not self._closed:
@@ -75,6 +76,11 @@ class ReaderStream:
     def unsent_bytes(self) -> int:
         """How much the system has not taken yet."""
         return sum(map(len, self._unsent))
+
+    @property
+    def refused_bytes(self) -> int:
+        """How much of the end of the output has surely not gone out, at the end of the connection."""
+        return self.unsent_bytes
 
     def close(self) -> None:
         """Close the socket, whatever is still to be sent. `on_lost` is not called."""
@@ -141,6 +147,7 @@ class ProtocolStream(asyncio.Protocol):
         self._on_lost: OnLost = self._keep_reason
         self._lost_early: str | None = None
         self._closed = False
+        self.refused_bytes = 0
 
     def start(self, on_data: OnData, on_lost: OnLost) -> None:
         """Begin to give out what was read."""
@@ -155,7 +162,10 @@ class ProtocolStream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send, now or as soon as the system takes it."""
         assert self._transport is not None
-        self._transport.write(data)
+        if self._transport.is_closing():  # it would drop them; of what it took before nobody knows how far it came
+            self.refused_bytes += len(data)
+        else:
+            self._transport.write(data)
 
     @property
     def unsent_bytes(self) -> int:
@@ -394,9 +404,11 @@ class Pump:
 
     def _drop(self, link: Link, reason: str, repeat: bool = True) -> None:
         stream, link.io = link.io, None
+        unsent = 0
         if stream is not None:
+            unsent = stream.refused_bytes
             stream.close()
-        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat)
+        self.hub.lost(link, monotonic(), random.random(), reason, repeat=repeat, unsent=unsent)
 
     def _after(self) -> None:
         """What may follow of anything but an ordinary packet: output, connections, another deadline, news."""

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE
-from gearfast.session.hub import ClientHub, Resubmit
+from gearfast.session.hub import ClientHub, Resubmit, check_resubmit
 from gearfast.session.requests import (
     BACKGROUND,
     EPOCH,
@@ -63,8 +63,7 @@ class ClientCalls:
     ) -> None:
         self.servers = parse_servers(servers)
         self.timeout = make_timeout(timeout)
-        if resubmit not in ("same", "any", "never"):
-            raise UsageError(f"resubmit is 'same', 'any' or 'never', not {resubmit!r}")
+        check_resubmit(resubmit)
         if not 0 <= max_result < 2**32:
             raise UsageError(f"max_result is a number of bytes from 0 to 4 GiB, not {max_result!r}")
         self._max_packet = max_result + 12 + MAX_HANDLE + 1  # the header, the handle and its NUL
@@ -119,6 +118,8 @@ class ClientCalls:
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, False)
+        if unique is not None:
+            job.keyed = True
         if retry is not None or self._retry is not None:
             job.retry = retry or self._retry
         if timeout is None:
@@ -165,6 +166,8 @@ class ClientCalls:
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
         job = JobRequest(packet, function, key, True)
+        if unique is not None:
+            job.keyed = True
         if retry is not None or self._retry is not None:
             job.retry = retry or self._retry
         if timeout is not None:

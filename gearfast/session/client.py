@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from gearfast._codec import Decoder, Packet, encode
-from gearfast.errors import JobCancelled, JobException, JobFailed, ProtocolError, ResultTooLarge, server_error
+from gearfast.errors import (
+    JobCancelled,
+    JobException,
+    JobFailed,
+    ProtocolError,
+    ResultTooLarge,
+    ServerError,
+    server_error,
+)
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, Command
 from gearfast.session.events import Data, Event, Status, Warning
 from gearfast.session.requests import (
@@ -31,6 +39,7 @@ from gearfast.types import JobStatus
 __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
+AboutHandle = CancelRequest | StatusRequest
 HEADER = 12
 MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
 BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
@@ -145,6 +154,17 @@ class ClientSession:
                 yield entry  # type: ignore[misc]
         yield from self._replies
 
+    def unwritten(self, unsent: int) -> set[Request]:
+        """Requests of which nothing went out, if the system has not taken the last `unsent` bytes of the output."""
+        left = unsent + sum(map(len, self._out))
+        found = set()
+        for request in reversed(self._replies):  # the answers are due in the order of the output
+            left -= len(request.packet)
+            if left < 0:
+                break
+            found.add(request)
+        return found
+
     def forget(self, job: JobRequest) -> None:
         """Take a job out of those whose result is awaited: the server does not know it any more."""
         entry = self._jobs.get(job.handle)
@@ -202,8 +222,9 @@ class ClientSession:
         job.fail(
             ResultTooLarge(
                 f"{what} are more than max_result={limit}",
-                handle=job.handle_text,
+                server=self.server,
                 function=job.function,
+                handle=job.handle_text,
                 size=size,
                 limit=limit,
             )
@@ -260,8 +281,14 @@ class ClientSession:
         if type(request) is OptionRequest:
             request.done = True
         else:
-            request.fail(server_error(args[0], args[1]))
+            request.fail(self._refused(request, args[0], args[1]))
         self.news.append(request)
+
+    def _refused(self, request: Request, code: bytes, text: bytes) -> ServerError:
+        function = request.function if isinstance(request, JobRequest) else ""
+        handle = request.handle.decode("utf-8", "replace") if isinstance(request, AboutHandle) else ""
+        what = f"{request.what} ({self.server})"
+        return server_error(code, text, what=what, server=self.server, function=function, handle=handle)
 
     def _option_res(self, args: tuple[bytes, ...]) -> None:
         """OPTION_RES option"""
@@ -301,7 +328,7 @@ class ClientSession:
             self._answer(request, line == b"OK")
         elif not request.abandoned:
             code, _, text = line.removeprefix(b"ERR ").partition(b" ")
-            request.fail(server_error(code, text.replace(b"+", b" ")))
+            request.fail(self._refused(request, code, text.replace(b"+", b" ")))
             self.news.append(request)
 
     def _next_reply(self, kind: type[R], name: str) -> R:
@@ -333,7 +360,7 @@ class ClientSession:
         if job is not None and not job.abandoned:
             kind, how = (JobCancelled, "was cancelled") if job.cancelling else (JobFailed, "failed")
             message = f"function {job.function!r}: job {job.handle_text} {how} ({self.server})"
-            job.fail(kind(message, handle=job.handle_text, function=job.function))
+            job.fail(kind(message, server=self.server, function=job.function, handle=job.handle_text))
             self.news.append(job)
 
     def _work_exception(self, args: tuple[bytes, ...]) -> None:
@@ -342,7 +369,8 @@ class ClientSession:
         if job is not None and not job.abandoned:
             said = args[1][:200].decode("utf-8", "replace")
             message = f"function {job.function!r}: job {job.handle_text} ({self.server}): {said}"
-            job.fail(JobException(message, handle=job.handle_text, function=job.function, data=args[1]))
+            about = {"server": self.server, "function": job.function, "handle": job.handle_text}
+            job.fail(JobException(message, data=args[1], **about))
             self.news.append(job)
 
     def _work_data(self, args: tuple[bytes, ...]) -> None:

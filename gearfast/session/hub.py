@@ -7,7 +7,9 @@ calls `tick` at the time that the last one returned. Requests that are done, or 
 
 What happens to a job whose connection is lost:
 
-- not sent yet: it goes to the next server, whatever the policy;
+- not sent yet, as nothing of it went out: it is sent again, whatever the policy, to the next server if this one cannot
+  be reached;
+- sent, policy `unique`: with a unique of the caller's as `same`, without one as `never`;
 - sent, policy `same`: it is sent again, with the same unique, to the same server once that is back, so that the two
   become one job there if the first still exists;
 - sent, policy `any`: it is sent again to the next server that can be reached, the same included;
@@ -19,6 +21,8 @@ once more.
 
 A job that failed, and for which the caller has asked that, is submitted again by `retry_failed`, after a delay.
 
+Each submission but the first, and each job that goes to another server than its own, is told by `take_moves`.
+
 Over each connection ECHO_REQ asks every `Timeout.health` seconds whether its server is there. One from which nothing
 at all came for as long again is handed to the front end by `take_dead`.
 
@@ -29,7 +33,7 @@ meanwhile, if there is one that is up. It gets jobs again once it has answered a
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from gearfast.errors import (
     ConnectError,
@@ -42,12 +46,13 @@ from gearfast.errors import (
 )
 from gearfast.protocol import MAX_PACKET
 from gearfast.session.client import ClientSession
+from gearfast.session.moves import Moved, Past
 from gearfast.session.requests import EchoRequest, JobRequest, OptionRequest, Request, StatusRequest, Timeout
 from gearfast.session.routing import Router, ServerAddress
 
-__all__ = ["ClientHub", "Link", "Resubmit"]
+__all__ = ["ClientHub", "Link", "Resubmit", "check_resubmit"]
 
-Resubmit = Literal["same", "any", "never"]
+Resubmit = Literal["unique", "same", "any", "never"]
 
 IDLE: Final = 0
 WANTED: Final = 1
@@ -63,6 +68,12 @@ MAX_SUBMISSIONS = 8
 """A job that takes its server down each time must not do so for ever."""
 SPARE_LIMITS = 256
 """How many time limits of requests that are done may be kept at least; more than half of them never are."""
+
+
+def check_resubmit(resubmit: str) -> None:
+    """Raises UsageError for what is no policy."""
+    if resubmit not in get_args(Resubmit):
+        raise UsageError(f"resubmit is 'unique', 'same', 'any' or 'never', not {resubmit!r}")
 
 
 class Link:
@@ -113,7 +124,7 @@ class ClientHub:
 
     `router`: which servers; it may be shared by several hubs. `resubmit`: see above. `retries`: a job was submitted
     that may be tried again, so `news` is to be given to `retry_failed` first. `trials`: how many servers are being
-    tried.
+    tried. `moves`: what `take_moves` will give.
     """
 
     __slots__ = (
@@ -128,6 +139,7 @@ class ClientHub:
         "_resubmit",
         "_timeout",
         "links",
+        "moves",
         "news",
         "retries",
         "router",
@@ -139,16 +151,16 @@ class ClientHub:
         router: Router,
         *,
         timeout: Timeout,
-        resubmit: Resubmit = "same",
+        resubmit: Resubmit = "unique",
         exceptions: bool = True,
         client_id: bytes = b"",
         max_packet: int = MAX_PACKET,
     ) -> None:
-        if resubmit not in ("same", "any", "never"):
-            raise UsageError(f"resubmit is 'same', 'any' or 'never', not {resubmit!r}")
+        check_resubmit(resubmit)
         self.router = router
         self.links = [Link(index, address) for index, address in enumerate(router.servers)]
         self.news: list[Request] = []
+        self.moves: list[Moved] = []
         self._timeout = timeout
         self._resubmit = resubmit
         self._exceptions = exceptions
@@ -243,6 +255,7 @@ class ClientHub:
         delay = request.retry.delay(request.error, request.failures + 1, jitter)
         if delay is None or (request.deadline is not None and now + delay >= request.deadline):
             return False
+        request.past = Past(request.link.label, request.handle_text, type(request.error).__name__)
         request.begin_again()
         request.reply_by = None
         self._note(now + delay, request, RETRY)
@@ -259,6 +272,7 @@ class ClientHub:
             if type(request) is JobRequest:
                 if request.submissions:
                     request.lost_handle = b""
+                    self._moved(request, link)
                 request.submissions += 1
             request.sent = True
             session.send(request)
@@ -312,15 +326,18 @@ class ClientHub:
             else:
                 message = f"{request.what}: cannot connect to {link.label}: {reason}"
                 self._end(request, ConnectError(message, {link.label: reason}))
-        if link.waiting:
-            ends = [request.retry_by for request in link.waiting if isinstance(request, JobRequest)]
-            link.state = WANTED
-            link.connect_at = min(retry_at, *ends) if ends else retry_at
+        self._want(link, retry_at)
 
-    def lost(self, link: Link, now: float, jitter: float, reason: str, *, repeat: bool = True) -> None:
+    def take_moves(self) -> list[Moved]:
+        """What is to be logged of jobs that were sent again, or went to another server, since the last call."""
+        moves, self.moves = self.moves, []
+        return moves
+
+    def lost(self, link: Link, now: float, jitter: float, reason: str, *, repeat: bool = True, unsent: int = 0) -> None:
         """The connection of `link` is gone. Its requests fail, or are sent again as the policy says.
 
         `repeat` False: the server broke the protocol, or sent more than fits; sending again would only repeat that.
+        `unsent`: how many bytes at the end of its output the system has not taken.
         """
         session = link.session
         if session is None:
@@ -328,17 +345,21 @@ class ClientHub:
         link.session = None
         link.state = IDLE
         self._end_trial(link)
-        self.router.down(link.index, now, jitter, reason)
+        retry_at = self.router.down(link.index, now, jitter, reason)
+        unwritten = session.unwritten(unsent)
         for request in list(session.pending()):
             if isinstance(request, Probe):
                 self._probes -= 1
             elif request.done or isinstance(request, (OptionRequest, Ping)):
                 request.done = True
-            elif isinstance(request, JobRequest):
-                self._again(request, link, now, reason, repeat)
-            else:
+            elif not isinstance(request, JobRequest):
                 message = f"{request.what}: connection to {link.label} lost: {reason}"
                 self._end(request, ConnectionLost(message, server=link.label))
+            elif request in unwritten:
+                self._never_sent(request, link, now, repeat)
+            else:
+                self._again(request, link, now, reason, repeat)
+        self._want(link, retry_at)
 
     def close(self, reason: str = "the client was closed") -> None:
         """Fail everything that is still awaited."""
@@ -349,10 +370,12 @@ class ClientHub:
             self._end_trial(link)
             for request in [*(session.pending() if session else ()), *waiting]:
                 if not request.done and not isinstance(request, (OptionRequest, Ping, Probe)):
-                    self._end(request, self._lost_error(request, link, reason))
+                    self._end(request, self._lost_error(request, link.label, reason))
         for _, _, request, what in self._heap:
             if what == RETRY and not request.done:
-                self._end(request, ConnectionLost(f"{request.what}: to be tried again: {reason}"))
+                assert isinstance(request, JobRequest)
+                message = f"{request.what}: to be tried again: {reason}"
+                self._end(request, ConnectionLost(message, server=request.link.label, function=request.function))
         self._heap.clear()
 
     def receive(self, link: Link, data: bytes, now: float) -> None:
@@ -417,12 +440,17 @@ class ClientHub:
 
     def timed_out(self, request: Request, now: float) -> GearfastError:
         """The error of a request whose time is up; it depends on what it waited for."""
-        server = request.link.label if request.link is not None else "any server"
-        if not isinstance(request, JobRequest) or request.background or request.deadline is None:
-            return DeadlineExceeded(f"{request.what}: no answer from {server} in time")
-        if request.deadline > now:
-            return DeadlineExceeded(f"{request.what}: no answer from {server} in time")
-        return JobTimeout(f"{request.what}: no result from {server} in time", handle=request.handle_text)
+        server = request.link.label if request.link is not None else ""
+        awaited = "no answer"
+        kind: type[DeadlineExceeded] = DeadlineExceeded
+        function = handle = ""
+        if isinstance(request, JobRequest):
+            function, handle = request.function, request.handle_text
+            if not request.background and request.deadline is not None and request.deadline <= now:
+                kind = JobTimeout
+                awaited = "no result"
+        message = f"{request.what}: {awaited} from {server or 'any server'} in time"
+        return kind(message, server=server, function=function, handle=handle)
 
     # Inside
 
@@ -449,7 +477,7 @@ class ClientHub:
         assert isinstance(request, JobRequest)
         if self._timeout.reply is not None:
             request.reply_by = now + self._timeout.reply
-        self.submit(request, now)
+        self._moved(request, self.submit(request, now))
         self.watch(request)
 
     def _ping(self, link: Link, now: float) -> float:
@@ -476,10 +504,17 @@ class ClientHub:
         if limits:
             self._note(now + min(limits), link.ping, LIMIT)
 
+    def _want(self, link: Link, retry_at: float) -> None:
+        """Connect `link` again for those that wait for it, at `retry_at` or when the first of them gives up."""
+        if link.waiting and link.state == IDLE:
+            ends = [request.retry_by for request in link.waiting if isinstance(request, JobRequest)]
+            link.state = WANTED
+            link.connect_at = min(retry_at, *ends) if ends else retry_at
+
     def _next_server(self, job: JobRequest, link: Link, now: float) -> None:
         """`job` waited for `link`, which could not be connected."""
         if job.submissions and now >= job.retry_by:
-            self._end(job, self._lost_error(job, link, self.router.reasons[link.index]))
+            self._end(job, self._lost_error(job, link.label, self.router.reasons[link.index]))
             return
         if job.pinned:
             link.waiting.append(job)
@@ -487,6 +522,8 @@ class ClientHub:
         tried = job.tried = [*(job.tried or ()), link.index]
         for index in self.router.order(job.unique, now):
             if index not in tried:
+                if not job.submissions:
+                    self._moved(job, self.links[index], Past(link.label, "", self.router.reasons[link.index]))
                 self._give(self.links[index], job, now)
                 return
         if job.submissions:  # "any": go round again until retry_by
@@ -495,21 +532,34 @@ class ClientHub:
             return
         reasons = {self.links[index].label: self.router.reasons[index] for index in tried}
         told = "; ".join(f"{label}: {reason}" for label, reason in reasons.items())
-        self._end(job, ConnectError(f"function {job.function!r}: no job server can be reached: {told}", reasons))
+        message = f"function {job.function!r}: no job server can be reached: {told}"
+        self._end(job, ConnectError(message, reasons, function=job.function))
+
+    def _never_sent(self, job: JobRequest, link: Link, now: float, repeat: bool) -> None:
+        """`job` was to be sent over `link`, which was lost before anything of it went out: no server can have it."""
+        job.submissions -= 1
+        job.unwritten += 1
+        if job.submissions and job.past is not None:
+            job.lost_handle = job.past.handle.encode()
+        if repeat and job.unwritten == 1:  # the connection may only have been an old one
+            self._give(link, job, now)
+        else:
+            self._next_server(job, link, now)
 
     def _again(self, job: JobRequest, link: Link, now: float, reason: str, repeat: bool) -> None:
         """`job` was sent over `link`, which is lost."""
         again = job.submissions > 1
         hopeless = again and (job.submissions >= MAX_SUBMISSIONS or (not job.handle and now >= job.retry_by))
-        if self._resubmit == "never" or hopeless or not repeat:
-            self._end(job, self._lost_error(job, link, reason))
+        if not self._repeats(job) or hopeless or not repeat:
+            self._end(job, self._lost_error(job, link.label, reason))
             return
         if job.handle or not again:
             job.retry_by = now + self._timeout.reconnect
+        job.past = Past(link.label, job.handle_text, reason)
         if job.handle:
             job.lost_handle, job.handle = job.handle, b""
         job.tried = None
-        job.pinned = self._resubmit == "same"
+        job.pinned = self._resubmit != "any"
         if self._timeout.reply is not None:
             job.reply_by = now + self._timeout.reconnect + self._timeout.reply
         target = link if job.pinned else self.links[self.router.order(job.unique, now)[0]]
@@ -518,6 +568,16 @@ class ClientHub:
             target.connect_at = max(target.connect_at, self.router.down_until[target.index])
         self._note(now + PROBE_SECONDS, job, PROBE)
         self.watch(job)
+
+    def _repeats(self, job: JobRequest) -> bool:
+        """The policy lets `job` be sent again though it may have run."""
+        return job.keyed if self._resubmit == "unique" else self._resubmit != "never"
+
+    def _moved(self, job: JobRequest, link: Link, past: Past | None = None) -> None:
+        """Tell that `job` goes to `link`; `past` if it is not the job's own."""
+        past = past or job.past
+        if past is not None:
+            self.moves.append(Moved(job.function, past, link.label, job.earlier + job.submissions))
 
     def _probe(self, request: Request, now: float) -> None:
         link: Link = request.link
@@ -538,19 +598,21 @@ class ClientHub:
             # The server sends a job's last packet before it forgets the job, so that packet would be here already.
             if probe.result is not None and not probe.result.known and not job.done and job.handle == probe.handle:
                 job.link.session.forget(job)
+                job.past = Past(job.link.label, job.handle_text, "its server does not know it any more")
                 job.handle = b""
                 self._give(job.link, job, now)
 
-    def _lost_error(self, request: Request, link: Link, reason: str) -> GearfastError:
-        message = f"{request.what}: connection to {link.label} lost: {reason}"
-        if isinstance(request, JobRequest):
-            if request.lost_handle:  # the server had taken it, and it was not sent again yet
-                handle = request.lost_handle.decode("utf-8", "replace")
-                return ConnectionLost(message, server=link.label, handle=handle)
-            if not request.handle:
-                return SubmitUncertain(f"{message}; the job may or may not be queued", server=link.label)
-            return ConnectionLost(message, server=link.label, handle=request.handle_text)
-        return ConnectionLost(message, server=link.label)
+    def _lost_error(self, request: Request, server: str, reason: str) -> GearfastError:
+        if not isinstance(request, JobRequest):
+            return ConnectionLost(f"{request.what}: connection to {server} lost: {reason}", server=server)
+        # Before it is sent again it is known by the handle that it had over the connection that was lost.
+        handle = request.handle_text or request.lost_handle.decode("utf-8", "replace")
+        named = handle or request.unique.decode("utf-8", "replace")
+        message = f"job {named} of function {request.function!r}: connection to {server} lost: {reason}"
+        if request.submissions and not handle:
+            message = f"{message}; the job may or may not be queued"
+            return SubmitUncertain(message, server=server, function=request.function)
+        return ConnectionLost(message, server=server, function=request.function, handle=handle)
 
 
 def _limit(request: Request) -> float | None:

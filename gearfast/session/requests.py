@@ -14,6 +14,7 @@ from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
 from gearfast.protocol import MAX_HANDLE, Command
 from gearfast.session.events import Event
+from gearfast.session.moves import Past
 from gearfast.session.retry import Retry
 from gearfast.types import JobStatus, Priority
 
@@ -195,7 +196,9 @@ class JobRequest(Request):
     `lost_handle`: what it was called over a connection that is lost, until it is sent again.
     `events`: a deque to gather Data, Warning and Status in, or None if nobody asks for them.
     `progress`: numerator and denominator of the last WORK_STATUS.
-    `submissions`: how often it went out; above 1 only after a lost connection.
+    `keyed`: its unique is the caller's, so that two submissions of it may become one job.
+    `submissions`: how often it went out; above 1 only after a lost connection. `earlier`: the same before a retry.
+    `unwritten`: how often a connection was lost before anything of it had gone out. `past`: where it was last.
     `retry`: what is tried again, if anything is; `failures`: how often it has been.
     `cancelling`: this client has asked the server to cancel it.
     """
@@ -205,13 +208,17 @@ class JobRequest(Request):
 
     result: bytes
     cancelling: bool = False
+    earlier: int = 0
     failures: int = 0
+    keyed: bool = False
     lost_handle: bytes = b""
+    past: Past | None = None
     pinned: bool = False
     progress: tuple[int, int] = (0, 0)
     retry: Retry | None = None
     retry_by: float = 0.0
     tried: list[int] | None = None
+    unwritten: int = 0
 
     def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None:
         # Set one by one instead of by super().__init__, for the same reason.
@@ -238,7 +245,8 @@ class JobRequest(Request):
         self.done = self.sent = self.pinned = False
         self.error = None
         self.handle = self.lost_handle = b""
-        self.submissions = 0
+        self.earlier += self.submissions
+        self.submissions = self.unwritten = 0
         self.tried = None
         self.failures += 1
 

@@ -54,8 +54,10 @@ class Client:
     `timeout`: seconds for each call, or a `Timeout`; its defaults are 5 s to connect, 30 s for a reply, no limit for a
     result.
     `ssl`: context for TLS. `exceptions`: ask for the worker's exceptions. `id`: this client's name in lists of workers.
-    `resubmit`: what happens to a job whose connection is lost: `"same"` sends it again, with the same unique, to the
-    same server once it is back; `"any"` to any server; `"never"` raises SubmitUncertain or ConnectionLost.
+    `resubmit`: what happens to a job whose connection is lost after it was sent, so that it may have run: `"same"`
+    sends it again, with the same unique, to the same server once it is back; `"any"` to any server; `"never"` raises
+    SubmitUncertain (there was no JOB_CREATED yet) or ConnectionLost; `"unique"`, the default, does as `"same"` for a
+    job that was given a unique, and as `"never"` for one without. What was not sent yet always goes out again.
     `retry`: which failures make a job be submitted again; none by default. A call's own `retry` stands instead of it.
     `backoff`: how long a server that failed is left alone. `max_result`: bytes of the largest result (or part of one)
     that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge.
@@ -72,7 +74,7 @@ class Client:
         ssl: SSLContext | None = None,
         exceptions: bool = True,
         id: str | None = None,
-        resubmit: Resubmit = "same",
+        resubmit: Resubmit = "unique",
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,

@@ -100,7 +100,11 @@ class Stream:
         """Send what is left over, then `more`, as far as it goes. Returns whether all is out. Raises OSError."""
         unsent = self.unsent
         if not unsent:
-            sent = self.try_send(more) if more else 0
+            try:
+                sent = self.try_send(more) if more else 0
+            except OSError:
+                unsent.append(memoryview(more))
+                raise
             if sent == len(more):
                 return True
             unsent.append(memoryview(more)[sent:])
@@ -597,10 +601,11 @@ class Pump:
 
     def lost(self, link: Link, error: OSError | ProtocolError | None = None) -> None:
         """Drop a connection, which ended with an error or was closed by the server, and tell the hub."""
+        unsent = 0 if link.io is None else link.io.unsent_bytes
         self._drop(link)
         reason = reason_of(error) if error is not None else "closed by the server"
         repeat = not isinstance(error, ProtocolError)
-        self.hub.lost(link, monotonic(), jitter(), reason, repeat=repeat)
+        self.hub.lost(link, monotonic(), jitter(), reason, repeat=repeat, unsent=unsent)
 
     def close(self) -> None:
         """Close all connections; what is awaited fails."""

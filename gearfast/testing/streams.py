@@ -35,6 +35,7 @@ class AsyncMemoryStream(ReaderStream):
         self._on_lost = on_lost
         self._closed = False
         self._scheduled = False
+        self._refused = 0
         self._pid = os.getpid()
         self._task: asyncio.Task[None] | None = None
         # What comes is taken in as by a socket: not in the context of who sent it.
@@ -47,11 +48,16 @@ class AsyncMemoryStream(ReaderStream):
         try:
             self._server.send(self._connection, data)
         except OSError as error:
+            self._refused += len(data)
             self._loop.call_soon(self._lose, reason_of(error))
 
     @property
     def unsent_bytes(self) -> int:
         return 0
+
+    @property
+    def refused_bytes(self) -> int:
+        return self._refused
 
     def close(self) -> None:
         if not self._closed:

@@ -50,6 +50,12 @@ class Bench:
             self.hub.failed(link, now, 0.5, "refused")
         return links
 
+    def lose(self, link: Link, now: float, reason: str, *, repeat: bool = True) -> None:
+        """The connection is lost after all of the output has gone out."""
+        if link.session is not None:
+            link.session.take_output()
+        self.hub.lost(link, now, 0.5, reason, repeat=repeat)
+
     def sent(self, link: Link) -> list[str]:
         assert link.session is not None
         return [p.name for p in Decoder().receive(link.session.take_output()) if isinstance(p, Packet)]
@@ -125,7 +131,7 @@ def test_policy_same_sends_again_to_the_same_server() -> None:
     first, second = bench.job(unique="u"), bench.job(unique="u")
     (link,) = bench.connect()
     bench.answer(link, created(b"H:1"))
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     assert (first.link, second.link, first.done, second.done) == (link, link, False, False)
     assert bench.refuse(1.0) == [link]
     assert not first.done
@@ -144,7 +150,7 @@ def test_policy_same_gives_up_in_the_end() -> None:
     (link,) = bench.connect()
     bench.answer(link, created(b"H:1"))
     now: float | None = 1.0
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     while not (before.done and after.done):
         assert now is not None
         bench.refuse(now)
@@ -161,7 +167,7 @@ def test_policy_never(background: bool) -> None:
     unknown.background = background
     (link,) = bench.connect()
     bench.answer(link, created(b"H:1"))
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     assert type(known.error) is ConnectionLost
     assert (known.error.server, known.error.handle) == (link.label, "H:1")
     assert type(unknown.error) is SubmitUncertain
@@ -173,7 +179,7 @@ def test_policy_any_goes_on_at_another_server() -> None:
     job = bench.job()
     (link,) = bench.connect()
     bench.answer(link, created(b"H:1"))
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     other = job.link
     assert other is not link
     bench.connect(1.0)
@@ -186,7 +192,7 @@ def test_policy_any_goes_round_until_its_time_is_up() -> None:
     bench = Bench("a,b", "any")
     job = bench.job()
     (link,) = bench.connect()
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     now: float | None = 1.0
     tried = []
     while not job.done:
@@ -207,7 +213,7 @@ def test_a_server_that_hangs_up_each_time_is_not_asked_for_ever() -> None:
         now = max(now, job.link.connect_at)
         bench.connect(now)
         bench.answer(job.link, created(b"H:1"))
-        bench.hub.lost(job.link, now, 0.5, "reset")
+        bench.lose(job.link, now, "reset")
     assert isinstance(job.error, ConnectionLost)
     assert now > 0.1
 
@@ -225,7 +231,7 @@ def test_a_broken_protocol_is_not_tried_again() -> None:
     bench = Bench("a,b", "any")
     job = bench.job()
     (link,) = bench.connect()
-    bench.hub.lost(link, 1.0, 0.5, "no Gearman", repeat=False)
+    bench.lose(link, 1.0, "no Gearman", repeat=False)
     assert isinstance(job.error, SubmitUncertain)
 
 
@@ -234,9 +240,9 @@ def test_other_requests_fail_with_the_connection() -> None:
     echo = EchoRequest(b"x")
     bench.hub.send(echo, 0, 0.0)
     (link,) = bench.connect()
-    bench.hub.lost(link, 0.0, 0.5, "reset")
+    bench.lose(link, 0.0, "reset")
     assert isinstance(echo.error, ConnectionLost)
-    bench.hub.lost(link, 0.0, 0.5, "twice")
+    bench.lose(link, 0.0, "twice")
 
 
 def test_reply_in_time_then_result_in_time() -> None:
@@ -269,7 +275,7 @@ def test_a_deadline_that_comes_while_nothing_can_be_connected() -> None:
     bench = Bench()
     job = bench.job(timeout=2.0)
     (link,) = bench.connect()
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     bench.refuse(1.0)
     bench.hub.tick(1.9)
     assert not job.done
@@ -281,7 +287,7 @@ def test_a_repeated_job_has_time_for_its_reply_again() -> None:
     bench = Bench()
     job = bench.job()
     (link,) = bench.connect()
-    bench.hub.lost(link, 29.0, 0.5, "reset")
+    bench.lose(link, 29.0, "reset")
     bench.connect(29.0)
     bench.hub.tick(31.0)
     assert not job.done
@@ -302,7 +308,7 @@ def test_a_forgotten_job_is_sent_once_more() -> None:
     bench = Bench()
     job = bench.job()
     (link,) = bench.connect()
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     bench.connect(1.0)
     bench.answer(link, created(b"H:1"), now=1.0)
     assert bench.sent(link) == ["SUBMIT_JOB"]
@@ -323,7 +329,7 @@ def test_a_probe_that_is_late_changes_nothing() -> None:
     bench = Bench()
     job = bench.job()
     (link,) = bench.connect()
-    bench.hub.lost(link, 1.0, 0.5, "reset")
+    bench.lose(link, 1.0, "reset")
     bench.connect(1.0)
     bench.answer(link, created(b"H:1"))
     bench.hub.tick(1.0 + PROBE_SECONDS)
@@ -376,3 +382,88 @@ def test_policies_are_checked() -> None:
     bench = Bench()
     with pytest.raises(UsageError, match="resubmit"):
         ClientHub(bench.calls.router, timeout=LIMITS, resubmit="maybe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_policy_unique_repeats_only_what_has_a_unique_of_the_callers(background: bool) -> None:
+    bench = Bench("a,b", "unique")
+    known, unknown = bench.job(unique=None), bench.job(unique=None)
+    keyed = bench.job(unique="u")
+    for job in (unknown, keyed):
+        job.background = background
+    bench.connect()
+    bench.answer(known.link, created(b"H:1"))
+    lost = {job.link for job in (known, unknown, keyed)}
+    home = keyed.link
+    for link in lost:
+        bench.lose(link, 1.0, "reset")
+    assert type(known.error) is (ConnectionLost if known.handle else SubmitUncertain)
+    assert type(unknown.error) is SubmitUncertain
+    assert not keyed.done and keyed.link is home
+    bench.connect(1.0)
+    assert bench.sent(home) == ["SUBMIT_JOB"]
+
+
+def test_policy_unique_is_the_default() -> None:
+    calls = Bench(resubmit="unique").calls
+    hub = ClientHub(calls.router, timeout=LIMITS)
+    job = calls.job("f", b"w", None, Priority.NORMAL, None, 0.0)
+    hub.submit(job, 0.0)
+    (link,) = hub.take_connects(0.0)
+    hub.connected(link, 0.0)
+    assert link.session is not None and link.session.take_output()
+    hub.lost(link, 1.0, 0.5, "reset")
+    assert type(job.error) is SubmitUncertain
+
+
+@pytest.mark.parametrize("resubmit", ["unique", "same", "any", "never"])
+def test_what_never_went_out_is_sent_again_whatever_the_policy(resubmit: str) -> None:
+    bench = Bench("a", resubmit)
+    sent = bench.job()
+    (link,) = bench.connect()
+    bench.sent(link)
+    refused, kept = bench.job(), bench.job()
+    assert link.session is not None
+    unsent = len(refused.packet)
+    assert len(link.session.take_output()) == len(refused.packet) + len(kept.packet)
+    later = bench.job()
+    bench.hub.lost(link, 1.0, 0.5, "reset", unsent=unsent + len(kept.packet))
+    assert not refused.done and not kept.done and not later.done
+    assert sent.done == (resubmit in ("unique", "never"))
+    bench.connect(1.0)
+    assert bench.sent(link) == ["SUBMIT_JOB"] * (3 if sent.done else 4)
+    assert (refused.submissions, kept.submissions, later.submissions) == (1, 1, 1)
+
+
+def test_what_went_out_in_part_may_be_there() -> None:
+    bench = Bench("a", "unique")
+    job = bench.job()
+    (link,) = bench.connect()
+    bench.sent(link)
+    bench.hub.lost(link, 1.0, 0.5, "reset", unsent=len(job.packet) - 1)
+    assert type(job.error) is SubmitUncertain
+
+
+def test_what_never_goes_out_is_not_tried_for_ever() -> None:
+    bench = Bench("a,b", "unique")
+    job = bench.job()
+    tried = []
+    while not job.done:
+        (link,) = bench.connect(1.0)
+        tried.append(link.label)
+        bench.hub.lost(link, 1.0, 0.5, "reset")
+    assert isinstance(job.error, ConnectError)
+    assert set(job.error.servers) == {"a:4730", "b:4730"} and len(tried) == 3
+
+
+def test_a_repetition_that_never_went_out_leaves_the_handle_known() -> None:
+    bench = Bench("a", "unique", LIMITS._replace(reconnect=0.0))
+    job = bench.job(unique="u")
+    (link,) = bench.connect()
+    bench.answer(link, created(b"H:1"))
+    bench.lose(link, 1.0, "reset")
+    bench.connect(1.0)
+    bench.hub.lost(link, 1.0, 0.5, "reset")  # nothing was taken
+    bench.refuse(1.0)
+    assert type(job.error) is ConnectionLost and job.error.handle == "H:1"
+    assert "H:1" in str(job.error)
