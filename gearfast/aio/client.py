@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import weakref
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 __all__ = ["AsyncClient"]
-
-logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
 

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gearfast.aio.stream import Pump
-from gearfast.errors import DeadlineExceeded, JobTimeout
+from gearfast.errors import DeadlineExceeded
 from gearfast.session.calls import check_window
 from gearfast.session.events import Data, Event
-from gearfast.session.requests import JobRequest, Request
+from gearfast.session.requests import JobRequest, Request, late
 from gearfast.types import Handle, JobStatus
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ class AsyncJobFuture(asyncio.Future[bytes]):
     def progress(self) -> tuple[int, int]:
         """Numerator and denominator of the last status, (0, 0) before."""
         return self._job.progress
+
+    @property
+    def submissions(self) -> int:
+        """How often the job went out: 1, more if it was sent again after a lost connection or by a Retry, 0 not yet."""
+        return self._job.earlier + self._job.submissions
 
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Wait for the job's end, however it ends, for up to `timeout` seconds. Returns whether it has ended."""
@@ -131,10 +136,7 @@ class AsyncJobFuture(asyncio.Future[bytes]):
                     changed.clear()
                     await changed.wait()
         except TimeoutError:
-            link = self._job.link
-            server = link.label if link is not None else "any server"
-            message = f"{self._job.what}: {what} from {server} in time"
-            raise JobTimeout(message, handle=self._job.handle_text) from None
+            raise late(self._job, what) from None
 
 
 class Arrivals:

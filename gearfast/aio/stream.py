@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gearfast.errors import ProtocolError
+from gearfast.frontend.client_log import moved
 from gearfast.frontend.sockets import alternate, reason_of, tune
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import Request
@@ -446,6 +447,8 @@ class Pump:
 
     def _tell(self) -> None:
         hub = self.hub
+        if hub.moves:
+            moved(hub.take_moves())
         if hub.retries and hub.news:
             told = len(hub.news)
             hub.retry_failed(monotonic(), random.random())

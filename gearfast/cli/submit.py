@@ -65,6 +65,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("-t", type=int, metavar="MS", dest="timeout_ms", help="--timeout in milliseconds")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait so long for each job at the most")
     parser.add_argument("--delay", type=float, metavar="SECONDS", help="run it not before (with -b)")
+    parser.add_argument(
+        "--resubmit",
+        choices=("unique", "same", "any", "never"),
+        default="unique",
+        help="what to send again when its server is lost: jobs with a unique to the same server (default), all jobs to "
+        "the same server, all jobs to any server, or none",
+    )
     parser.add_argument("--window", type=int, default=WINDOW, metavar="N", help=f"jobs under way (default: {WINDOW})")
     parser.add_argument("-w", action="store_true", dest="worker", help="no: `gearfast worker` is the worker")
     add_process_options(parser)
@@ -107,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         from gearfast.cli.outcome import Outcomes
 
         shown = closing(_bar(args, workloads, functions)) if args.progress else nullcontext()
-        with Client(servers(args), ssl=tls_context(args)) as client, shown as bar:
+        with Client(servers(args), ssl=tls_context(args), resubmit=args.resubmit) as client, shown as bar:
             outcomes = Outcomes(args, bar, many=len(functions) > 1)
             work = _background if args.background else _foreground
             return work(client, args, functions, workloads, outcomes, bar)

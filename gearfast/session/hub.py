@@ -40,14 +40,13 @@ from gearfast.errors import (
     ConnectionLost,
     DeadlineExceeded,
     GearfastError,
-    JobTimeout,
     SubmitUncertain,
     UsageError,
 )
 from gearfast.protocol import MAX_PACKET
 from gearfast.session.client import ClientSession
 from gearfast.session.moves import Moved, Past
-from gearfast.session.requests import EchoRequest, JobRequest, OptionRequest, Request, StatusRequest, Timeout
+from gearfast.session.requests import EchoRequest, JobRequest, OptionRequest, Request, StatusRequest, Timeout, late
 from gearfast.session.routing import Router, ServerAddress
 
 __all__ = ["ClientHub", "Link", "Resubmit", "check_resubmit"]
@@ -441,16 +440,12 @@ class ClientHub:
     def timed_out(self, request: Request, now: float) -> GearfastError:
         """The error of a request whose time is up; it depends on what it waited for."""
         server = request.link.label if request.link is not None else ""
-        awaited = "no answer"
-        kind: type[DeadlineExceeded] = DeadlineExceeded
-        function = handle = ""
-        if isinstance(request, JobRequest):
-            function, handle = request.function, request.handle_text
-            if not request.background and request.deadline is not None and request.deadline <= now:
-                kind = JobTimeout
-                awaited = "no result"
-        message = f"{request.what}: {awaited} from {server or 'any server'} in time"
-        return kind(message, server=server, function=function, handle=handle)
+        message = f"{request.what}: no answer from {server or 'any server'} in time"
+        if not isinstance(request, JobRequest):
+            return DeadlineExceeded(message, server=server)
+        if request.background or request.deadline is None or request.deadline > now:
+            return DeadlineExceeded(message, server=server, function=request.function, handle=request.handle_text)
+        return late(request, "no result")
 
     # Inside
 

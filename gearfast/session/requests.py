@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from gearfast._codec import encode
-from gearfast.errors import GearfastError, UsageError
+from gearfast.errors import GearfastError, JobTimeout, UsageError
 from gearfast.protocol import MAX_HANDLE, Command
 from gearfast.session.events import Event
 from gearfast.session.moves import Past
@@ -27,6 +27,7 @@ __all__ = [
     "StatusRequest",
     "Timeout",
     "UniqueStatusRequest",
+    "late",
     "make_timeout",
 ]
 
@@ -258,3 +259,10 @@ class JobRequest(Request):
     def handle_text(self) -> str:
         """The handle as text."""
         return self.handle.decode("utf-8", "replace")
+
+
+def late(job: JobRequest, what: str) -> JobTimeout:
+    """The error of who waited for `what` (as "no result") of a job in vain."""
+    server = job.link.label if job.link is not None else ""
+    message = f"{job.what}: {what} from {server or 'any server'} in time"
+    return JobTimeout(message, server=server, function=job.function, handle=job.handle_text)

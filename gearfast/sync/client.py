@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -26,7 +25,7 @@ from gearfast.session.hub import Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
 from gearfast.session.retry import Backoff, Retry
 from gearfast.session.routing import AWAY, Servers
-from gearfast.sync.stream import Pump
+from gearfast.sync.pump import Pump
 from gearfast.types import Handle, JobStatus, Priority
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from gearfast.sync.future import JobFuture, Submitter
 
 __all__ = ["Client"]
-
-logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
 IDLE: Final = 0.005

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gearfast.errors import DeadlineExceeded, JobTimeout, UsageError
 from gearfast.session.calls import ClientCalls, check_window
 from gearfast.session.events import Data, Event
-from gearfast.session.requests import JobRequest, Request
-from gearfast.sync.stream import READ, Pump, WakePipe
+from gearfast.session.requests import JobRequest, Request, late
+from gearfast.sync.pump import Pump
+from gearfast.sync.stream import READ, WakePipe
 from gearfast.types import Handle, JobStatus
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ class JobFuture(Future[bytes]):
     def progress(self) -> tuple[int, int]:
         """Numerator and denominator of the last status, (0, 0) before."""
         return self._job.progress
+
+    @property
+    def submissions(self) -> int:
+        """How often the job went out: 1, more if it was sent again after a lost connection or by a Retry, 0 not yet."""
+        return self._job.earlier + self._job.submissions
 
     def result(self, timeout: float | None = None) -> bytes:
         """The job's result, waiting for it for up to `timeout` seconds.
@@ -161,9 +167,7 @@ class JobFuture(Future[bytes]):
         self._done_callbacks: list[Callable[[Future[bytes]], object]] = []
 
     def _late(self, what: str) -> JobTimeout:
-        link = self._job.link
-        server = link.label if link is not None else "any server"
-        return JobTimeout(f"{self._job.what}: {what} from {server} in time", handle=self._job.handle_text)
+        return late(self._job, what)
 
 
 def as_completed(futures: Iterable[F], *, window: int | None = None, timeout: float | None = None) -> Iterator[F]:

@@ -229,7 +229,7 @@ def test_a_blocking_call_asks_over_a_connection_that_rested_long() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", created().encode(), created().encode() + complete(b"12345678").encode()[:-5]])
-@pytest.mark.parametrize("resubmit", ["same", "any", "never"])
+@pytest.mark.parametrize("resubmit", ["unique", "same", "any", "never"])
 def test_a_server_that_hangs_up_in_the_middle(mode: str, sent: bytes, resubmit: Resubmit) -> None:
     def script(connection: Connection) -> None:
         connection.read("SUBMIT_JOB")
@@ -240,7 +240,7 @@ def test_a_server_that_hangs_up_in_the_middle(mode: str, sent: bytes, resubmit: 
         connection.wait_for_end()
 
     with ScriptedPeer(script) as peer:
-        if resubmit == "never":
+        if resubmit in ("unique", "never"):
             error = failure(mode, peer.address, lambda client: client.run("f"), resubmit=resubmit)
             assert type(error) is (ConnectionLost if sent else SubmitUncertain)
             names(error, "'f'", peer.address, "closed by the server", "H:x:1" if sent else "may or may not be queued")

@@ -52,7 +52,7 @@ def pairs() -> Iterator[Any]:
         for name in sorted(public(plain).keys() & public(twin).keys()):
             if callable(function(public(plain)[name])):
                 yield pytest.param(public(plain)[name], public(twin)[name], id=f"{plain.__name__}.{name}")
-    for name in ("function", "unique", "handle", "progress", "wait", "status", "events", "data"):
+    for name in ("function", "unique", "handle", "progress", "submissions", "wait", "status", "events", "data"):
         yield pytest.param(vars(FUTURES[0])[name], vars(FUTURES[1])[name], id=f"JobFuture.{name}")
 
 

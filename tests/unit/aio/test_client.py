@@ -136,7 +136,7 @@ async def test_a_lost_connection_is_made_again() -> None:
         await peer.take("SUBMIT_JOB", "SUBMIT_JOB")
         peer.send(created(b"H:1"), complete(b"H:1", b"1"), created(b"H:2"), complete(b"H:2", b"2"))
 
-    async with scripted(lose, answer) as address, AsyncClient(address, exceptions=False) as client:
+    async with scripted(lose, answer) as address, AsyncClient(address, exceptions=False, resubmit="same") as client:
         assert await asyncio.gather(client.run("f"), client.run("f")) == [b"1", b"2"]
 
 

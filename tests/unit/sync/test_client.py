@@ -183,7 +183,7 @@ def test_a_connection_that_is_lost_in_the_middle(scripted: Scripted, half: bytes
         uniques.append(peer.take("SUBMIT_JOB")[0].args[1])
         peer.send(created(b"H:7"), complete(b"H:7", b"again"))
 
-    with scripted.play(lose, answer) as one:
+    with scripted.play(lose, answer, resubmit="same") as one:
         assert one.run("f") == b"again"
     assert uniques[0] == uniques[1] != b""
 
@@ -210,7 +210,7 @@ def test_a_server_that_does_not_come_back(scripted: Scripted) -> None:
         peer.send(created(b"H:1"))
 
     with (
-        scripted.play(lose, timeout=Timeout(reconnect=0.01)) as one,
+        scripted.play(lose, resubmit="same", timeout=Timeout(reconnect=0.01)) as one,
         pytest.raises(ConnectionLost, match="refused"),
     ):
         one.run("f")
@@ -240,7 +240,7 @@ def test_sending_on_a_dead_connection_does_not_wait_for_a_deadline(scripted: Scr
         peer.take("SUBMIT_JOB", "SUBMIT_JOB")
         peer.send(created(b"H:1"), created(b"H:2"), complete(b"H:1", b"1"), complete(b"H:2", b"2"))
 
-    with scripted.play(die, answer) as one:
+    with scripted.play(die, answer, resubmit="same") as one:
         one.echo(b"")
         assert closed.wait(20)
         assert list(one.map("f", [b"", b""], timeout=20)) == [b"1", b"2"]

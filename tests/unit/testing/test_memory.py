@@ -255,7 +255,7 @@ def test_a_connection_is_cut(server: MemoryServer) -> None:
 
 
 def test_a_client_repeats_what_was_lost(server: MemoryServer, client: Client) -> None:
-    future = client.submit("reverse", b"abc")
+    future = client.submit("reverse", b"abc", unique="abc")
     server.wait_submitted("reverse")
     assert server.disconnect_all() == 1
     server.wait_submitted("reverse", 2)
