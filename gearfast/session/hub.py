@@ -472,7 +472,9 @@ class ClientHub:
         assert isinstance(request, JobRequest)
         if self._timeout.reply is not None:
             request.reply_by = now + self._timeout.reply
-        self._moved(request, self.submit(request, now))
+        link = self.submit(request, now)
+        if request.past is not None:
+            self.moves.append(Moved(request.function, request.past, link.label, request.earlier))
         self.watch(request)
 
     def _ping(self, link: Link, now: float) -> float:

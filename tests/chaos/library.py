@@ -37,7 +37,7 @@ def run_client() -> None:
     route = choices.choice(setup.routes)
     orders = Orders()
     number = 0
-    with Client(url(route), timeout=40, ssl=context(route)) as client:
+    with Client(url(route), timeout=40, ssl=context(route), resubmit="same") as client:
         while (order := orders.look()) != "q":
             if order != "g":
                 orders.tell_idle()

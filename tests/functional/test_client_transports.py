@@ -184,7 +184,7 @@ def test_a_cut_connection_costs_no_job() -> None:
             begun.set()
             return job.workload[::-1]
 
-        with working(worker), Client(server.url) as client:
+        with working(worker), Client(server.url, resubmit="same") as client:
             futures = [client.submit("reverse", b"%d" % n) for n in range(300)]
             for _ in range(5):
                 wait_until(lambda: begun.is_set() or all(future.done() for future in futures), "a job has begun")
@@ -217,7 +217,7 @@ async def test_a_cut_connection_costs_no_job_async() -> None:
             return bytes(job.workload[::-1])
 
         task = asyncio.create_task(worker.run())
-        async with AsyncClient(server.url) as client:
+        async with AsyncClient(server.url, resubmit="same") as client:
             work = [b"%d" % n for n in range(300)]
             results = await asyncio.gather(*(client.run("reverse", data) for data in work))
             assert results == [data[::-1] for data in work]

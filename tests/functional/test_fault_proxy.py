@@ -141,6 +141,6 @@ async def test_in_a_coroutine(server: Server) -> None:
     async with FaultProxy(server) as proxy, AsyncClient(proxy.url) as client:
         assert await client.run("reverse", b"abc", timeout=30) == b"cba"
         proxy.break_after("down", 10)
-        assert await client.run("reverse", b"xyz", timeout=30) == b"zyx"  # it was sent again
+        assert await client.run("reverse", b"xyz", unique="xyz", timeout=30) == b"zyx"  # it was sent again
         await proxy.wait_broken_async()
         assert proxy.accepted == 2
