@@ -165,7 +165,8 @@ class JobFailed(GearfastError):
 class JobException(JobFailed):
     """The worker reported WORK_EXCEPTION. `data`: the bytes that it sent.
 
-    A gearfast worker sends `CLASS: TEXT`, and behind that, if it is told to (`tracebacks=True`), Python's traceback.
+    A gearfast worker sends `CLASS: TEXT`, and behind that, if it is told to (`tracebacks=True`), Python's traceback:
+    `remote_type` and `traceback` have them, each empty if `data` does not look so.
     """
 
     def __init__(
