@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from typing import Any
 
 import pytest
 
 from gearfast import AsyncClient, Client, Command, GearfastError, JobFailed, Packet, Retry, SubmitUncertain
 from gearfast.cli import main
+from gearfast.session.hub import Resubmit
 
 from .fault_proxy import Connection, ScriptedPeer
 from .servers import HOST, PATIENCE
@@ -168,3 +170,39 @@ def test_the_command_has_the_policy_too(policy: str, capfdbinary: pytest.Capture
         assert (status, out) == (0, b"done")
     else:
         assert status != 0 and b"may or may not be queued" in err
+
+
+@pytest.mark.parametrize("policy", ["unique", "never"])
+def test_what_the_system_did_not_take_is_sent_again(mode: str, policy: Resubmit) -> None:
+    """The connection takes nothing any more: so no server has the job, whatever the policy and without a unique."""
+    over = threading.Event()
+
+    def script(connection: Connection) -> None:
+        if connection.number == 1:
+            connection.read("ECHO_REQ")
+            connection.send(Packet(Command.ECHO_RES, [b"gearfast"]))
+            assert over.wait(PATIENCE)  # it does not hang up: the client must not hear of it before it sends
+            return
+        connection.read("SUBMIT_JOB")
+        connection.send(created(b"H:x:1"), complete(b"H:x:1"))
+        connection.wait_for_end()
+
+    async def run(address: str) -> bytes:
+        async with AsyncClient(address, exceptions=False, resubmit=policy) as client:
+            await client.echo()
+            assert client._pump is not None
+            client._pump.hub.links[0].io._sock.shutdown(socket.SHUT_WR)
+            return await client.run("f", timeout=PATIENCE)
+
+    with ScriptedPeer(script) as peer:
+        try:
+            if mode == "asyncio":
+                assert asyncio.run(run(peer.address)) == b"done"
+            else:
+                with Client(peer.address, exceptions=False, resubmit=policy) as client:
+                    client.echo()
+                    client._pumps[0].hub.links[0].io.sock.shutdown(socket.SHUT_WR)
+                    assert client.run("f", timeout=PATIENCE) == b"done"
+        finally:
+            over.set()
+        assert peer.accepted == 2
