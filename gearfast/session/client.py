@@ -39,7 +39,6 @@ from gearfast.types import JobStatus
 __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
-AboutHandle = CancelRequest | StatusRequest
 HEADER = 12
 MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
 BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
@@ -286,9 +285,8 @@ class ClientSession:
 
     def _refused(self, request: Request, code: bytes, text: bytes) -> ServerError:
         function = request.function if isinstance(request, JobRequest) else ""
-        handle = request.handle.decode("utf-8", "replace") if isinstance(request, AboutHandle) else ""
         what = f"{request.what} ({self.server})"
-        return server_error(code, text, what=what, server=self.server, function=function, handle=handle)
+        return server_error(code, text, what=what, server=self.server, function=function, handle=request.handle_text)
 
     def _option_res(self, args: tuple[bytes, ...]) -> None:
         """OPTION_RES option"""

@@ -353,7 +353,7 @@ class ClientHub:
                 request.done = True
             elif not isinstance(request, JobRequest):
                 message = f"{request.what}: connection to {link.label} lost: {reason}"
-                self._end(request, ConnectionLost(message, server=link.label))
+                self._end(request, ConnectionLost(message, server=link.label, handle=request.handle_text))
             elif request in unwritten:
                 self._never_sent(request, link, now, repeat)
             else:
@@ -442,7 +442,7 @@ class ClientHub:
         server = request.link.label if request.link is not None else ""
         message = f"{request.what}: no answer from {server or 'any server'} in time"
         if not isinstance(request, JobRequest):
-            return DeadlineExceeded(message, server=server)
+            return DeadlineExceeded(message, server=server, handle=request.handle_text)
         if request.background or request.deadline is None or request.deadline > now:
             return DeadlineExceeded(message, server=server, function=request.function, handle=request.handle_text)
         return late(request, "no result")
@@ -601,7 +601,8 @@ class ClientHub:
 
     def _lost_error(self, request: Request, server: str, reason: str) -> GearfastError:
         if not isinstance(request, JobRequest):
-            return ConnectionLost(f"{request.what}: connection to {server} lost: {reason}", server=server)
+            message = f"{request.what}: connection to {server} lost: {reason}"
+            return ConnectionLost(message, server=server, handle=request.handle_text)
         # Before it is sent again it is known by the handle that it had over the connection that was lost.
         handle = request.handle_text or request.lost_handle.decode("utf-8", "replace")
         named = handle or request.unique.decode("utf-8", "replace")

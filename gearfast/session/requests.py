@@ -105,6 +105,11 @@ class Request:
         """What it is, for messages."""
         return type(self).__name__
 
+    @property
+    def handle_text(self) -> str:
+        """The handle of the job that it is about, as text; empty if it is about none."""
+        return ""
+
     def fail(self, error: GearfastError) -> None:
         """End it with an error."""
         self.error = error
@@ -151,7 +156,11 @@ class StatusRequest(Request):
 
     @property
     def what(self) -> str:
-        return f"GET_STATUS of {self.handle.decode('utf-8', 'replace')}"
+        return f"GET_STATUS of {self.handle_text}"
+
+    @property
+    def handle_text(self) -> str:
+        return self.handle.decode("utf-8", "replace")
 
 
 class UniqueStatusRequest(Request):
@@ -187,7 +196,11 @@ class CancelRequest(Request):
 
     @property
     def what(self) -> str:
-        return f"cancel job {self.handle.decode()}"
+        return f"cancel job {self.handle_text}"
+
+    @property
+    def handle_text(self) -> str:
+        return self.handle.decode()
 
 
 class JobRequest(Request):
@@ -257,7 +270,6 @@ class JobRequest(Request):
 
     @property
     def handle_text(self) -> str:
-        """The handle as text."""
         return self.handle.decode("utf-8", "replace")
 
 

@@ -158,6 +158,8 @@ def test_a_server_that_never_answers(mode: str, call: Any, kind: type[BaseExcept
         error = failure(mode, peer.address, call, timeout=Timeout(reply=0.1))
         assert isinstance(error, kind) and time.monotonic() - begun < PATIENCE / 2
         names(error, what, peer.address)
+        assert error.server == peer.address  # type: ignore[attr-defined]
+        assert error.handle == (what if what == "H:x:1" else "")  # type: ignore[attr-defined]
 
 
 def test_a_server_that_stops_answering_counts_as_lost(mode: str) -> None:

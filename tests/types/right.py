@@ -43,6 +43,7 @@ def client() -> None:
         assert_type(future, JobFuture)
         assert_type(future.result(timeout=1), bytes)
         assert_type(future.progress, tuple[int, int])
+        assert_type(future.submissions, int)
         assert_type(future.status(), JobStatus)
         assert_type(future.events(), Iterator[Event])
         assert_type(future.handle, Handle)
