@@ -180,9 +180,20 @@ class ClientHub:
         if job.retry is not None:
             self.retries = True
         links = self.links
-        link = links[0] if len(links) == 1 else self._choose(job.unique, now)
+        if len(links) == 1:
+            link = links[0]
+        else:
+            link = self._choose(job.unique, now)
+            if any(self.router.failures):
+                self._passed_over(job, link)
         self._give(link, job, now)
         return link
+
+    def _passed_over(self, job: JobRequest, link: Link) -> None:
+        """Tell that `job` goes to `link`, if its own server is another one, which is away."""
+        home = self.router.rank(job.unique)[0]
+        if home != link.index and job.past is None:  # of a retry its own line tells where it goes
+            self._moved(job, link, Past(self.links[home].label, "", self.router.reasons[home]))
 
     def _choose(self, unique: bytes, now: float) -> Link:
         """The link of the server for a unique. One that was away is tried without a job, if another one is up."""

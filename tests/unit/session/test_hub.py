@@ -100,8 +100,15 @@ def test_a_server_that_is_down_is_passed_over() -> None:
     assert second is not first and not job.done
     bench.connect()
     assert bench.sent(second) == ["SUBMIT_JOB"]
+    assert [(move.past.server, move.new) for move in bench.hub.take_moves()] == [(first.label, second.label)]
     later = [bench.job(0.01) for _ in range(20)]
     assert {request.link for request in later} == {second}
+    theirs = [request for request in later if bench.hub.router.rank(request.unique)[0] == first.index]
+    moves = bench.hub.take_moves()
+    assert 0 < len(moves) == len(theirs) < len(later), "each job that is not at its own server, and no other"
+    assert {(move.past.server, move.past.reason, move.new, move.submissions) for move in moves} == {
+        (first.label, "refused", second.label, 0)
+    }
 
 
 def test_no_server_at_all() -> None:
