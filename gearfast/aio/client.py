@@ -21,7 +21,7 @@ from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
 from gearfast.aio.stream import Pump
 from gearfast.errors import GearfastError, UsageError
 from gearfast.frontend.sockets import new_prefix
-from gearfast.protocol import MAX_PACKET
+from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Link, Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
@@ -61,6 +61,7 @@ class AsyncClient:
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,
+        max_workload: int = MAX_WORKLOAD,
     ) -> None:
         self._calls = ClientCalls(
             servers,
@@ -72,6 +73,7 @@ class AsyncClient:
             retry=retry,
             backoff=backoff,
             max_result=max_result,
+            max_workload=max_workload,
         )
         self._context = ssl
         self._closed = False

@@ -13,16 +13,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gearfast.aio.stream import connect
-from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
 from gearfast.frontend.sockets import jitter, reason_of
 from gearfast.frontend.stop_signals import hear, would_cancel
 from gearfast.frontend.threads import Threads
+from gearfast.protocol import MAX_RESULT
 from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, text_of, to_bytes
+from gearfast.session.results import to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 
 if TYPE_CHECKING:
@@ -66,11 +67,17 @@ class AsyncWorker:
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
+        max_result: int = MAX_RESULT,
     ) -> None:
         if processes is not None and processes < 1:
             raise UsageError(f"processes is at least 1, not {processes}")
         self._make_crew = partial(
-            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+            Crew,
+            parse_servers(servers),
+            concurrency=concurrency,
+            prefetch=prefetch,
+            worker_id=make_id(id),
+            max_result=max_result,
         )
         self._crew = self._make_crew()
         self._processes = concurrency if processes is None else processes
@@ -316,7 +323,7 @@ class AsyncWorker:
             try:
                 crew.complete(assignment, result)
                 self._flush_soon()
-            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+            except (ResultTooLarge, ValueError, BufferError) as error:  # or a memoryview that was released
                 self._failed(crew, assignment, error)
         finally:
             if crew is self._crew:
@@ -362,13 +369,7 @@ class AsyncWorker:
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         report.failed(assignment, error)
-        if isinstance(error, (Fail, Cancelled)):
-            text = text_of(error) if isinstance(error, Fail) else ""
-            if text and not assignment.lost:
-                assignment.session.warning(assignment, text.encode("utf-8", "replace"))
-            crew.fail(assignment)
-        else:
-            crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
+        crew.end_badly(assignment, error, tracebacks=self._tracebacks)
         self._flush_soon()
 
     def _tell(self, assignment: Assignment, what: str, *values: object) -> None:

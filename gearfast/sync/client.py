@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, overload
 
 from gearfast.errors import GearfastError, UsageError
 from gearfast.frontend.sockets import new_prefix
-from gearfast.protocol import MAX_PACKET
+from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
@@ -58,7 +58,9 @@ class Client:
     same server once it is back; `"any"` to any server; `"never"` raises SubmitUncertain or ConnectionLost.
     `retry`: which failures make a job be submitted again; none by default. A call's own `retry` stands instead of it.
     `backoff`: how long a server that failed is left alone. `max_result`: bytes of the largest result (or part of one)
-    that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge.
+    that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge. `max_workload`: bytes
+    of the largest workload, what a packet of 256 MiB holds by default; a larger one raises UsageError and is not sent.
+    It is for servers whose `--max-packet` is another.
 
     One client may be used by many threads; each call that waits has a connection of its own. After a fork the child
     makes new connections. Nothing is connected before the first call.
@@ -76,6 +78,7 @@ class Client:
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,
+        max_workload: int = MAX_WORKLOAD,
     ) -> None:
         self._calls = ClientCalls(
             servers,
@@ -87,6 +90,7 @@ class Client:
             retry=retry,
             backoff=backoff,
             max_result=max_result,
+            max_workload=max_workload,
         )
         self._context = ssl
         self._closed = False

@@ -13,16 +13,17 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
 from gearfast.frontend.sockets import reason_of
 from gearfast.frontend.stop_signals import hear
 from gearfast.frontend.threads import Threads
+from gearfast.protocol import MAX_RESULT
 from gearfast.session._worker import Assignment, WorkerSession
 from gearfast.session.crew import Crew
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, text_of, to_bytes
+from gearfast.session.results import to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 from gearfast.sync.attendant import Attendant
 from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, PlainStream, WakePipe
@@ -42,6 +43,8 @@ F = TypeVar("F", bound="Callable[[Job], Result]")
 
 QUICK_SECONDS = 0.02
 """The short way of waiting, one read that blocks, gives up after this time; so long may another thread wait for it."""
+UNSENDABLE = (ResultTooLarge, ValueError, BufferError)
+"""What ends a job whose result is too large, or a memoryview that was released."""
 LINGER_SECONDS = 0.001
 """Results of prefetched jobs may wait so long for the next one, to go out together."""
 
@@ -62,7 +65,9 @@ class Worker:
     `processes`: child processes for the functions that are registered with `process=True`; by default `concurrency`.
     `tracebacks`: WORK_EXCEPTION carries Python's traceback behind the exception's class and text. `id`: the worker's
     name in lists of workers. `ssl`: context for TLS. `timeout`: seconds for a connection to be made. A server that is
-    away is tried again and again, after 0.1 s to 30 s. Raises UsageError.
+    away is tried again and again, after 0.1 s to 30 s. `max_result`: bytes of the largest result, part of one or text
+    that is sent; a job with a larger one ends with WORK_EXCEPTION (ResultTooLarge). A server that takes smaller packets
+    than 256 MiB would cut the connection, and give the job to the next worker. Raises UsageError.
     """
 
     def __init__(
@@ -76,11 +81,17 @@ class Worker:
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
+        max_result: int = MAX_RESULT,
     ) -> None:
         if processes is not None and processes < 1:
             raise UsageError(f"processes is at least 1, not {processes}")
         self._make_crew = partial(
-            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+            Crew,
+            parse_servers(servers),
+            concurrency=concurrency,
+            prefetch=prefetch,
+            worker_id=make_id(id),
+            max_result=max_result,
         )
         self._crew = self._make_crew()
         self._processes = concurrency if processes is None else processes
@@ -411,7 +422,7 @@ class Worker:
                 if sent != len(out):
                     stream.unsent.append(memoryview(out)[sent:])
                     self._lines.flush(crew)
-        except (ValueError, BufferError) as error:
+        except UNSENDABLE as error:
             self._failed(crew, assignment, error)
         except OSError as error:
             with self._lock:
@@ -467,7 +478,7 @@ class Worker:
                         self._wake()
                 else:
                     self._linger(crew)
-        except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+        except UNSENDABLE as error:
             self._failed(crew, assignment, error)
 
     def _result(self, crew: Crew, assignment: Assignment) -> bytes | bytearray | memoryview | None:
@@ -539,13 +550,7 @@ class Worker:
         with self._lock:
             if self._changed:
                 self._apply(crew)
-            if isinstance(error, (Fail, Cancelled)):
-                text = text_of(error) if isinstance(error, Fail) else ""
-                if text and not assignment.lost:
-                    assignment.session.warning(assignment, text.encode("utf-8", "replace"))
-                crew.fail(assignment)
-            else:
-                crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
+            crew.end_badly(assignment, error, tracebacks=self._tracebacks)
             self._lines.flush(crew)
             if crew.leaving:
                 self._wake()

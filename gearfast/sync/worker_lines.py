@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
