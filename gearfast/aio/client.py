@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -17,10 +15,11 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
+from gearfast.aio.fork import watch
 from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
 from gearfast.aio.stream import Pump
 from gearfast.errors import GearfastError, UsageError
-from gearfast.frontend.sockets import new_prefix
+from gearfast.frontend.sockets import FORKED, new_prefix
 from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Link, Resubmit
@@ -37,8 +36,6 @@ __all__ = ["AsyncClient"]
 logging.getLogger("gearfast.client").addHandler(logging.NullHandler())
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
-
-_clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
 
 
 class AsyncClient:
@@ -78,7 +75,7 @@ class AsyncClient:
         self._context = ssl
         self._closed = False
         self._pump: Pump | None = None
-        _clients.add(self)
+        watch(self)
 
     async def run(
         self,
@@ -413,12 +410,17 @@ class AsyncClient:
             for job in jobs:
                 pump.abandon(job)
 
-    def _forked(self) -> None:
-        """In a forked child: the loop and the connections are the parent's."""
+    def _fork_loop(self) -> asyncio.AbstractEventLoop | None:
+        return None if self._pump is None else self._pump.loop
+
+    def _after_fork(self) -> None:
+        """In a forked child: the connections are the parent's, and so is what is awaited."""
         self._calls.restart(new_prefix())
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.forked()
+            if not pump.loop.is_closed():
+                pump.fail(FORKED)
 
 
 async def _results(
@@ -445,12 +447,3 @@ async def _handles(
                 yield job.error
             else:
                 raise job.error
-
-
-def _after_fork() -> None:
-    for client in list(_clients):
-        client._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

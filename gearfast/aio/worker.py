@@ -12,6 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gearfast.aio.fork import is_running_here, watch
 from gearfast.aio.stream import connect
 from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
@@ -97,6 +98,9 @@ class AsyncWorker:
         self._stopping = False
         self._stop_by: float | None = None
         self._paused = False
+        self._forked = False
+        self._forked_by: Assignment | None = None
+        watch(self)
 
     # Functions
 
@@ -187,7 +191,7 @@ class AsyncWorker:
         finally:
             try:
                 self._finish()
-                if self._children is not None:
+                if self._children is not None and not self._forked:
                     await loop.run_in_executor(None, self._children.close)
                 if self._connecting:
                     await asyncio.wait(self._connecting)
@@ -237,7 +241,7 @@ class AsyncWorker:
     def _turn(self) -> None:
         """Connect what is due, send, set the timer, see whether the worker has left."""
         loop, left = self._loop, self._left
-        if loop is None or left is None:
+        if loop is None or left is None or self._forked:
             return
         crew = self._crew
         now = monotonic()
@@ -310,23 +314,29 @@ class AsyncWorker:
             if result.__class__ is not bytes:
                 result = to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
-            self._failed(crew, assignment, error)
+            if not self._forked:
+                self._failed(crew, assignment, error)
         except asyncio.CancelledError:
-            if self._loop is not None:  # not the whole worker is cancelled
+            if self._loop is not None and not self._forked:  # not the whole worker is cancelled
                 self._failed(crew, assignment, self._why_cancelled(assignment))
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
-            report.interrupted(assignment, error)
+            if not self._forked:
+                report.interrupted(assignment, error)
             if self._left is not None and not self._left.done():
                 self._left.set_exception(error)
         else:
             try:
-                crew.complete(assignment, result)
-                self._flush_soon()
+                if not self._forked:
+                    crew.complete(assignment, result)
+                    self._flush_soon()
             except (ResultTooLarge, ValueError, BufferError) as error:  # or a memoryview that was released
                 self._failed(crew, assignment, error)
         finally:
-            if crew is self._crew:
+            if self._forked:
+                if assignment is self._forked_by:
+                    self._leave_forked()
+            elif crew is self._crew:
                 self._tasks.pop(assignment, None)
                 if crew.ready:
                     self._begin(crew)
@@ -340,12 +350,15 @@ class AsyncWorker:
             if not future.done():
                 future.set_result(outcome)
 
-        def call() -> None:
+        def call() -> bool:
             current.set(Place(job))
             outcome = _outcome(callable, job)
             current.set(None)
+            if self._forked:  # this is the only thread of a forked child, which ends with it
+                return True
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(done, outcome)
+            return False
 
         threads.submit(call)
         result, error = await future
@@ -375,7 +388,7 @@ class AsyncWorker:
     def _tell(self, assignment: Assignment, what: str, *values: object) -> None:
         """Send something of a running job. What comes after its end, or after its connection, is dropped."""
         loop = self._loop
-        if loop is None:
+        if loop is None or self._forked:
             return
         if _running_loop() is not loop:  # from a plain callable's thread
             loop.call_soon_threadsafe(partial(self._tell, assignment, what, *values))
@@ -386,13 +399,50 @@ class AsyncWorker:
     def _look(self, assignment: Assignment) -> None:
         """Somebody wants to know whether a job is cancelled."""
         loop = self._loop
-        if loop is None or assignment in self._crew.unsure:
+        if loop is None or self._forked or assignment in self._crew.unsure:
             return
         if _running_loop() is not loop:
             loop.call_soon_threadsafe(self._look, assignment)
         else:
             self._crew.watch(assignment)
             self._turn_soon()
+
+    # Forks
+
+    def _fork_loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._loop
+
+    def _after_fork(self) -> None:
+        """In a forked child: the connections and the jobs are the parent's; `run` returns there.
+
+        If it is the loop's thread that has forked, then when the job's task that did it has ended; the other jobs'
+        tasks are cancelled. A callable in a thread is alone in the child, and takes the process with it.
+        """
+        if self._children is not None:
+            self._children.forked()
+        loop = self._loop
+        if loop is None:
+            return
+        self._forked = True
+        self._threads = None
+        for link in self._crew.links:
+            if link.io is not None:
+                link.io.forked()
+        if not is_running_here(loop):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        here = asyncio.current_task(loop)
+        self._forked_by = next((assignment for assignment, task in self._tasks.items() if task is here), None)
+        for task in (*self._tasks.values(), *self._connecting):
+            if task is not here:
+                task.cancel()
+        if self._forked_by is None:
+            self._leave_forked()
+
+    def _leave_forked(self) -> None:
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
 
     # Connections
 
@@ -410,6 +460,8 @@ class AsyncWorker:
             self._flush()
 
     def _flush(self) -> None:
+        if self._forked:
+            return
         for link in self._crew.links:
             session = link.session
             if session is not None and session.has_output:

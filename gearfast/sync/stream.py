@@ -24,7 +24,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from gearfast.errors import ConnectionLost, ProtocolError
-from gearfast.frontend.sockets import alternate, jitter, reason_of, tune
+from gearfast.frontend.sockets import FORKED, alternate, jitter, reason_of, tune
 from gearfast.session.routing import ServerAddress
 
 if TYPE_CHECKING:  # a worker needs no client's half
@@ -46,7 +46,6 @@ SLOW: Final = 0.005
 CATCH_UP: Final = 0.02
 """Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
 LONGEST_WAIT: Final = 3600.0
-FORKED: Final = "the process was forked, and the connection is its parent's"
 IS_PLAIN: Final = sys.platform == "linux"
 DONTWAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)
 
