@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gearfast import Client
+from gearfast import AsyncClient, Client, ConnectionLost, Job, Server, Worker
 
 from . import gearmand
+from .gearmand import reverse, working
 from .servers import PATIENCE, ServerProcess
 
 pytestmark = [
@@ -92,6 +98,18 @@ KINDS = [("blocking", 1), ("blocking", 3), ("coroutine", 1), ("coroutine", 3), (
 ENDS = {"returns": "exit 0", "raises": "exit 0", "exits": "exit 3", "ends": "exit 4", "killed": "signal 9"}
 
 
+@pytest.fixture(scope="module")
+def tls(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A server that speaks TLS, and the file with its authority's certificate."""
+    trustme = require.module("trustme", "trustme")
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    with Server(ssl=context) as server:
+        yield server, str(path)
+
+
 @contextlib.contextmanager
 def script(address: str, kind: str, concurrency: int, ca: str = "") -> Iterator[subprocess.Popen[str]]:
     words = [sys.executable, "-c", SCRIPT, address, kind, str(concurrency), ca]
@@ -137,3 +155,70 @@ def test_other_jobs_of_the_loop_go_on_in_the_parent_alone(job_server: ServerProc
         process.terminate()
         out, _ = process.communicate(timeout=PATIENCE)
     assert out.count("left in good order") == 2
+
+
+@pytest.mark.parametrize("kind", ["blocking", "coroutine", "thread"])
+def test_over_tls(tls: tuple[Server, str], kind: str) -> None:
+    """Closing its copy, the child says nothing to the server in the parent's name."""
+    server, ca = tls
+    context = ssl.create_default_context(cafile=ca)
+    with Client(server.url, ssl=context) as client, script(server.url, kind, 1, ca) as process:
+        for how in ("returns", "exits", "returns"):
+            assert client.run("work", how.encode(), timeout=PATIENCE).decode().startswith("exit")
+            assert client.run("work", timeout=PATIENCE) == b"fine"
+        process.terminate()
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert "lost" not in err
+
+
+@pytest.mark.parametrize("ending", ["in the same loop", "in another loop"])
+def test_an_asyncio_client_in_a_child(ending: str) -> None:
+    """What the parent awaits has failed there; a new call has a connection of its own; the parent notices nothing."""
+
+    async def use(client: AsyncClient) -> bool:
+        return await client.run("reverse", b"ab", timeout=PATIENCE) == b"ba"
+
+    async def parent(client: AsyncClient) -> tuple[int, bool]:
+        future = client.submit("later", b"job")
+        await future.events().__anext__()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                error: BaseException | None = None
+                try:
+                    await future
+                except ConnectionLost as lost:
+                    error = lost
+                if ending == "in the same loop":
+                    fine = await use(client)
+                else:
+                    with ThreadPoolExecutor(1) as pool:
+                        fine = pool.submit(asyncio.run, use(AsyncClient(client_url))).result()
+                status = 0 if fine and "forked" in str(error) else 1
+            os._exit(status)
+        loop = asyncio.get_running_loop()
+        status = os.waitstatus_to_exitcode((await loop.run_in_executor(None, os.waitpid, child, 0))[1])
+        fine = await use(client)
+        go_on.set()
+        return status, fine and await asyncio.wait_for(future, PATIENCE) == b"done"
+
+    async def main() -> tuple[int, bool]:
+        async with AsyncClient(client_url) as client:
+            return await parent(client)
+
+    go_on = threading.Event()
+
+    def later(job: Job) -> bytes:
+        job.send_data(b"begun")
+        assert go_on.wait(PATIENCE)
+        return b"done"
+
+    with Server() as server:
+        client_url = server.url
+        worker = Worker(server.url, concurrency=2)
+        worker.register("later", later)
+        worker.register("reverse", reverse)
+        with working(worker):
+            assert asyncio.run(main()) == (0, True)
