@@ -16,6 +16,7 @@ from gearfast.aio.fork import is_running_here, watch
 from gearfast.aio.stream import connect
 from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
+from gearfast.frontend.hooks import Hooks
 from gearfast.frontend.sockets import jitter, reason_of
 from gearfast.frontend.stop_signals import hear, would_cancel
 from gearfast.frontend.threads import Threads
@@ -38,6 +39,7 @@ DRAIN_SECONDS = 0.01
 """A leaving worker looks so often whether the last results are out."""
 
 Result = bytes | bytearray | memoryview | str | None
+H = TypeVar("H", bound="Callable[..., object]")
 F = TypeVar("F", bound="Callable[[AsyncJob], Awaitable[Result] | Result]")
 
 
@@ -100,6 +102,7 @@ class AsyncWorker:
         self._paused = False
         self._forked = False
         self._forked_by: Assignment | None = None
+        self._hooks = Hooks()
         watch(self)
 
     # Functions
@@ -160,6 +163,34 @@ class AsyncWorker:
         del self._callables[key]
         self._crew.unregister(key)
         self._turn_soon()
+
+    # Hooks
+
+    def before_job(self, hook: H) -> H:
+        """Call `hook` with each job before its callable; also a decorator.
+
+        A coroutine function or a plain callable, which runs in the loop. What it raises ends the
+        job as if the callable had raised it, and the callable is not called.
+        """
+        self._hooks.before.append(hook)
+        return hook
+
+    def after_job(self, hook: H) -> H:
+        """Call `hook` with each job once its callable is over, however it ended; also a decorator.
+
+        The server is told of the job's end behind it. What it raises is logged.
+        """
+        self._hooks.after.append(hook)
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Call `hook` with each job that ends badly and its exception; also a decorator.
+
+        That is what the callable or a hook before it raised, Fail and Cancelled too, or what is wrong with its result.
+        The server is told behind it. What it raises is logged.
+        """
+        self._hooks.failure.append(hook)
+        return hook
 
     # Running
 
@@ -310,15 +341,16 @@ class AsyncWorker:
             callable, is_coroutine = found
             job = AsyncJob(self, assignment)
             current.set(Place(job))
-            result = await (callable(job) if is_coroutine else self._in_thread(callable, job))  # type: ignore[misc]
+            begin = partial(callable, job) if is_coroutine else partial(self._in_thread, callable, job)
+            result = await (self._hooks.call_async(begin, job) if self._hooks.any else begin())  # type: ignore[arg-type, misc]
             if result.__class__ is not bytes:
                 result = to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
             if not self._forked:
-                self._failed(crew, assignment, error)
+                await self._failed(crew, assignment, error)
         except asyncio.CancelledError:
             if self._loop is not None and not self._forked:  # not the whole worker is cancelled
-                self._failed(crew, assignment, self._why_cancelled(assignment))
+                await self._failed(crew, assignment, self._why_cancelled(assignment))
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
             if not self._forked:
@@ -331,7 +363,7 @@ class AsyncWorker:
                     crew.complete(assignment, result)
                     self._flush_soon()
             except (ResultTooLarge, ValueError, BufferError) as error:  # or a memoryview that was released
-                self._failed(crew, assignment, error)
+                await self._failed(crew, assignment, error)
         finally:
             if self._forked:
                 if assignment is self._forked_by:
@@ -380,8 +412,10 @@ class AsyncWorker:
             return TimeoutError("it was still running after its time-out; it was cancelled")
         return RuntimeError("the job was cancelled")
 
-    def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
+    async def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         report.failed(assignment, error)
+        if self._hooks.failure:
+            await self._hooks.failed_async(AsyncJob(self, assignment), error)
         crew.end_badly(assignment, error, tracebacks=self._tracebacks)
         self._flush_soon()
 

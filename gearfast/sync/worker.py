@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
+from gearfast.frontend.hooks import Hooks
 from gearfast.frontend.sockets import reason_of
 from gearfast.frontend.stop_signals import hear
 from gearfast.frontend.threads import Threads
@@ -39,6 +40,7 @@ __all__ = ["Job", "Worker"]
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 Result = bytes | bytearray | memoryview | str | None
+H = TypeVar("H", bound="Callable[..., object]")
 F = TypeVar("F", bound="Callable[[Job], Result]")
 
 QUICK_SECONDS = 0.02
@@ -113,6 +115,7 @@ class Worker:
         self._changed = False
         self._interrupt: BaseException | None = None
         self._forked = False
+        self._hooks = Hooks()
         _workers.add(self)
 
     # Functions
@@ -182,6 +185,34 @@ class Worker:
             del self._callables[key]
             self._crew.unregister(key)
         self._wake()
+
+    # Hooks
+
+    def before_job(self, hook: H) -> H:
+        """Call `hook` with each job before its callable; also a decorator.
+
+        It runs where the callable runs, in the worker's own process. What it raises ends the job as if
+        the callable had raised it, and the callable is not called.
+        """
+        self._hooks.before.append(hook)
+        return hook
+
+    def after_job(self, hook: H) -> H:
+        """Call `hook` with each job once its callable is over, however it ended; also a decorator.
+
+        The server is told of the job's end behind it. What it raises is logged.
+        """
+        self._hooks.after.append(hook)
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Call `hook` with each job that ends badly and its exception; also a decorator.
+
+        That is what the callable or a hook before it raised, Fail and Cancelled too, or what is wrong with its result.
+        The server is told behind it. What it raises is logged.
+        """
+        self._hooks.failure.append(hook)
+        return hook
 
     # Running
 
@@ -492,7 +523,7 @@ class Worker:
                 self._place.job = job
             else:
                 current.set(Place(job))
-            result = callable(job)
+            result = self._hooks.call(callable, job) if self._hooks.any else callable(job)
             if self._forked:
                 return None
             if result.__class__ is bytes:
@@ -547,6 +578,8 @@ class Worker:
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         report.failed(assignment, error)
+        if self._hooks.failure:
+            self._hooks.failed(Job(self, assignment), error)
         with self._lock:
             if self._changed:
                 self._apply(crew)
