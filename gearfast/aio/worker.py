@@ -173,6 +173,7 @@ class AsyncWorker:
         job as if the callable had raised it, and the callable is not called.
         """
         self._hooks.before.append(hook)
+        self._hooks.any = True
         return hook
 
     def after_job(self, hook: H) -> H:
@@ -181,6 +182,7 @@ class AsyncWorker:
         The server is told of the job's end behind it. What it raises is logged.
         """
         self._hooks.after.append(hook)
+        self._hooks.any = True
         return hook
 
     def on_failure(self, hook: H) -> H:

@@ -22,10 +22,7 @@ class Hooks:
         self.before: list[Hook] = []
         self.after: list[Hook] = []
         self.failure: list[Hook] = []
-
-    @property
-    def any(self) -> bool:
-        return bool(self.before or self.after)
+        self.any = False
 
     def call(self, callable: Callable[[Any], Any], job: Any) -> Any:
         """Call a job's callable between the hooks. Raises what it, or a hook before it, raises."""

@@ -98,38 +98,37 @@ def test_what_the_others_raise_is_logged(kind: type[AnyWorker], caplog: pytest.L
 
 def test_coroutine_functions_as_hooks() -> None:
     seen: list[str] = []
-    worker = AsyncWorker("a")
-
-    @worker.before_job
-    async def before(job: Any) -> None:
-        await asyncio.sleep(0)
-        seen.append("before")
-
-    @worker.after_job
-    async def after(job: Any) -> None:
-        await asyncio.sleep(0)
-        seen.append("after")
-
-    @worker.on_failure
-    async def failed(job: Any, error: Exception) -> None:
-        await asyncio.sleep(0)
-        job.send_data("told by a hook")
-        seen.append(str(error))
 
     async def main(url: str) -> None:
+        worker = AsyncWorker(url)
+
+        @worker.before_job
+        async def before(job: Any) -> None:
+            await asyncio.sleep(0)
+            seen.append("before")
+
+        @worker.after_job
+        async def after(job: Any) -> None:
+            await asyncio.sleep(0)
+            seen.append("after")
+
+        @worker.on_failure
+        async def failed(job: Any, error: Exception) -> None:
+            await asyncio.sleep(0)
+            job.send_data("told by a hook")
+            seen.append(str(error))
+
+        @worker.function("work")
         async def coroutine(job: Any) -> None:
             seen.append("callable")
             raise ValueError("bad")
 
-        other = AsyncWorker(url)
-        other._hooks = worker._hooks
-        other.register("work", coroutine)
-        task = asyncio.create_task(other.run())
+        task = asyncio.create_task(worker.run())
         with Client(url) as client:
             future = client.submit("work", timeout=PATIENCE)
             events = await asyncio.to_thread(lambda: list(future.events(PATIENCE)))
             assert [event.data for event in events] == [b"told by a hook"]  # type: ignore[union-attr]
-        other.stop()
+        worker.stop()
         await task
 
     with Server() as server:
