@@ -16,7 +16,7 @@ GearfastError
 ├── JobFailed                       the worker reported WORK_FAIL
 │   ├── JobException                … WORK_EXCEPTION, with what the worker said of it
 │   └── JobCancelled                the job was cancelled by this client
-├── ResultTooLarge                  a job's result is over the client's limit
+├── ResultTooLarge                  a job's result is over the client's limit, or the worker's
 ├── Fail                            raised by a worker's callable to report WORK_FAIL
 └── Cancelled                       raised in a worker's callable by `job.check()`: nobody wants the result
 """
@@ -202,7 +202,8 @@ class JobCancelled(JobFailed):
 class ResultTooLarge(GearfastError):
     """What the worker of the job `handle` of `function` sent has `size` bytes, over the client's `limit` (max_result).
 
-    It was not kept, and the connection is still good.
+    It was not kept, and the connection is still good. In a worker: what a callable returned or sent is over the
+    worker's own `limit`, and was not sent.
     """
 
     def __init__(

@@ -27,7 +27,9 @@ __all__ = [
     "MAX_LINE",
     "MAX_OPTION",
     "MAX_PACKET",
+    "MAX_RESULT",
     "MAX_UNIQUE",
+    "MAX_WORKLOAD",
     "Command",
     "CommandSpec",
     "ErrorCode",
@@ -59,6 +61,10 @@ MAX_HANDLE: Final = 63
 """Bytes of a job handle. libgearman keeps handles in a buffer of 64 bytes with a NUL."""
 MAX_OPTION: Final = 63
 """Bytes of an option name in OPTION_REQ."""
+MAX_RESULT: Final = MAX_PACKET - HEADER_SIZE - MAX_HANDLE - 1
+"""Bytes of a result, data, warning or exception in a packet of MAX_PACKET, whatever the job's handle."""
+MAX_WORKLOAD: Final = MAX_PACKET - 32 * 1024
+"""Bytes of a workload in a packet of MAX_PACKET, whatever the names before it (MAX_ARGUMENT limits those)."""
 
 
 class Sender(Flag):

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -16,11 +14,12 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
+from gearfast.aio.fork import watch
 from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
 from gearfast.aio.stream import Pump
 from gearfast.errors import GearfastError, UsageError
-from gearfast.frontend.sockets import new_prefix
-from gearfast.protocol import MAX_PACKET
+from gearfast.frontend.sockets import FORKED, new_prefix
+from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Link, Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
-
-_clients: weakref.WeakSet[AsyncClient] = weakref.WeakSet()
 
 
 class AsyncClient:
@@ -58,6 +55,7 @@ class AsyncClient:
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,
+        max_workload: int = MAX_WORKLOAD,
     ) -> None:
         self._calls = ClientCalls(
             servers,
@@ -69,11 +67,12 @@ class AsyncClient:
             retry=retry,
             backoff=backoff,
             max_result=max_result,
+            max_workload=max_workload,
         )
         self._context = ssl
         self._closed = False
         self._pump: Pump | None = None
-        _clients.add(self)
+        watch(self)
 
     async def run(
         self,
@@ -408,12 +407,17 @@ class AsyncClient:
             for job in jobs:
                 pump.abandon(job)
 
-    def _forked(self) -> None:
-        """In a forked child: the loop and the connections are the parent's."""
+    def _fork_loop(self) -> asyncio.AbstractEventLoop | None:
+        return None if self._pump is None else self._pump.loop
+
+    def _after_fork(self) -> None:
+        """In a forked child: the connections are the parent's, and so is what is awaited."""
         self._calls.restart(new_prefix())
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.forked()
+            if not pump.loop.is_closed():
+                pump.fail(FORKED)
 
 
 async def _results(
@@ -440,12 +444,3 @@ async def _handles(
                 yield job.error
             else:
                 raise job.error
-
-
-def _after_fork() -> None:
-    for client in list(_clients):
-        client._forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

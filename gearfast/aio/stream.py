@@ -21,6 +21,7 @@ from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gearfast.aio.fork import abandon
 from gearfast.errors import ProtocolError
 from gearfast.frontend.client_log import moved
 from gearfast.frontend.sockets import alternate, reason_of, tune
@@ -180,8 +181,14 @@ class ProtocolStream(asyncio.Protocol):
             self._transport.abort()
 
     def forked(self) -> None:
-        """In a forked child: the transport stays the parent's."""
+        """In a forked child: let the descriptor go, without a word to the server."""
         self._closed = True
+        transport = self._transport
+        sock = None if transport is None else transport.get_extra_info("socket")
+        if transport is not None and sock is not None and sock.fileno() != -1:
+            abandon(sock.fileno())
+            with contextlib.suppress(RuntimeError):  # the loop is closed, or another thread's that is gone
+                transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -353,10 +360,20 @@ class Pump:
             await asyncio.wait(self._connecting)
 
     def forked(self) -> None:
-        """In a forked child: close the descriptors; loop and connections stay the parent's."""
+        """In a forked child: close the descriptors; the connections stay the parent's."""
         for link in self.hub.links:
-            if link.io is not None:
-                link.io.forked()
+            stream, link.io = link.io, None
+            if stream is not None:
+                stream.forked()
+
+    def fail(self, reason: str) -> None:
+        """Let everything fail that is still awaited; the connections are gone."""
+        for task in self._connecting:
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.hub.close(reason)
+        self._tell()
 
     def _flush(self) -> None:
         self._flushing = False

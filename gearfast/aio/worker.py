@@ -12,17 +12,20 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gearfast.aio.fork import is_running_here, watch
 from gearfast.aio.stream import connect
-from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
+from gearfast.frontend.hooks import Hooks
 from gearfast.frontend.sockets import jitter, reason_of
 from gearfast.frontend.stop_signals import hear, would_cancel
 from gearfast.frontend.threads import Threads
+from gearfast.protocol import MAX_RESULT
 from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, text_of, to_bytes
+from gearfast.session.results import to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ DRAIN_SECONDS = 0.01
 """A leaving worker looks so often whether the last results are out."""
 
 Result = bytes | bytearray | memoryview | str | None
+H = TypeVar("H", bound="Callable[..., object]")
 F = TypeVar("F", bound="Callable[[AsyncJob], Awaitable[Result] | Result]")
 
 
@@ -66,11 +70,17 @@ class AsyncWorker:
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
+        max_result: int = MAX_RESULT,
     ) -> None:
         if processes is not None and processes < 1:
             raise UsageError(f"processes is at least 1, not {processes}")
         self._make_crew = partial(
-            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+            Crew,
+            parse_servers(servers),
+            concurrency=concurrency,
+            prefetch=prefetch,
+            worker_id=make_id(id),
+            max_result=max_result,
         )
         self._crew = self._make_crew()
         self._processes = concurrency if processes is None else processes
@@ -90,6 +100,10 @@ class AsyncWorker:
         self._stopping = False
         self._stop_by: float | None = None
         self._paused = False
+        self._forked = False
+        self._forked_by: Assignment | None = None
+        self._hooks = Hooks()
+        watch(self)
 
     # Functions
 
@@ -150,6 +164,36 @@ class AsyncWorker:
         self._crew.unregister(key)
         self._turn_soon()
 
+    # Hooks
+
+    def before_job(self, hook: H) -> H:
+        """Call `hook` with each job before its callable; also a decorator.
+
+        A coroutine function or a plain callable, which runs in the loop. What it raises ends the
+        job as if the callable had raised it, and the callable is not called.
+        """
+        self._hooks.before.append(hook)
+        self._hooks.any = True
+        return hook
+
+    def after_job(self, hook: H) -> H:
+        """Call `hook` with each job once its callable is over, however it ended; also a decorator.
+
+        The server is told of the job's end behind it. What it raises is logged.
+        """
+        self._hooks.after.append(hook)
+        self._hooks.any = True
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Call `hook` with each job that ends badly and its exception; also a decorator.
+
+        That is what the callable or a hook before it raised, Fail and Cancelled too, or what is wrong with its result.
+        The server is told behind it. What it raises is logged.
+        """
+        self._hooks.failure.append(hook)
+        return hook
+
     # Running
 
     async def run(self, *, signals: bool = True) -> None:
@@ -180,7 +224,7 @@ class AsyncWorker:
         finally:
             try:
                 self._finish()
-                if self._children is not None:
+                if self._children is not None and not self._forked:
                     await loop.run_in_executor(None, self._children.close)
                 if self._connecting:
                     await asyncio.wait(self._connecting)
@@ -230,7 +274,7 @@ class AsyncWorker:
     def _turn(self) -> None:
         """Connect what is due, send, set the timer, see whether the worker has left."""
         loop, left = self._loop, self._left
-        if loop is None or left is None:
+        if loop is None or left is None or self._forked:
             return
         crew = self._crew
         now = monotonic()
@@ -299,27 +343,34 @@ class AsyncWorker:
             callable, is_coroutine = found
             job = AsyncJob(self, assignment)
             current.set(Place(job))
-            result = await (callable(job) if is_coroutine else self._in_thread(callable, job))  # type: ignore[misc]
+            begin = partial(callable, job) if is_coroutine else partial(self._in_thread, callable, job)
+            result = await (self._hooks.call_async(begin, job) if self._hooks.any else begin())  # type: ignore[arg-type, misc]
             if result.__class__ is not bytes:
                 result = to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001
-            self._failed(crew, assignment, error)
+            if not self._forked:
+                await self._failed(crew, assignment, error)
         except asyncio.CancelledError:
-            if self._loop is not None:  # not the whole worker is cancelled
-                self._failed(crew, assignment, self._why_cancelled(assignment))
+            if self._loop is not None and not self._forked:  # not the whole worker is cancelled
+                await self._failed(crew, assignment, self._why_cancelled(assignment))
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit, KeyboardInterrupt
-            report.interrupted(assignment, error)
+            if not self._forked:
+                report.interrupted(assignment, error)
             if self._left is not None and not self._left.done():
                 self._left.set_exception(error)
         else:
             try:
-                crew.complete(assignment, result)
-                self._flush_soon()
-            except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
-                self._failed(crew, assignment, error)
+                if not self._forked:
+                    crew.complete(assignment, result)
+                    self._flush_soon()
+            except (ResultTooLarge, ValueError, BufferError) as error:  # or a memoryview that was released
+                await self._failed(crew, assignment, error)
         finally:
-            if crew is self._crew:
+            if self._forked:
+                if assignment is self._forked_by:
+                    self._leave_forked()
+            elif crew is self._crew:
                 self._tasks.pop(assignment, None)
                 if crew.ready:
                     self._begin(crew)
@@ -333,12 +384,15 @@ class AsyncWorker:
             if not future.done():
                 future.set_result(outcome)
 
-        def call() -> None:
+        def call() -> bool:
             current.set(Place(job))
             outcome = _outcome(callable, job)
             current.set(None)
+            if self._forked:  # this is the only thread of a forked child, which ends with it
+                return True
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(done, outcome)
+            return False
 
         threads.submit(call)
         result, error = await future
@@ -360,21 +414,17 @@ class AsyncWorker:
             return TimeoutError("it was still running after its time-out; it was cancelled")
         return RuntimeError("the job was cancelled")
 
-    def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
+    async def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         report.failed(assignment, error)
-        if isinstance(error, (Fail, Cancelled)):
-            text = text_of(error) if isinstance(error, Fail) else ""
-            if text and not assignment.lost:
-                assignment.session.warning(assignment, text.encode("utf-8", "replace"))
-            crew.fail(assignment)
-        else:
-            crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
+        if self._hooks.failure:
+            await self._hooks.failed_async(AsyncJob(self, assignment), error)
+        crew.end_badly(assignment, error, tracebacks=self._tracebacks)
         self._flush_soon()
 
     def _tell(self, assignment: Assignment, what: str, *values: object) -> None:
         """Send something of a running job. What comes after its end, or after its connection, is dropped."""
         loop = self._loop
-        if loop is None:
+        if loop is None or self._forked:
             return
         if _running_loop() is not loop:  # from a plain callable's thread
             loop.call_soon_threadsafe(partial(self._tell, assignment, what, *values))
@@ -385,13 +435,50 @@ class AsyncWorker:
     def _look(self, assignment: Assignment) -> None:
         """Somebody wants to know whether a job is cancelled."""
         loop = self._loop
-        if loop is None or assignment in self._crew.unsure:
+        if loop is None or self._forked or assignment in self._crew.unsure:
             return
         if _running_loop() is not loop:
             loop.call_soon_threadsafe(self._look, assignment)
         else:
             self._crew.watch(assignment)
             self._turn_soon()
+
+    # Forks
+
+    def _fork_loop(self) -> asyncio.AbstractEventLoop | None:
+        return self._loop
+
+    def _after_fork(self) -> None:
+        """In a forked child: the connections and the jobs are the parent's; `run` returns there.
+
+        If it is the loop's thread that has forked, then when the job's task that did it has ended; the other jobs'
+        tasks are cancelled. A callable in a thread is alone in the child, and takes the process with it.
+        """
+        if self._children is not None:
+            self._children.forked()
+        loop = self._loop
+        if loop is None:
+            return
+        self._forked = True
+        self._threads = None
+        for link in self._crew.links:
+            if link.io is not None:
+                link.io.forked()
+        if not is_running_here(loop):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        here = asyncio.current_task(loop)
+        self._forked_by = next((assignment for assignment, task in self._tasks.items() if task is here), None)
+        for task in (*self._tasks.values(), *self._connecting):
+            if task is not here:
+                task.cancel()
+        if self._forked_by is None:
+            self._leave_forked()
+
+    def _leave_forked(self) -> None:
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
 
     # Connections
 
@@ -409,6 +496,8 @@ class AsyncWorker:
             self._flush()
 
     def _flush(self) -> None:
+        if self._forked:
+            return
         for link in self._crew.links:
             session = link.session
             if session is not None and session.has_output:

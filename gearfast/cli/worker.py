@@ -124,6 +124,7 @@ def _add_program_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="the server gives the job to another worker then"
     )
+    group.add_argument("--max-result", metavar="SIZE", help="a job with larger output fails (default: 256M, nearly)")
     group.add_argument("-w", action="store_true", help="accepted, as `gearman -w` is this command")
 
 
@@ -245,9 +246,12 @@ def _run_program(args: argparse.Namespace) -> int:
         args.port = args.p
     from gearfast import Worker
     from gearfast.cli.command import CommandFunction
+    from gearfast.protocol import MAX_RESULT
     from gearfast.runner.child import on_stop_signals
+    from gearfast.runner.limits import bytes_of
 
-    worker = Worker(servers(args), concurrency=args.concurrency, id=args.id, ssl=tls_context(args))
+    most = MAX_RESULT if args.max_result is None else bytes_of(args.max_result)
+    worker = Worker(servers(args), concurrency=args.concurrency, id=args.id, ssl=tls_context(args), max_result=most)
 
     def count(done: int) -> None:
         if done == args.max_jobs:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gearfast.errors import Cancelled, Fail, UsageError
 from gearfast.session.crew import CHECK_SECONDS, OVERDUE_SECONDS
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import RemoteError, describe, text_of, to_bytes, traceback_of
+from gearfast.session.results import RemoteError, check_size, describe, text_of, to_bytes, traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +55,14 @@ class Facts(NamedTuple):
     workload: bytes
     deadline: float | None
     server: str
+    max_result: int
     assigned_at: float = 0.0
     cancelled: bool = False
     lost: bool = False
 
     @property
     def session(self) -> Facts:
-        """Where a job finds its server's name."""
+        """Where a job finds its server's name and the worker's limit."""
         return self
 
 
@@ -225,7 +226,9 @@ class Child:
 
 def _facts(job: BaseJob) -> Facts:
     a = job._assignment
-    return Facts(a.handle, a.function, a.unique, a.reducer, bytes(a.workload), a.deadline, job.server)
+    return Facts(
+        a.handle, a.function, a.unique, a.reducer, bytes(a.workload), a.deadline, job.server, a.session.max_result
+    )
 
 
 def _outcome(kind: int, values: list[Any]) -> bytes:
@@ -288,10 +291,10 @@ class Job(BaseJob):
         self._far.send(TELL, "send_status", int(numerator), int(denominator))
 
     def send_data(self, data: bytes | bytearray | memoryview | str) -> None:
-        self._far.send(TELL, "send_data", bytes(to_bytes(data, "data")))
+        self._far.send(TELL, "send_data", bytes(self._sendable(data, "data")))
 
     def send_warning(self, data: bytes | bytearray | memoryview | str) -> None:
-        self._far.send(TELL, "send_warning", bytes(to_bytes(data, "a warning")))
+        self._far.send(TELL, "send_warning", bytes(self._sendable(data, "a warning")))
 
 
 def _serve(pipe: Connection) -> None:
@@ -321,6 +324,7 @@ def _do(tasks: dict[bytes, Any], task: bytes, job: Job) -> tuple[object, ...]:
         if task not in tasks:
             tasks[task] = pickle.loads(task)
         result = to_bytes(tasks[task](job), f"the result of function {job.function!r}")
+        check_size(job._assignment, "result", result)
         return COMPLETE, bytes(result)
     except Fail as error:
         return FAIL, text_of(error)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Final, TypeVar
 
-__all__ = ["alternate", "jitter", "new_prefix", "reason_of", "tune"]
+__all__ = ["FORKED", "alternate", "jitter", "new_prefix", "reason_of", "tune"]
 
 T = TypeVar("T")
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
@@ -19,6 +19,8 @@ TCP_RTO_MAX_MS: Final = 44
 """Linux 6.15 and later, without a name in the socket module: the longest time between two retransmissions."""
 RTO_MAX: Final = 1_000
 USER_TIMEOUT: Final = 30_000
+FORKED: Final = "the process was forked, and the connection is its parent's"
+"""What is said in a forked child of what its parent was waiting for."""
 
 
 def reason_of(error: BaseException) -> str:

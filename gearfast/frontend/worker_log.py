@@ -15,7 +15,16 @@ from gearfast.session._worker import Assignment
 from gearfast.session.crew import CrewLink
 from gearfast.session.results import text_of
 
-__all__ = ["cannot_connect", "connected", "connection_lost", "failed", "interrupted", "overdue", "refused"]
+__all__ = [
+    "cannot_connect",
+    "connected",
+    "connection_lost",
+    "failed",
+    "hook_failed",
+    "interrupted",
+    "overdue",
+    "refused",
+]
 
 NAME = "gearfast.worker"
 JOB = "job %(handle)s of function %(function)r from %(server)s "
@@ -65,6 +74,12 @@ def failed(assignment: Assignment, error: Exception) -> None:
         _log("info", JOB + "failed: %(reason)s", facts, extra=facts)
     else:
         _log("error", JOB + "raised an exception", facts, exc_info=error, extra=facts)
+
+
+def hook_failed(assignment: Assignment, error: Exception) -> None:
+    """A hook raised an exception after a job's callable, or about its failure."""
+    facts = _facts(assignment)
+    _log("error", JOB + "met a hook that raised an exception", facts, exc_info=error, extra=facts)
 
 
 def interrupted(assignment: Assignment, error: BaseException) -> None:

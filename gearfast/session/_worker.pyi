@@ -51,6 +51,7 @@ class WorkerSession:
     jobs: dict[bytes, Assignment]
     grabs: int
     limit: int
+    max_result: int
     budget: int
     unanswered: int
     dry: bool
@@ -65,6 +66,7 @@ class WorkerSession:
         limit: int = 1,
         all_yours: bool = False,
         max_packet: int = ...,
+        max_result: int = ...,
         ready: list[Assignment] | None = None,
         slots: Slots | None = None,
         desk: Desk | None = None,

@@ -26,7 +26,8 @@ from gearfast._codec cimport (
 
 from gearfast._codec import encode
 from gearfast.errors import ProtocolError
-from gearfast.protocol import MAX_PACKET, Command, ErrorCode
+from gearfast.protocol import MAX_PACKET, MAX_RESULT, Command, ErrorCode
+from gearfast.session.results import check_size
 
 __all__ = ["Assignment", "Desk", "JobView", "Slots", "WorkerSession"]
 
@@ -37,7 +38,6 @@ cdef bytes ALL_YOURS = b"all_yours"
 # Ways to ask for a job, the one that tells most first; the next one for a server that does not know it.
 cdef tuple GRABS = (encode(Command.GRAB_JOB_ALL), encode(Command.GRAB_JOB_UNIQ), encode(Command.GRAB_JOB))
 cdef bytes NOTHING = b""
-cdef Py_ssize_t SMALL = 1 << 30      # a result below this fits a packet for sure
 
 
 @cython.final
@@ -117,6 +117,7 @@ cdef class WorkerSession:
     assigned; the caller empties it. `refusals`: code and text of each ERROR, for the log; the caller empties it.
     `all_yours`: ask for that option. `credits`: the server has agreed, so grabs wait there for the next jobs.
     `shared`: other connections want the same slots, so no grab may wait there. `slots` and `desk` count jobs in hand.
+    `max_result`: bytes of the largest result; with a larger one `complete` raises ResultTooLarge and changes nothing.
     """
 
     cdef readonly str server
@@ -129,6 +130,7 @@ cdef class WorkerSession:
     cdef readonly dict jobs
     cdef readonly Py_ssize_t grabs
     cdef readonly Py_ssize_t limit
+    cdef readonly Py_ssize_t max_result
     # How many grabs may be under way: one after each sleep, doubled with each job, so that a lone job in a quiet time
     # does not cost `limit` grabs.
     cdef readonly Py_ssize_t budget
@@ -154,6 +156,7 @@ cdef class WorkerSession:
         Py_ssize_t limit=1,
         bint all_yours=False,
         size_t max_packet=MAX_PACKET,
+        Py_ssize_t max_result=MAX_RESULT,
         list ready=None,
         Slots slots=None,
         Desk desk=None,
@@ -169,6 +172,7 @@ cdef class WorkerSession:
         self.refusals = []
         self.jobs = {}
         self.limit = limit
+        self.max_result = max_result
         self.budget = 1
         self.decoder = Decoder(max_packet)
         self.function = NOTHING
@@ -279,7 +283,7 @@ cdef class WorkerSession:
         cdef char* at
         cdef Py_ssize_t named = PyBytes_GET_SIZE(job.handle)
         cdef Py_ssize_t size
-        if PyBytes_CheckExact(result) and PyBytes_GET_SIZE(result) < SMALL:
+        if PyBytes_CheckExact(result) and PyBytes_GET_SIZE(result) <= self.max_result:
             size = PyBytes_GET_SIZE(result)
             out = PyBytes_FromStringAndSize(NULL, HEADER_BYTES + named + 1 + size)
             at = PyBytes_AS_STRING(out)
@@ -289,6 +293,7 @@ cdef class WorkerSession:
             at[named] = 0
             memcpy(at + named + 1, PyBytes_AS_STRING(result), size)
         else:
+            check_size(job, "result", result)
             out = encode(CMD_WORK_COMPLETE, job.handle, result)
         self.out.append(out)
         self.end(job)

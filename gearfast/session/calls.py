@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
-from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE
+from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE, MAX_WORKLOAD
 from gearfast.session.hub import ClientHub, Resubmit, check_resubmit
 from gearfast.session.requests import (
     BACKGROUND,
@@ -60,6 +60,7 @@ class ClientCalls:
         retry: Retry | None = None,
         backoff: Backoff | None = None,
         max_result: int = MAX_PACKET,
+        max_workload: int = MAX_WORKLOAD,
     ) -> None:
         self.servers = parse_servers(servers)
         self.timeout = make_timeout(timeout)
@@ -67,6 +68,9 @@ class ClientCalls:
         if not 0 <= max_result < 2**32:
             raise UsageError(f"max_result is a number of bytes from 0 to 4 GiB, not {max_result!r}")
         self._max_packet = max_result + 12 + MAX_HANDLE + 1  # the header, the handle and its NUL
+        if not 0 <= max_workload < 2**32:
+            raise UsageError(f"max_workload is a number of bytes from 0 to 4 GiB, not {max_workload!r}")
+        self._max_workload = max_workload
         self._retry = retry
         self._backoff = backoff or AWAY
         self._exceptions = exceptions
@@ -117,6 +121,8 @@ class ClientCalls:
             raise
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
+        if len(packet) > self._max_workload:
+            self._check_size(function, workload)
         job = JobRequest(packet, function, key, False)
         if unique is not None:
             job.keyed = True
@@ -134,6 +140,14 @@ class ClientCalls:
         if reply is not None:
             job.reply_by = now + reply
         return job
+
+    def _check_size(self, function: str, workload: Buffer) -> None:
+        """Raise UsageError for a workload that the server would answer by cutting the connection."""
+        size = memoryview(workload).nbytes
+        if size > self._max_workload:
+            raise UsageError(
+                f"function {function[:80]!r}: a workload of {size} bytes is more than max_workload={self._max_workload}"
+            )
 
     def background(
         self,
@@ -165,6 +179,8 @@ class ClientCalls:
             raise
         except Exception as error:
             raise _refusal(function, workload, priority, error) from error
+        if len(packet) > self._max_workload:
+            self._check_size(function, workload)
         job = JobRequest(packet, function, key, True)
         if unique is not None:
             job.keyed = True

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from math import inf
 from typing import Any, Final
 
-from gearfast.errors import UsageError
-from gearfast.protocol import MAX_PACKET
+from gearfast.errors import Cancelled, Fail, ResultTooLarge, UsageError
+from gearfast.protocol import MAX_PACKET, MAX_RESULT
 from gearfast.session._worker import Assignment, Desk, Slots, WorkerSession
 from gearfast.session.functions import Function, check_function_name
-from gearfast.session.results import milliseconds
+from gearfast.session.results import check_max_result, check_size, describe, milliseconds, text_of
 from gearfast.session.routing import Router, ServerAddress
 
 __all__ = ["Crew", "CrewLink", "Group", "check_function_name"]
@@ -41,6 +41,9 @@ GRAB_SECONDS = 10.0
 
 CHECK_SECONDS = 0.5
 """How often the server is asked whether it still knows a job, while the job's callable wants to know."""
+
+MOST_SAID = 512
+"""Bytes about a failure that are sent however small `max_result` is: room for the worker's own words."""
 
 OVERDUE_SECONDS = 1.0
 """A job so far behind its deadline is overdue: by then its server has given it to somebody else."""
@@ -82,7 +85,7 @@ class Crew:
     The front end opens the connections of `take_connects`, reports `connected`, `failed`, `lost` and `receive`, closes
     those of `take_retired`, runs the jobs of `ready` (and removes them), ends each by `complete`, `fail` or
     `exception`, and calls `tick` in time. `prefetch`: jobs that may be held beyond the slots, unless a function has a
-    time-out.
+    time-out. `max_result`: bytes of what is sent of a job at once.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Crew:
         worker_id: bytes = b"",
         abilities: Mapping[bytes, Ability] | None = None,
         max_packet: int = MAX_PACKET,
+        max_result: int = MAX_RESULT,
     ) -> None:
         if concurrency < 1:
             raise UsageError(f"concurrency is at least 1, not {concurrency}")
@@ -114,6 +118,7 @@ class Crew:
         self._servers = servers
         self._worker_id = worker_id
         self._max_packet = max_packet
+        self._max_result = check_max_result(max_result)
         self._timeouts: dict[bytes, float] = {}
         self._homes: dict[bytes, Group] = {}
         self._groups: dict[object, Group] = {}
@@ -253,6 +258,7 @@ class Crew:
             limit=self._most(link.group),
             all_yours=len(self.links) == 1,
             max_packet=self._max_packet,
+            max_result=self._max_result,
             ready=self.ready,
             slots=self.slots,
             desk=link.group.desk,
@@ -374,7 +380,7 @@ class Crew:
     # Jobs
 
     def complete(self, job: Assignment, result: bytes | bytearray | memoryview) -> None:
-        """End a job with its result."""
+        """End a job with its result. Raises ResultTooLarge, and ValueError or BufferError for what cannot be sent."""
         if not job.lost:
             job.session.complete(job, result)
             if self.slots.only is not None and not self.timed and not self.unsure:
@@ -398,6 +404,25 @@ class Crew:
         else:
             job.session.exception(job, data)
         self._ended(job)
+
+    def end_badly(self, job: Assignment, error: Exception, *, tracebacks: bool = False) -> None:
+        """End a job that raised, or whose result cannot be sent: `Fail` and `Cancelled` are WORK_FAIL."""
+        if isinstance(error, (Fail, Cancelled)):
+            text = text_of(error) if isinstance(error, Fail) else ""
+            if text and not job.lost:
+                job.session.warning(job, self._fitting(job, "a warning", text.encode("utf-8", "replace")))
+            self.fail(job)
+        else:
+            self.exception(job, self._fitting(job, "an exception", describe(error, tracebacks=tracebacks)))
+
+    def _fitting(self, job: Assignment, what: str, data: bytes) -> bytes:
+        """What is said of a failure; in place of more than may be sent, how much that is."""
+        try:
+            if len(data) > MOST_SAID:
+                check_size(job, what, data)
+        except ResultTooLarge as error:
+            return describe(error)
+        return data
 
     def forget(self, job: Assignment) -> None:
         """A job that was not begun was lost: nobody needs it."""

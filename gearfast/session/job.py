@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gearfast.errors import Cancelled
 from gearfast.session._worker import JobView
-from gearfast.session.results import to_bytes
+from gearfast.session.results import check_size, to_bytes
 
 if TYPE_CHECKING:
     from gearfast.session._worker import Assignment
@@ -92,12 +92,17 @@ class BaseJob(JobView):
         self._desk._tell(self._assignment, "status", int(numerator), int(denominator))
 
     def send_data(self, data: Data) -> None:
-        """Send a part of the result. Raises TypeError."""
-        self._desk._tell(self._assignment, "data", to_bytes(data, "data"))
+        """Send a part of the result. Raises TypeError, and ResultTooLarge above the worker's `max_result`."""
+        self._desk._tell(self._assignment, "data", self._sendable(data, "data"))
 
     def send_warning(self, data: Data) -> None:
-        """Send a warning. Raises TypeError."""
-        self._desk._tell(self._assignment, "warning", to_bytes(data, "a warning"))
+        """Send a warning. Raises TypeError, and ResultTooLarge above the worker's `max_result`."""
+        self._desk._tell(self._assignment, "warning", self._sendable(data, "a warning"))
+
+    def _sendable(self, data: Data, what: str) -> bytes | bytearray | memoryview:
+        ready = to_bytes(data, what)
+        check_size(self._assignment, what, ready)
+        return ready
 
 
 class Place:

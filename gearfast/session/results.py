@@ -3,7 +3,27 @@
 
 from __future__ import annotations
 
-__all__ = ["RemoteError", "describe", "milliseconds", "text_of", "to_bytes", "traceback_of"]
+from typing import TYPE_CHECKING, Final
+
+from gearfast.errors import ResultTooLarge, UsageError
+from gearfast.protocol import MAX_HANDLE
+
+if TYPE_CHECKING:
+    from gearfast.session._worker import Assignment
+
+__all__ = [
+    "RemoteError",
+    "check_max_result",
+    "check_size",
+    "describe",
+    "milliseconds",
+    "text_of",
+    "to_bytes",
+    "traceback_of",
+]
+
+MOST: Final = 2**32 - 1 - MAX_HANDLE - 1
+"""Bytes behind a handle in the largest packet that the protocol knows."""
 
 
 def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
@@ -15,6 +35,22 @@ def to_bytes(value: object, what: str) -> bytes | bytearray | memoryview:
     if isinstance(value, str):
         return value.encode()
     raise TypeError(f"{what} must be bytes, str or None, not {type(value).__name__}")
+
+
+def check_max_result(limit: int) -> int:
+    """A worker's setting, if it can be one. Raises UsageError."""
+    if not 0 <= limit <= MOST:
+        raise UsageError(f"max_result is a number of bytes from 0 to {MOST}, not {limit!r}")
+    return limit
+
+
+def check_size(job: Assignment, what: str, data: bytes | bytearray | memoryview) -> None:
+    """Raise ResultTooLarge if `data` is more than the worker may send of a job at once. `what` names it."""
+    size, limit = memoryview(data).nbytes, job.session.max_result
+    if size > limit:
+        function, handle = job.function.decode("utf-8", "replace"), job.handle.decode("utf-8", "replace")
+        text = f"job {handle} of function {function!r}: {size} bytes as {what} are more than max_result={limit}"
+        raise ResultTooLarge(text, handle=handle, function=function, size=size, limit=limit)
 
 
 class RemoteError(Exception):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar, overload
 
 from gearfast.errors import GearfastError, UsageError
 from gearfast.frontend.sockets import new_prefix
-from gearfast.protocol import MAX_PACKET
+from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
 from gearfast.session.hub import Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
@@ -57,7 +57,9 @@ class Client:
     job that was given a unique, and as `"never"` for one without. What was not sent yet always goes out again.
     `retry`: which failures make a job be submitted again; none by default. A call's own `retry` stands instead of it.
     `backoff`: how long a server that failed is left alone. `max_result`: bytes of the largest result (or part of one)
-    that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge.
+    that is taken, 256 MiB by default, up to 4 GiB; a job with a larger one raises ResultTooLarge. `max_workload`: bytes
+    of the largest workload, what a packet of 256 MiB holds by default; a larger one raises UsageError and is not sent.
+    It is for servers whose `--max-packet` is another.
 
     One client may be used by many threads; each call that waits has a connection of its own. After a fork the child
     makes new connections. Nothing is connected before the first call.
@@ -75,6 +77,7 @@ class Client:
         retry: Retry | None = None,
         backoff: Backoff = AWAY,
         max_result: int = MAX_PACKET,
+        max_workload: int = MAX_WORKLOAD,
     ) -> None:
         self._calls = ClientCalls(
             servers,
@@ -86,6 +89,7 @@ class Client:
             retry=retry,
             backoff=backoff,
             max_result=max_result,
+            max_workload=max_workload,
         )
         self._context = ssl
         self._closed = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.frontend.client_log import moved
-from gearfast.frontend.sockets import jitter, reason_of
+from gearfast.frontend.sockets import FORKED, jitter, reason_of
 from gearfast.sync.stream import READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, make_poller
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ SLOW: Final = 0.005
 """Seconds that a job may take before its exact deadline counts."""
 CATCH_UP: Final = 0.02
 """Seconds that may be spent on what came in time, before a deadline that has passed is acted on."""
-FORKED: Final = "the process was forked, and the connection is its parent's"
 
 
 class Pump:

@@ -13,19 +13,22 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from gearfast.errors import Cancelled, Fail, ProtocolError, UsageError
+from gearfast.errors import ProtocolError, ResultTooLarge, UsageError
 from gearfast.frontend import worker_log as report
-from gearfast.frontend.sockets import jitter, reason_of
+from gearfast.frontend.hooks import Hooks
+from gearfast.frontend.sockets import reason_of
 from gearfast.frontend.stop_signals import hear
 from gearfast.frontend.threads import Threads
+from gearfast.protocol import MAX_RESULT
 from gearfast.session._worker import Assignment, WorkerSession
-from gearfast.session.crew import Crew, CrewLink
+from gearfast.session.crew import Crew
 from gearfast.session.functions import Function, check_function_name, collect, make_function
 from gearfast.session.job import BaseJob, Place, current
-from gearfast.session.results import describe, text_of, to_bytes
+from gearfast.session.results import to_bytes
 from gearfast.session.routing import Servers, make_id, parse_servers
 from gearfast.sync.attendant import Attendant
-from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, WakePipe, make_poller
+from gearfast.sync.stream import DONTWAIT, READ, READ_SIZE, PlainStream, WakePipe
+from gearfast.sync.worker_lines import Lines
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -37,14 +40,15 @@ __all__ = ["Job", "Worker"]
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 Result = bytes | bytearray | memoryview | str | None
+H = TypeVar("H", bound="Callable[..., object]")
 F = TypeVar("F", bound="Callable[[Job], Result]")
 
 QUICK_SECONDS = 0.02
 """The short way of waiting, one read that blocks, gives up after this time; so long may another thread wait for it."""
+UNSENDABLE = (ResultTooLarge, ValueError, BufferError)
+"""What ends a job whose result is too large, or a memoryview that was released."""
 LINGER_SECONDS = 0.001
 """Results of prefetched jobs may wait so long for the next one, to go out together."""
-ANSWER_SECONDS = 0.1
-"""A callable that wants to know whether its job is cancelled waits at most so long for the server's answer."""
 
 
 class Job(BaseJob):
@@ -63,7 +67,9 @@ class Worker:
     `processes`: child processes for the functions that are registered with `process=True`; by default `concurrency`.
     `tracebacks`: WORK_EXCEPTION carries Python's traceback behind the exception's class and text. `id`: the worker's
     name in lists of workers. `ssl`: context for TLS. `timeout`: seconds for a connection to be made. A server that is
-    away is tried again and again, after 0.1 s to 30 s. Raises UsageError.
+    away is tried again and again, after 0.1 s to 30 s. `max_result`: bytes of the largest result, part of one or text
+    that is sent; a job with a larger one ends with WORK_EXCEPTION (ResultTooLarge). A server that takes smaller packets
+    than 256 MiB would cut the connection, and give the job to the next worker. Raises UsageError.
     """
 
     def __init__(
@@ -77,23 +83,26 @@ class Worker:
         id: str | None = None,
         ssl: SSLContext | None = None,
         timeout: float | None = 5.0,
+        max_result: int = MAX_RESULT,
     ) -> None:
         if processes is not None and processes < 1:
             raise UsageError(f"processes is at least 1, not {processes}")
         self._make_crew = partial(
-            Crew, parse_servers(servers), concurrency=concurrency, prefetch=prefetch, worker_id=make_id(id)
+            Crew,
+            parse_servers(servers),
+            concurrency=concurrency,
+            prefetch=prefetch,
+            worker_id=make_id(id),
+            max_result=max_result,
         )
         self._crew = self._make_crew()
         self._processes = concurrency if processes is None else processes
         self._tracebacks = tracebacks
-        self._timeout = timeout
         self._functions: dict[str, Function] = {}
         self._callables: dict[bytes, Callable[[Job], Result]] = {}
         self._children: Children | None = None
-        self._lock = threading.Lock()
-        self._poller = make_poller()
-        self._dialer: Dialer[CrewLink] = Dialer(self._poller, ssl)
-        self._links: dict[int, CrewLink] = {}
+        self._lines = Lines(ssl, timeout, self._wake)
+        self._lock = self._lines.lock
         self._pipe: WakePipe | None = None
         self._hears_signals = False
         self._threads: Threads | None = None
@@ -106,6 +115,7 @@ class Worker:
         self._changed = False
         self._interrupt: BaseException | None = None
         self._forked = False
+        self._hooks = Hooks()
         _workers.add(self)
 
     # Functions
@@ -175,6 +185,36 @@ class Worker:
             del self._callables[key]
             self._crew.unregister(key)
         self._wake()
+
+    # Hooks
+
+    def before_job(self, hook: H) -> H:
+        """Call `hook` with each job before its callable; also a decorator.
+
+        It runs where the callable runs, in the worker's own process. What it raises ends the job as if
+        the callable had raised it, and the callable is not called.
+        """
+        self._hooks.before.append(hook)
+        self._hooks.any = True
+        return hook
+
+    def after_job(self, hook: H) -> H:
+        """Call `hook` with each job once its callable is over, however it ended; also a decorator.
+
+        The server is told of the job's end behind it. What it raises is logged.
+        """
+        self._hooks.after.append(hook)
+        self._hooks.any = True
+        return hook
+
+    def on_failure(self, hook: H) -> H:
+        """Call `hook` with each job that ends badly and its exception; also a decorator.
+
+        That is what the callable or a hook before it raised, Fail and Cancelled too, or what is wrong with its result.
+        The server is told behind it. What it raises is logged.
+        """
+        self._hooks.failure.append(hook)
+        return hook
 
     # Running
 
@@ -272,7 +312,7 @@ class Worker:
 
     def _start(self) -> None:
         self._pipe = WakePipe()
-        self._poller.watch(self._pipe.fileno(), READ)
+        self._lines.poller.watch(self._pipe.fileno(), READ)
         self._hears_signals = self._pipe.hear_signals()
         self._changed = True
         if self._crew.concurrency > 1:
@@ -286,10 +326,7 @@ class Worker:
         if self._attendant is not None:
             self._attendant.close()
             self._attendant = None
-        self._dialer.close(forked=self._forked)
-        with self._lock:
-            for link in [*self._crew.links, *self._crew.take_retired()]:
-                self._drop(link, "the worker has left")
+        self._lines.close(self._crew, "the worker has left", forked=self._forked)
         if self._children is not None and not self._forked:
             self._children.close()
         threads, self._threads = self._threads, None
@@ -299,7 +336,7 @@ class Worker:
         if pipe is not None:
             if self._hears_signals:
                 signal.set_wakeup_fd(-1)
-            self._poller.forget(pipe.fileno())
+            self._lines.poller.forget(pipe.fileno())
             pipe.close()
         self._stopping = False
         self._stop_by = None
@@ -328,29 +365,29 @@ class Worker:
                 self._apply(crew)
             due = crew.take_connects(now)
             for link in crew.take_retired():
-                self._drop(link, "no function needs it any more")
+                self._lines.drop(crew, link, "no function needs it any more")
         for link in due:
-            self._connected(link, self._dialer.start(link, link.address, self._timeout))
+            self._lines.dial(crew, link)
         with self._lock:
             deadline = crew.tick(monotonic())
-            self._flush(crew)
+            self._lines.flush(crew)
             self._report_overdue(crew)
         if self._has_left(crew):
             return
         with self._lock:
             buffered = any(link.io is not None and link.io.has_buffered for link in crew.links)
-        until = min(self._dialer.wake_at, inf if deadline is None else deadline)
+        until = min(self._lines.wake_at, inf if deadline is None else deadline)
         seconds = None if until == inf else max(0.0, until - monotonic())
-        ready = self._poller.wait(0.0 if buffered or self._changed else seconds)
-        for link, outcome in self._dialer.take(ready):
-            self._connected(link, outcome)
+        ready = self._lines.poller.wait(0.0 if buffered or self._changed else seconds)
+        self._lines.take_dialled(crew, ready)
         with self._lock:
             for fd, events in ready:
-                self._take(fd, events)
+                if not self._lines.take(crew, fd, events) and self._pipe is not None:
+                    self._pipe.drain()
             for link in crew.take_stalled(monotonic()):
-                self._lost(link, "no answer to GRAB_JOB in time")
+                self._lines.lost(crew, link, "no answer to GRAB_JOB in time")
             if buffered:
-                self._take_buffered()
+                self._lines.take_buffered(crew)
         self._do_ready(crew)
 
     def _serve_quickly(self, crew: Crew) -> None:
@@ -372,7 +409,7 @@ class Worker:
                 data = recv(READ_SIZE)
                 with lock:
                     if not data or slots.only is not session:
-                        self._received(crew.links[0], data)
+                        self._lines.received(crew, crew.links[0], data)
                         return
                     if session.receive(data, monotonic()):
                         session.sleep()
@@ -380,7 +417,7 @@ class Worker:
                     if session.refusals:
                         report.refused(crew.links[0])
                     if not ready:
-                        self._flush(crew)
+                        self._lines.flush(crew)
                         continue
                 if len(ready) > 1:
                     self._do_ready(crew)
@@ -393,7 +430,7 @@ class Worker:
         except (OSError, ProtocolError) as error:
             with lock:
                 if slots.only is session:
-                    self._lost(crew.links[0], reason_of(error))
+                    self._lines.lost(crew, crew.links[0], reason_of(error))
         finally:
             self._place.job = None
 
@@ -408,7 +445,7 @@ class Worker:
                     if self._changed:
                         self._apply(crew)
                     crew.complete(assignment, result)
-                    self._flush(crew)
+                    self._lines.flush(crew)
                     return
                 out = session.answer(assignment, result)
                 try:
@@ -417,13 +454,13 @@ class Worker:
                     sent = 0
                 if sent != len(out):
                     stream.unsent.append(memoryview(out)[sent:])
-                    self._flush(crew)
-        except (ValueError, BufferError) as error:
+                    self._lines.flush(crew)
+        except UNSENDABLE as error:
             self._failed(crew, assignment, error)
         except OSError as error:
             with self._lock:
                 if crew.slots.only is session:
-                    self._lost(crew.links[0], reason_of(error))
+                    self._lines.lost(crew, crew.links[0], reason_of(error))
 
     def _do_ready(self, crew: Crew) -> None:
         """Do the jobs that came in, or have them done."""
@@ -452,7 +489,7 @@ class Worker:
         if assignment.lost:  # it waited for a thread
             with self._lock:
                 crew.forget(assignment)
-                self._flush(crew)
+                self._lines.flush(crew)
         else:
             self._work(crew, assignment)
             current.set(None)
@@ -469,12 +506,12 @@ class Worker:
                     self._apply(crew)
                 crew.complete(assignment, result)
                 if not crew.ready or self._threads is not None:
-                    self._flush(crew)
+                    self._lines.flush(crew)
                     if crew.leaving:
                         self._wake()
                 else:
                     self._linger(crew)
-        except (ValueError, BufferError) as error:  # a memoryview that was released, or too much for a packet
+        except UNSENDABLE as error:
             self._failed(crew, assignment, error)
 
     def _result(self, crew: Crew, assignment: Assignment) -> bytes | bytearray | memoryview | None:
@@ -488,7 +525,7 @@ class Worker:
                 self._place.job = job
             else:
                 current.set(Place(job))
-            result = callable(job)
+            result = self._hooks.call(callable, job) if self._hooks.any else callable(job)
             if self._forked:
                 return None
             if result.__class__ is bytes:
@@ -508,7 +545,7 @@ class Worker:
         """A job has ended and the next one is there: their results may go out together. The lock is held."""
         now = monotonic()
         if now >= self._flush_by:
-            self._flush(crew)
+            self._lines.flush(crew)
             self._flush_by = now + LINGER_SECONDS
 
     def _attend(self) -> float | None:
@@ -518,7 +555,7 @@ class Worker:
         """
         with self._lock:
             crew = self._crew
-            self._flush(crew)
+            self._lines.flush(crew)
             self._report_overdue(crew)
             now = monotonic()
             if crew.leaving or self._stop_by is not None:
@@ -526,7 +563,7 @@ class Worker:
                     self._apply(crew)
                 if crew.gave_up(now):
                     for link in crew.links:
-                        self._drop(link, "the worker leaves without the job")
+                        self._lines.drop(crew, link, "the worker leaves without the job")
                     if self._children is not None:
                         threading.Thread(target=self._children.close, daemon=True).start()
                     return None
@@ -543,17 +580,13 @@ class Worker:
 
     def _failed(self, crew: Crew, assignment: Assignment, error: Exception) -> None:
         report.failed(assignment, error)
+        if self._hooks.failure:
+            self._hooks.failed(Job(self, assignment), error)
         with self._lock:
             if self._changed:
                 self._apply(crew)
-            if isinstance(error, (Fail, Cancelled)):
-                text = text_of(error) if isinstance(error, Fail) else ""
-                if text and not assignment.lost:
-                    assignment.session.warning(assignment, text.encode("utf-8", "replace"))
-                crew.fail(assignment)
-            else:
-                crew.exception(assignment, describe(error, tracebacks=self._tracebacks))
-            self._flush(crew)
+            crew.end_badly(assignment, error, tracebacks=self._tracebacks)
+            self._lines.flush(crew)
             if crew.leaving:
                 self._wake()
 
@@ -562,7 +595,7 @@ class Worker:
         with self._lock:
             if not assignment.lost and not assignment.over:
                 getattr(assignment.session, what)(assignment, *values)
-                self._flush(self._crew)
+                self._lines.flush(self._crew)
 
     def _look(self, assignment: Assignment) -> None:
         """Somebody wants to know whether a job is cancelled."""
@@ -577,116 +610,19 @@ class Worker:
         with self._lock:
             crew.watch(assignment)
             asked = crew.ask(monotonic())
-            self._flush(crew)
+            self._lines.flush(crew)
             link = next((link for link in crew.links if link.session is assignment.session), None)
         if asked and link is not None:
-            self._await_answer(link, assignment)
-
-    def _await_answer(self, link: CrewLink, assignment: Assignment) -> None:
-        stream, until = link.io, monotonic() + ANSWER_SECONDS
-        poller = make_poller()
-        while stream is not None and link.io is stream and assignment.session.unanswered:
-            poller.watch(stream.fileno(), READ)
-            left = until - monotonic()
-            if left <= 0 or not poller.wait(left):
-                return
-            with self._lock:
-                if link.io is stream:
-                    self._read(link)
-
-    # Connections; the lock is held but for `_connected`
-
-    def _connected(self, link: CrewLink, stream: Stream | OSError | None) -> None:
-        if stream is None:
-            return
-        if isinstance(stream, OSError):
-            now = monotonic()
-            with self._lock:
-                again = self._crew.failed(link, now, jitter(), reason_of(stream))
-            report.cannot_connect(link, reason_of(stream), again - now)
-            return
-        with self._lock:
-            link.io = stream
-            self._links[stream.fileno()] = link
-            stream.events = READ
-            self._poller.watch(stream.fileno(), READ)
-            self._crew.connected(link, monotonic())
-        report.connected(link)
-
-    def _drop(self, link: CrewLink, reason: str) -> float:
-        stream, link.io = link.io, None
-        if stream is not None:
-            self._links.pop(stream.fileno(), None)
-            self._poller.forget(stream.fileno())
-            stream.close()
-        return self._crew.lost(link, monotonic(), jitter(), reason)
-
-    def _lost(self, link: CrewLink, reason: str) -> None:
-        now = monotonic()
-        again = self._drop(link, reason)
-        report.connection_lost(link, reason, again - now)
-        self._wake()
-
-    def _flush(self, crew: Crew) -> None:
-        for link in crew.links:
-            session = link.session
-            if session is not None and (session.has_output or link.io.unsent):
-                stream: Stream = link.io
-                try:
-                    events = READ if stream.flush(session.take_output()) else READ | WRITE
-                except OSError as error:
-                    self._lost(link, reason_of(error))
-                    continue
-                if events != stream.events:
-                    stream.events = events
-                    self._poller.watch(stream.fileno(), events)
-                    self._wake()
-
-    def _take(self, fd: int, events: int) -> None:
-        link = self._links.get(fd)
-        if link is None:
-            if self._pipe is not None:
-                self._pipe.drain()
-            return
-        if events & READ:
-            self._read(link)
-
-    def _take_buffered(self) -> None:
-        for link in self._crew.links:
-            if link.io is not None and link.io.has_buffered:
-                self._read(link)
-
-    def _read(self, link: CrewLink) -> None:
-        try:
-            data = link.io.try_recv()
-        except OSError as error:
-            self._lost(link, reason_of(error))
-            return
-        if data is not None:
-            self._received(link, data)
-
-    def _received(self, link: CrewLink, data: bytes) -> None:
-        if not data:
-            self._lost(link, "closed by the server")
-            return
-        try:
-            self._crew.receive(link, data, monotonic())
-        except ProtocolError as error:
-            self._lost(link, reason_of(error))
-            return
-        if link.session is not None and link.session.refusals:
-            report.refused(link)
+            self._lines.await_answer(crew, link, assignment)
 
     def _after_fork(self) -> None:
         """In a forked child: the connections belong to the parent; `run` returns there."""
         self._forked = self._pipe is not None
-        self._lock = threading.Lock()
         self._attendant = None
         if self._children is not None:
             self._children.forked()
-        for link in self._crew.links:
-            if link.io is not None:
-                link.io.close()
+        self._lines.forked(self._crew)
+        self._lock = self._lines.lock
 
 
 def _after_fork() -> None:

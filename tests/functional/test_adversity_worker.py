@@ -183,7 +183,7 @@ def test_stop_while_nothing_can_be_connected() -> None:
         worker.register("f", reverse)
         thread = threading.Thread(target=worker.run)
         thread.start()
-        wait_until(lambda: worker._dialer._under_way, "it connects")
+        wait_until(lambda: worker._lines.dialer._under_way, "it connects")
         begun = time.monotonic()
         worker.stop()
         thread.join(PATIENCE)

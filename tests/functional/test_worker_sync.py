@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -234,11 +233,6 @@ for number in (signal.SIGTERM, signal.SIGINT):
 @worker.function("work")
 def work(job):
     job.send_data(str(os.getpid()))
-    if job.workload == b"fork":
-        if os.fork() == 0:
-            return b"child"
-        os.wait()
-        return b"parent"
     return b"fine"
 
 worker.run()
@@ -272,20 +266,6 @@ def test_stop_from_a_signal_handler(job_server: ServerProcess, number: signal.Si
     assert process.returncode == 0
     assert "left in good order" in out
     job_server.wait_for("work", workers=0)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("concurrency", [1, 3])
-def test_a_callable_that_forks(job_server: ServerProcess, concurrency: int) -> None:
-    """The child's copy of the worker is dead: one result, from the parent, which goes on."""
-    process = start_script(job_server, concurrency)
-    with Client(job_server.address) as client:
-        assert client.run("work", b"fork", timeout=PATIENCE) == b"parent"
-        assert client.run("work", timeout=PATIENCE) == b"fine"
-        process.terminate()
-        out, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    assert f"left in good order {process.pid}" in out
 
 
 def test_a_killed_workers_job_goes_to_another(job_server: ServerProcess) -> None:

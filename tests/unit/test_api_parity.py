@@ -26,6 +26,9 @@ CONTEXT = {"__enter__": "__aenter__", "__exit__": "__aexit__"}
 NEVER_ASYNC = {"submit", "map", "map_background", "stop", "register", "unregister", "function", "add"} | {
     "pause",
     "resume",
+    "before_job",
+    "after_job",
+    "on_failure",
 }
 
 
