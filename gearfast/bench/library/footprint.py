@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What gearfast costs before it does anything: the time to import it, what it imports, and a worker's memory (Linux)."""
+"""What gearfast costs before it does anything: time to import, what it imports, and a worker's memory (Linux)."""
 
 from __future__ import annotations
 
@@ -93,10 +93,13 @@ def worker_memory() -> float:
     The worker has done one job. Raises LibraryError, OSError.
     """
     try:
-        with Server("gearfast") as server, _running(_BARE, says=True) as bare:
-            with _running(_WORKER.format(server.address), says=False) as worker:
-                with Loader(server.address, Traffic(workers=0, limit=1), prefix="idle") as loader:
-                    loader.sample(30.0, Meter(lambda: cpu_seconds(worker)))
-                return (private_bytes(worker) - private_bytes(bare)) / 1e6
+        with (
+            Server("gearfast") as server,
+            _running(_BARE, says=True) as bare,
+            _running(_WORKER.format(server.address), says=False) as worker,
+            Loader(server.address, Traffic(workers=0, limit=1), prefix="idle") as loader,
+        ):
+            loader.sample(30.0, Meter(lambda: cpu_seconds(worker)))
+            return (private_bytes(worker) - private_bytes(bare)) / 1e6
     except (ServerError, LoadError) as error:
         raise LibraryError(str(error)) from None

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""gearfast's asyncio client and worker as a program uses them, and aiogear.
+"""gearfast's asyncio client and worker as a program uses them, and aiogear's client.
+
+Its worker takes no workload but UTF-8, which those of the load generator are not.
 
 Clients are made as `make(address, function)`, which returns what does so many jobs; workers never return.
 """
@@ -15,7 +17,7 @@ from typing import Any
 from gearfast.bench.library.bare_streams import tasks
 from gearfast.bench.library.wire import PAYLOAD
 
-__all__ = ["aiogear", "aiogear_tasks", "aiogear_worker", "held_worker", "run", "run_tasks", "worker"]
+__all__ = ["aiogear", "aiogear_tasks", "held_worker", "run", "run_tasks", "worker"]
 
 HELD = 16
 
@@ -83,20 +85,3 @@ def _aiogear(number: int, address: str, function: str) -> Callable[[int], None]:
 
 aiogear = partial(_aiogear, 1)
 aiogear_tasks = partial(_aiogear, 64)
-
-
-def aiogear_worker(address: str, function: str) -> None:
-    """aiogear's worker, with a plain function."""
-    library = importlib.import_module("aiogear")
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    host, _, port = address.rpartition(":")
-
-    def noop(job: Any) -> Any:
-        return job.workload
-
-    async def connect() -> None:
-        await loop.create_connection(lambda: library.Worker((noop, function), loop=loop), host, int(port))
-
-    loop.run_until_complete(connect())
-    loop.run_forever()

@@ -54,9 +54,9 @@ class Group:
 
     name: str
     programs: tuple[Program, ...]
-    ratios: tuple[Ratio, ...] = ()
-    traffic: Traffic = Traffic()
+    traffic: Traffic
     """With workers, it serves clients; with clients, each worker gets some of its own."""
+    ratios: tuple[Ratio, ...] = ()
 
     @property
     def side(self) -> str:
@@ -80,11 +80,11 @@ GROUPS: Final = (
             Program("run-pygearman", "pygearman", "blocking:pygearman_run", _PYGEARMAN),
             Program("run-gear", "gear", "blocking:gear_run", _GEAR),
         ),
+        _ONE,
         (
             Ratio("run", "`Client.run`, one at a time, against a bare socket", "run", ("run-bare",), 1.5),
             Ratio("run-peer", "the same against the best other library", "run", ("run-pygearman", "run-gear"), 0.5),
         ),
-        _ONE,
     ),
     Group(
         "map",
@@ -96,7 +96,7 @@ GROUPS: Final = (
             Program("background-bare", "bare socket, 64 background submissions in flight", "bare:background",
                     batch=_FLOW),
         ),
-        traffic=_MANY,
+        _MANY,
     ),
     Group(
         "async-run",
@@ -106,12 +106,12 @@ GROUPS: Final = (
             Program("async-run-plain", "bare protocol, a write a job", "bare_streams:plain"),
             Program("async-run-aiogear", "aiogear", "streams:aiogear", _AIOGEAR),
         ),
+        _ONE,
         (
             Ratio("async-run", "`AsyncClient.run`, one at a time, against a bare protocol with joined writes",
                   "async-run", ("async-run-joined",), 1.5),
             Ratio("async-run-plain", "the same against a bare protocol", "async-run", ("async-run-plain",), 0.7),
         ),
-        _ONE,
     ),
     Group(
         "async-64",
@@ -121,12 +121,12 @@ GROUPS: Final = (
             Program("async-64-plain", "bare protocol, a write a job", "bare_streams:plain_tasks", batch=_FLOW),
             Program("async-64-aiogear", "aiogear", "streams:aiogear_tasks", _AIOGEAR, batch=_FLOW),
         ),
+        _MANY,
         (
             Ratio("async-64", "`AsyncClient.run` in 64 tasks against a bare protocol with joined writes", "async-64",
                   ("async-64-joined",), 1.5),
             Ratio("async-64-plain", "the same against a bare protocol", "async-64", ("async-64-plain",), 0.7),
         ),
-        _MANY,
     ),
     Group(
         "worker",
@@ -137,15 +137,14 @@ GROUPS: Final = (
             Program("worker-async", "`AsyncWorker`", "streams:worker"),
             Program("worker-pygearman", "pygearman", "blocking:pygearman_worker", _PYGEARMAN),
             Program("worker-gear", "gear", "blocking:gear_worker", _GEAR),
-            Program("worker-aiogear", "aiogear", "streams:aiogear_worker", _AIOGEAR),
         ),
+        Traffic(workers=0),
         (
             Ratio("worker", "`Worker`, one at a time, against a bare socket with the same packets", "worker",
                   ("worker-bare",), 1.5),
             Ratio("worker-sleep", "the same against a bare socket with PRE_SLEEP, NOOP and NO_JOB", "worker",
                   ("worker-sleeping",), 1.5),
         ),
-        Traffic(workers=0),
     ),
     Group(
         "held",
@@ -153,7 +152,7 @@ GROUPS: Final = (
             Program("held", "`Worker(prefetch=15)`", "blocking:held_worker", at_most=3.0),
             Program("held-async", "`AsyncWorker(concurrency=16)`", "streams:held_worker", at_most=10.0),
         ),
-        traffic=Traffic(clients=4, workers=0, window=64),
+        Traffic(clients=4, workers=0, window=64),
     ),
 )  # fmt: skip
 """All groups."""
