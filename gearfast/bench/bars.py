@@ -153,8 +153,8 @@ def _library() -> tuple[Figure, ...]:
         *(Figure(one.figure, f"{one.title}: CPU a job", "us", at_most=one.at_most)
           for group in GROUPS for one in group.programs),
         Figure("library-import", "`import gearfast`: wall time beyond bare Python's", "ms", at_most=25.0),
-        Figure("library-import-names", "`from gearfast import Client, Worker`: the same", "ms", at_most=25.0),
-        Figure("library-modules", "modules of asyncio, ssl or third parties that this imports", "", at_most=0.0),
+        Figure("library-import-names", "`from gearfast import Client, Worker`: the same", "ms"),
+        Figure("library-modules", "modules of asyncio, ssl or third parties that this imports", "modules", at_most=0.0),
         Figure("library-memory", "an idle `Worker`: private memory beyond bare Python's", "MB", at_most=6.0),
     )  # fmt: skip
 
