@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -31,8 +32,15 @@ _WORKER: Final = (
 )
 
 
+def _environment() -> dict[str, str]:
+    """That of the processes: bytecode is kept, as where gearfast is installed; compiling it anew costs time and memory."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def _python(statement: str) -> str:
-    done = subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", statement], capture_output=True, text=True, check=False, env=_environment()
+    )
     if done.returncode:
         raise LibraryError(f"{statement} has failed:\n{done.stderr}")
     return done.stdout
@@ -78,7 +86,9 @@ def private_bytes(pid: int) -> int:
 
 @contextlib.contextmanager
 def _running(statement: str, *, says: bool) -> Iterator[int]:
-    process = subprocess.Popen([sys.executable, "-c", statement], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", statement], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment()
+    )
     try:
         assert process.stdout is not None
         if says and not process.stdout.readline():
@@ -95,6 +105,7 @@ def worker_memory() -> float:
     The worker has done one job. Raises LibraryError, OSError.
     """
     try:
+        _python(NAMES)  # writes its bytecode
         with (
             Server("gearfast") as server,
             _running(_BARE, says=True) as bare,

@@ -53,6 +53,7 @@ class Group:
     """Programs that are measured interleaved, and the traffic of the other end."""
 
     name: str
+    title: str
     programs: tuple[Program, ...]
     traffic: Traffic
     """With workers, it serves clients; with clients, each worker gets some of its own."""
@@ -74,6 +75,7 @@ _FLOW: Final = 64 * 50
 GROUPS: Final = (
     Group(
         "run",
+        "client, one job at a time",
         (
             Program("run", "`Client.run`", "blocking:run"),
             Program("run-bare", "bare socket: poll with a deadline, recv both answers", "bare:run"),
@@ -88,6 +90,7 @@ GROUPS: Final = (
     ),
     Group(
         "map",
+        "client, 64 jobs in flight",
         (
             Program("map", "`Client.map`, window 64, in order", "blocking:mapped", at_most=2.5, batch=_FLOW),
             Program("map-bare", "bare socket, 64 in flight", "bare:window", batch=_FLOW),
@@ -100,6 +103,7 @@ GROUPS: Final = (
     ),
     Group(
         "async-run",
+        "asyncio client, one job at a time",
         (
             Program("async-run", "`AsyncClient.run`", "streams:run"),
             Program("async-run-joined", "bare protocol with joined writes", "bare_streams:joined"),
@@ -115,6 +119,7 @@ GROUPS: Final = (
     ),
     Group(
         "async-64",
+        "asyncio client, 64 tasks",
         (
             Program("async-64", "`AsyncClient.run`", "streams:run_tasks", batch=_FLOW),
             Program("async-64-joined", "bare protocol with joined writes", "bare_streams:joined_tasks", batch=_FLOW),
@@ -130,6 +135,7 @@ GROUPS: Final = (
     ),
     Group(
         "worker",
+        "worker, one job at a time",
         (
             Program("worker", "`Worker`", "blocking:worker"),
             Program("worker-bare", "bare socket, the same packets (`all_yours`)", "bare:worker"),
@@ -148,6 +154,7 @@ GROUPS: Final = (
     ),
     Group(
         "held",
+        "worker that holds 16 jobs, clients with 256 in flight",
         (
             Program("held", "`Worker(prefetch=15)`", "blocking:held_worker", at_most=3.0),
             Program("held-async", "`AsyncWorker(concurrency=16)`", "streams:held_worker", at_most=10.0),
