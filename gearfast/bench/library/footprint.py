@@ -33,7 +33,7 @@ _WORKER: Final = (
 
 
 def _environment() -> dict[str, str]:
-    """That of the processes: bytecode is kept, as where gearfast is installed; compiling it anew costs time and memory."""
+    """That of the processes, which keep bytecode as where gearfast is installed: compiling takes time and memory."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 

@@ -75,7 +75,7 @@ def test_a_figure_names_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
         group_of("library-nothing")
     monkeypatch.setattr(runner, "_installed", lambda program: not program.package)
     assert missing(("run", "run-bare"), RUN) == ""
-    with pytest.raises(LibraryError, match="pip install pygearman gear$"):
+    with pytest.raises(LibraryError, match=r"pip install pygearman gear$"):
         measure(RUN, 1, names=("run", "run-pygearman", "run-gear"))
 
 
