@@ -81,9 +81,10 @@ format: .venv/.lint  ## format the Python sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: .venv/.built .venv/.test .venv/.peers .venv/.queues .venv/.extra-bench  ## benchmarks in memory, then this server against others
+bench: .venv/.built .venv/.test .venv/.peers .venv/.queues .venv/.extra-bench  ## in memory, this server against others, the library against bare sockets
 	$(PYTEST) --benchmark-only -p no:xdist --override-ini=timeout=0 benchmarks
 	$(BIN)/gearfast bench $(ARGS)
+	$(if $(ARGS),,$(BIN)/gearfast bench --rows 'library-*')
 
 wheels: .venv/.wheels .venv/.test  ## sdist and wheel, checked and installed into an empty environment
 	.ci/wheels

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from gearfast.bench.library.table import GROUPS
 from gearfast.bench.queues.libraries import LIBRARIES
 from gearfast.bench.traffic import ROWS
 
@@ -145,6 +146,19 @@ def _queues() -> tuple[Figure, ...]:
     )  # fmt: skip
 
 
+def _library() -> tuple[Figure, ...]:
+    """The client and worker library's own process; figures of programs without a bar are what others stand beside."""
+    return (
+        *(Figure(one.figure, one.title, "ratio", at_most=one.at_most) for group in GROUPS for one in group.ratios),
+        *(Figure(one.figure, f"{one.title}: CPU a job", "us", at_most=one.at_most)
+          for group in GROUPS for one in group.programs),
+        Figure("library-import", "`import gearfast`: wall time beyond bare Python's", "ms", at_most=25.0),
+        Figure("library-import-names", "`from gearfast import Client, Worker`: the same", "ms"),
+        Figure("library-modules", "modules of asyncio, ssl or third parties that this imports", "modules", at_most=0.0),
+        Figure("library-memory", "an idle `Worker`: private memory beyond bare Python's", "MB", at_most=6.0),
+    )  # fmt: skip
+
+
 FIGURES: Final[dict[str, Figure]] = {
     figure.name: figure
     for figure in (
@@ -173,6 +187,7 @@ FIGURES: Final[dict[str, Figure]] = {
         Figure("durable-first", "1 million queued jobs, killed: start to the first one given out", "s", at_most=0.5),
         Figure("durable-all", "1 million queued jobs, killed: start until all are back", "s", at_most=4.0),
         *_queues(),
+        *_library(),
     )
 }
 """All figures by name."""

@@ -117,6 +117,33 @@ def _queues(name: str, samples: int, pin: str) -> dict[str, list[float]]:
         raise FigureError(str(error)) from None
 
 
+def _library(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.library.runner import LibraryError, figures, group_of, measure
+
+    try:
+        group, needed = group_of(name)
+        return figures(group, measure(group, samples, pin=pin, names=needed))
+    except LibraryError as error:
+        raise FigureError(str(error)) from None
+
+
+def _footprint(name: str, samples: int, pin: str) -> dict[str, list[float]]:
+    from gearfast.bench.library import footprint
+    from gearfast.bench.library.runner import LibraryError
+
+    try:
+        if name == "library-memory":
+            return {name: [footprint.worker_memory() for _ in range(min(samples, MEMORY_SAMPLES))]}
+        if name == "library-modules":
+            return {name: [float(len(footprint.unwanted_modules()))]}
+        statement = footprint.PACKAGE if name == "library-import" else footprint.NAMES
+        return {name: footprint.import_ms(samples, statement)}
+    except LibraryError as error:
+        raise FigureError(str(error)) from None
+
+
+_FOOTPRINT: Final = ("library-import", "library-import-names", "library-modules", "library-memory")
+
 _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]]] = {
     "decode-c": _decode,
     "decode-python": _decode,
@@ -131,6 +158,8 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     **dict.fromkeys(("durable-latency", "durable-latency-us", "durable-bare-us"), _latency),
     "durable-first": _return,
     "durable-all": _return,
+    **{name: _library for name in FIGURES if name.startswith("library-") and name not in _FOOTPRINT},
+    **dict.fromkeys(_FOOTPRINT, _footprint),
     **{name: _queues for name in FIGURES if name.startswith("queues-")},
 }
 

@@ -18,7 +18,7 @@ from gearfast.bench.report import check, interval, number
 from gearfast.bench.stats import summarize
 from gearfast.bench.traffic import ROWS
 
-__all__ = ["about_queues", "fill", "queue_sections", "sections"]
+__all__ = ["WORDS", "fill", "is_about", "markdown_table", "queue_sections", "sections"]
 
 SERVERS: Final = {"floor": "floor", "gearfast": "gearfast", "gearmand-t1": "gearmand -t 1", "gearmand": "gearmand"}
 """Columns: name of the server and head."""
@@ -70,7 +70,7 @@ def _bars(results: Results, figures: Mapping[str, Sequence[float]]) -> str:
 def _figures(figures: Mapping[str, Sequence[float]]) -> str:
     lines = [["figure", "name", "measured", "bar", ""]]
     for name, figure in FIGURES.items():
-        if name.startswith("queues-") or not figures.get(name):
+        if name.startswith(("queues-", "library-")) or not figures.get(name):
             continue
         summary = summarize(figures[name])
         verdict = WORDS[figure.passed(summary.median)] if figure.limit else ""
@@ -116,10 +116,10 @@ def sections(
     return found
 
 
-def about_queues(path: str) -> bool:
-    """Whether the page `path` has a section of other job queues, and so gets no others."""
+def is_about(path: str, what: str) -> bool:
+    """Whether the page `path` has a section whose name begins with `what`, "queues" or "library": it gets no others."""
     page = Path(path)
-    return page.exists() and "<!-- bench: queues-" in page.read_text()
+    return page.exists() and f"<!-- bench: {what}-" in page.read_text()
 
 
 def queue_sections(

@@ -26,7 +26,7 @@ from gearfast.bench.servers import Server, ServerError, cpu_seconds
 from gearfast.bench.stats import paired_ratios
 from gearfast.bench.traffic import Traffic
 
-__all__ = ["Comparison", "PeerError", "compare", "embedded_start"]
+__all__ = ["Comparison", "PeerError", "compare", "embedded_start", "interleaved"]
 
 LIBRARIES: Final = ("gearfast", "compat", "pygearman")
 """gearfast's own, gearfast in pygearman's place, and pygearman."""
@@ -98,8 +98,8 @@ class _Side:
         self.process.stdout.close()
 
 
-def _interleaved(samples: int, take: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Samples of each library in rounds, A B C C B A, after one that does not count."""
+def interleaved(samples: int, take: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Samples of each in rounds, A B C C B A, after one that does not count."""
     values: dict[str, list[float]] = {name: [] for name in take}
     for first in take.values():
         first()
@@ -124,7 +124,7 @@ def _measure_clients(server: Server, samples: int, seconds: float, pin: str) -> 
                 return (side.cpu() - before) / jobs * 1e6
 
             take[library] = sample
-        return _interleaved(samples, take)
+        return interleaved(samples, take)
 
 
 def _measure_workers(server: Server, samples: int, seconds: float, pin: str) -> dict[str, list[float]]:
@@ -143,7 +143,7 @@ def _measure_workers(server: Server, samples: int, seconds: float, pin: str) -> 
                 return meter.seconds / jobs * 1e6
 
             take[library] = sample
-        return _interleaved(samples, take)
+        return interleaved(samples, take)
 
 
 def compare(samples: int = 11, seconds: float = 0.3, *, server: str = "gearfast", pin: str = "one") -> Comparison:

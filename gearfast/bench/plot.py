@@ -13,7 +13,7 @@ from gearfast.bench.traffic import ROWS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["PlotUnavailable", "draw", "draw_queues"]
+__all__ = ["PlotUnavailable", "draw", "draw_queues", "pyplot", "save"]
 
 COLOURS: Final = {"floor": "#b0b0b0", "gearfast": "#1f6fb4", "gearmand-t1": "#d98c3f", "gearmand": "#b5522b"}
 OTHER: Final = "#6a9a5b"
@@ -28,7 +28,8 @@ class PlotUnavailable(RuntimeError):
     """matplotlib is not installed; the text says how to install it."""
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib's pyplot, set up to write the same bytes for the same data. Raises PlotUnavailable."""
     try:
         import matplotlib as mpl
     except ImportError:
@@ -36,9 +37,14 @@ def _pyplot() -> Any:
     mpl.use("svg")
     # The same data gives the same bytes: fixed ids, no date, text as text.
     mpl.rcParams.update({"svg.hashsalt": "gearfast", "svg.fonttype": "none", "font.size": 9})
-    from matplotlib import pyplot
+    from matplotlib import pyplot as found
 
-    return pyplot
+    return found
+
+
+def save(figure: Any, path: str) -> None:
+    """Writes a figure to the SVG file `path`, without date and program. Raises OSError."""
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
 
 
 def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None:
@@ -55,9 +61,9 @@ def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None
     servers.sort(key=lambda name: order.index(name) if name in order else len(order))
     if not servers:
         raise ValueError("there is nothing to draw")
-    pyplot = _pyplot()
+    plots = pyplot()
     height = 0.8 / len(servers)
-    figure, axes = pyplot.subplots(figsize=(8, 0.6 + len(names) * (0.25 + 0.17 * len(servers))))
+    figure, axes = plots.subplots(figsize=(8, 0.6 + len(names) * (0.25 + 0.17 * len(servers))))
     for i, server in enumerate(servers):
         for y, row in enumerate(names):
             summary = results.summary(row, server)
@@ -79,8 +85,8 @@ def draw(results: Results, path: str, rows: Sequence[str] | None = None) -> None
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(y=0.01)
     axes.set_xlim(right=2 * axes.get_xlim()[1])  # room for the figures at the longest bars
-    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    pyplot.close(figure)
+    save(figure, path)
+    plots.close(figure)
 
 
 def draw_queues(figures: Mapping[str, Sequence[float]], path: str) -> None:
@@ -88,8 +94,8 @@ def draw_queues(figures: Mapping[str, Sequence[float]], path: str) -> None:
     names = [name for name in LIBRARIES if figures.get(f"queues-cpu-{name}")]
     if not names:
         raise ValueError("there is nothing to draw")
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(8, 0.8 + 0.35 * len(names)))
+    plots = pyplot()
+    figure, axes = plots.subplots(figsize=(8, 0.8 + 0.35 * len(names)))
     for y, name in enumerate(names):
         summary = summarize(figures[f"queues-cpu-{name}"])
         whiskers = [[summary.median - summary.low], [summary.high - summary.median]]
@@ -103,5 +109,5 @@ def draw_queues(figures: Mapping[str, Sequence[float]], path: str) -> None:
     axes.set_xlabel("CPU of producer, broker and worker per job in microseconds (logarithmic; less is better)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlim(right=2 * axes.get_xlim()[1])
-    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
-    pyplot.close(figure)
+    save(figure, path)
+    plots.close(figure)

@@ -31,6 +31,7 @@ Servers: gearfast, floor, gearmand (four threads), gearmand-t1 (one thread), HOS
     gearfast bench --rows 'unix-*',queue-10m --pairs 11 --check
     gearfast bench --from-json samples.json --markdown docs/performance.md
     gearfast bench --rows 'queues-*' --json queues.json         Celery, RQ and others beside gearfast, some minutes
+    gearfast bench --rows 'library-*' --json library.json       client and worker beside bare sockets, two minutes
 """
 
 
@@ -115,6 +116,20 @@ def _names(args: argparse.Namespace) -> list[str]:
     return with_references(dict.fromkeys(found))
 
 
+def _versions(names: list[str]) -> dict[str, str]:
+    """Versions of the other libraries that the figures `names` are about."""
+    found: dict[str, str] = {}
+    if any(name.startswith("queues-") for name in names):
+        from gearfast.bench.queues import libraries
+
+        found |= libraries.versions()
+    if any(name.startswith("library-") for name in names):
+        from gearfast.bench.library import runner
+
+        found |= runner.versions()
+    return found
+
+
 def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[str, list[float]]]:
     """Measures; after each group of rows and each figure what is there is in the file of --json."""
     from gearfast.bench import report
@@ -124,10 +139,9 @@ def _measure(args: argparse.Namespace, names: list[str]) -> tuple[Results, dict[
     from gearfast.bench.traffic import ROWS
 
     settings = {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin, "servers": args.servers}
-    if any(name.startswith("queues-") for name in names):
-        from gearfast.bench.queues.libraries import versions
-
-        settings["versions"] = versions()
+    found = _versions(names)
+    if found:
+        settings["versions"] = found
     before, figures = Results(), dict[str, list[float]]()
     if args.resume and os.path.exists(args.json):
         before, figures = report.read_json(args.json)
@@ -191,8 +205,12 @@ def _write_markdown(args: argparse.Namespace, results: Results, figures: dict[st
     else:
         about = report.machine(), {"pairs": args.pairs, "seconds": args.seconds, "pin": args.pin}
     counts = json.loads(Path(args.instructions).read_text()) if args.instructions else None
-    if markdown.about_queues(args.markdown):
+    if markdown.is_about(args.markdown, "queues"):
         found = markdown.queue_sections(figures, *about)
+    elif markdown.is_about(args.markdown, "library"):
+        from gearfast.bench.library import page
+
+        found = page.sections(figures, *about)
     else:
         found = markdown.sections(results, figures, *about, counts)
     markdown.fill(args.markdown, found)
@@ -201,6 +219,7 @@ def _write_markdown(args: argparse.Namespace, results: Results, figures: dict[st
 def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[float]]) -> int:
     from gearfast.bench import plot, report
     from gearfast.bench.figures import figure_table
+    from gearfast.bench.library import page
 
     if args.from_json is None:
         here = report.machine()
@@ -213,6 +232,8 @@ def _show(args: argparse.Namespace, results: Results, figures: dict[str, list[fl
         try:
             if results.samples:
                 plot.draw(results, args.svg, [row for row in plot.SHOWN if row in results.samples] or None)
+            elif page.is_about(figures):
+                page.draw(figures, args.svg)
             else:
                 plot.draw_queues(figures, args.svg)
         except plot.PlotUnavailable as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gearfast.bench.bars import FIGURES
-from gearfast.bench.markdown import about_queues, queue_sections
+from gearfast.bench.markdown import is_about, queue_sections
 from gearfast.bench.queues import libraries
 from gearfast.bench.queues.job import noop, payloads
 from gearfast.bench.queues.libraries import LIBRARIES, missing
@@ -63,9 +63,9 @@ def test_a_wrong_result_is_an_error() -> None:
 
 def test_a_page_of_queues_gets_their_tables_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    assert not about_queues(str(page))
+    assert not is_about(str(page), "queues")
     page.write_text("<!-- bench: queues-bars -->\n<!-- end -->\n")
-    assert about_queues(str(page))
+    assert is_about(str(page), "queues")
     found = queue_sections(
         {"queues-cpu-gearfast": [20.0], "queues-cpu-ratio": [24.0]}, MACHINE, {"pairs": 1, "versions": {"rq": "3"}}
     )
