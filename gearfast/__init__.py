@@ -2,6 +2,7 @@
 """Gearman for Python: a job server, clients and workers.
 
 Every public name is here; each is imported when it is first used, so that a program pays for what it uses.
+`Warning`, an event, does not come with `from gearfast import *`: it would hide the built-in class.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     )
     from gearfast.protocol import Command
     from gearfast.server.embedded import Server
-    from gearfast.session.events import Data, Status, Warning
+    from gearfast.session.events import Data, Status
+    from gearfast.session.events import Warning as Warning  # exported, though not in __all__
     from gearfast.session.functions import Function, function
     from gearfast.session.job import current_job
     from gearfast.session.requests import Timeout
@@ -150,7 +152,6 @@ __all__ = [
     "Timeout",
     "UnknownOption",
     "UsageError",
-    "Warning",
     "Worker",
     "WorkerInfo",
     "__version__",
@@ -176,4 +177,4 @@ if not TYPE_CHECKING:  # a type checker would take every name for one that is th
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_HOME_OF})

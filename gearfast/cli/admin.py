@@ -40,12 +40,15 @@ class Verb(NamedTuple):
     arguments: Sequence[tuple[str, dict[str, Any]]] = ()
     flag: str = ""
     """gearadmin's option for it."""
+    text: Callable[[Any], str] = str
+    """How its one value is shown to people; in JSON it stays what it is."""
 
 
-def _ping(admin: AdminClient, args: argparse.Namespace) -> str:
+def _ping(admin: AdminClient, args: argparse.Namespace) -> float:
+    """Seconds for connecting and one answer."""
     began = time.perf_counter()
     admin.version()
-    return f"{(time.perf_counter() - began) * 1000:.3f} ms"
+    return round(time.perf_counter() - began, 6)
 
 
 def _only(args: argparse.Namespace, rows: list[Any]) -> list[Any]:
@@ -128,7 +131,7 @@ VERBS: Final = (
         lambda admin, args: admin.maxqueue(args.function, *args.limits),
         arguments=[("function", _FUNCTION), ("limits", _LIMITS)],
     ),
-    Verb("ping", "whether it answers, and how fast", _ping),
+    Verb("ping", "whether it answers, and how fast", _ping, text=lambda seconds: f"{seconds * 1000:.3f} ms"),
     Verb(
         "shutdown",
         "end the server",
@@ -140,7 +143,7 @@ VERBS: Final = (
 _EPILOG = """\
 On a terminal lists are tables; elsewhere they are lines of tabs, as gearadmin prints them, or JSON with --json. Of
 several servers each one is asked, and its name stands first. The options of gearadmin print what gearadmin prints.
-Exit status: 0 fine, 1 refused by the server, 2 usage, 3 cannot connect, 4 no answer in time.
+Exit status: 0 fine, 1 refused by the server, 2 usage, 3 cannot connect, 4 no answer in time; of several the greatest.
 """
 
 
@@ -183,11 +186,23 @@ def _add_flag(group: argparse._ArgumentGroup, verb: Verb) -> None:
 
 
 class Answer(NamedTuple):
-    """What a server said to a command. `value`: a list for one with columns, None for "done"."""
+    """What a server said to a command. `value`: a list for one with columns, None for "done", or an error."""
 
     verb: Verb
     server: str
     value: Any
+
+    @property
+    def plain(self) -> Any:
+        """One value as JSON has it."""
+        if isinstance(self.value, GearfastError):
+            return {"error": str(self.value), "kind": type(self.value).__name__}
+        return True if self.value is None else self.value
+
+    @property
+    def text(self) -> str:
+        """One value for people."""
+        return "OK" if self.value is None else self.verb.text(self.value)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -203,15 +218,18 @@ def run(args: argparse.Namespace) -> int:
     context = tls_context(args)
     answers: list[Answer] = []
     status = OK
+    told: object = None
     for address in addresses:
         for answer in _ask(address, args, flagged or [args.chosen], context):
-            if isinstance(answer.value, GearfastError):
+            failed = isinstance(answer.value, GearfastError)
+            if failed and answer.value is not told:
+                told = answer.value
                 print(f"gearfast admin: {_complaint(answer)}", file=sys.stderr)
-                status = status_of(answer.value) or status
-            elif flagged and not args.json:
-                _print_as_gearadmin(answer)
-            else:
+                status = max(status, status_of(answer.value))
+            if args.json or not (failed or flagged):
                 answers.append(answer)
+            elif not failed:
+                _print_as_gearadmin(answer)
     if answers:
         print((_json if args.json else _text)(answers, len(addresses) > 1, bool(flagged)), end="")
     return status
@@ -220,26 +238,36 @@ def run(args: argparse.Namespace) -> int:
 def _ask(
     address: ServerAddress, args: argparse.Namespace, verbs: Sequence[Verb], context: SSLContext | None
 ) -> Iterator[Answer]:
-    """The answers of one server, up to one that does not come at all. Errors come as values."""
+    """The answers of one server. Errors come as values; one without an answer stands for all commands after it too.
+
+    Raises UsageError for what no server is asked.
+    """
     from gearfast import AdminClient
 
     scheme = "unix://" if address.path else "gearmans://" if address.tls else "gearman://"
+    lost: GearfastError | None = None
     with AdminClient(scheme + (address.path or address.label), timeout=args.timeout, ssl=context) as admin:
         for verb in verbs:
+            if lost is not None:
+                yield Answer(verb, address.label, lost)
+                continue
             if args.verb is None and verb.arguments:
                 setattr(args, verb.arguments[0][0], () if verb.columns else getattr(args, verb.flag))
             try:
                 yield Answer(verb, address.label, verb.act(admin, args))
+            except UsageError:
+                raise
             except GearfastError as error:
                 yield Answer(verb, address.label, error)
-                if not isinstance(error, ServerError):
-                    return
+                lost = None if isinstance(error, ServerError) else error
 
 
 def _complaint(answer: Answer) -> str:
     text = str(answer.value)
     if isinstance(answer.value, JobNotFound):
         text += "; `gearfast admin jobs` lists those that are there"
+    elif answer.verb.name == "shutdown" and getattr(answer.value, "code", "") == "UNKNOWN_COMMAND":
+        text = "it has no such command; a signal to the process that `gearfast admin getpid` names ends it"
     return text if answer.server in text else f"{answer.server}: {text}"
 
 
@@ -249,21 +277,25 @@ def _print_as_gearadmin(answer: Answer) -> None:
             print(_line(answer.verb, entry))
         print(".", flush=True)
     else:
-        print("OK" if answer.value is None else answer.value, flush=True)
+        print(answer.text, flush=True)
 
 
 def _json(answers: list[Answer], several: bool, flagged: bool) -> str:
-    """A list of rows, or an object of the command's name and its value; with gearadmin's options an object of all."""
+    """A list of rows, or an object of the command's name and its value; with gearadmin's options an object of all.
+
+    A server that did not answer, or refused, has an entry with `error` and `kind` instead.
+    """
     found: dict[str, Any] = {}
     for answer in answers:
         name = answer.verb.name
         if answer.verb.columns:
-            rows = [_row(entry, answer.verb.columns) for entry in _sorted(answer)]
+            failed = isinstance(answer.value, GearfastError)
+            rows = [answer.plain] if failed else [_row(entry, answer.verb.columns) for entry in _sorted(answer)]
             found.setdefault(name, []).extend({"server": answer.server} | row if several else row for row in rows)
         elif several:
-            found.setdefault(name, {})[answer.server] = True if answer.value is None else answer.value
+            found.setdefault(name, {})[answer.server] = answer.plain
         else:
-            found[name] = True if answer.value is None else answer.value
+            found[name] = answer.plain
     verb = answers[0].verb
     return json.dumps(found[verb.name] if verb.columns and not flagged else found, indent=2) + "\n"
 
@@ -285,7 +317,7 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
         if verb.columns:
             lines += [f"{head}{_line(verb, entry)}\n" for entry in _sorted(answer)]
         else:
-            lines.append(f"{head}{'OK' if answer.value is None else answer.value}\n")
+            lines.append(f"{head}{answer.text}\n")
     return "".join(lines)
 
 

@@ -15,11 +15,15 @@ import pytest
 from gearfast import Client, Server
 from gearfast.cli import FAILED, OK, UNREACHABLE, USAGE, main
 
+from . import gearmand
 from .command_line import command
-from .server_tools import LIMIT
-from .servers import clean_environment
+from .server_tools import LIMIT, Wire
+from .servers import ServerProcess, clean_environment
 
 Out = pytest.CaptureFixture[bytes]
+server_kind = gearmand.server_kind
+start_server = gearmand.start_server
+job_server = gearmand.job_server
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX terminal")
 
 
@@ -98,6 +102,79 @@ def test_several_servers(gearfast: Callable[..., int], capsysbinary: Out, server
     output, errors = capsysbinary.readouterr()
     assert output.decode() == f"{label(other)}\tmail\t1\t0\t0\n"
     assert errors.startswith(b"gearfast admin: cannot connect to 127.0.0.1:1: ") and errors.count(b"\n") == 1
+
+
+def test_json_of_a_server_that_is_away(gearfast: Callable[..., int], capsysbinary: Out, server: Server) -> None:
+    one_away = ("--json", "--server", f"127.0.0.1:1,{label(server)}")
+    reason = {"error": "cannot connect to 127.0.0.1:1: Connection refused", "kind": "ConnectError"}
+    there = {"server": label(server), "function": "mail", "total": 1, "running": 0, "workers": 0}
+    assert gearfast(*one_away, "status", "mail") == UNREACHABLE
+    output, errors = capsysbinary.readouterr()
+    assert json.loads(output) == [{"server": "127.0.0.1:1", **reason}, there]
+    assert errors.count(b"\n") == 1
+    assert gearfast(*one_away, "getpid") == UNREACHABLE
+    assert json.loads(capsysbinary.readouterr().out) == {"getpid": {"127.0.0.1:1": reason, label(server): os.getpid()}}
+    # Of gearadmin's options each one has its entry, but the complaint comes once.
+    assert gearfast(*one_away, "--getpid", "--show-unique-jobs") == UNREACHABLE
+    output, errors = capsysbinary.readouterr()
+    found = json.loads(output)
+    assert found["getpid"] == {"127.0.0.1:1": reason, label(server): os.getpid()}
+    assert found["unique-jobs"][0] == {"server": "127.0.0.1:1", **reason}
+    assert len(found["unique-jobs"]) == 4
+    assert errors.count(b"\n") == 1
+    # Alone too, and what is unreachable outweighs what is refused, in any order.
+    assert gearfast("--json", "--server", "127.0.0.1:1", "getpid") == UNREACHABLE
+    assert json.loads(capsysbinary.readouterr().out) == {"getpid": reason}
+    for servers in (f"127.0.0.1:1,{label(server)}", f"{label(server)},127.0.0.1:1"):
+        assert gearfast("--json", "--server", servers, "drop", "nobody") == UNREACHABLE
+        found = json.loads(capsysbinary.readouterr().out)["drop"]
+        assert {name: entry["kind"] for name, entry in found.items()} == {
+            "127.0.0.1:1": "ConnectError",
+            label(server): "ServerError",
+        }
+
+
+def test_ping_in_json_is_seconds(gearfast: Callable[..., int], capsysbinary: Out) -> None:
+    assert gearfast("ping", "--json") == OK
+    seconds = json.loads(capsysbinary.readouterr().out)["ping"]
+    assert isinstance(seconds, float)
+    assert 0 < seconds < LIMIT
+    assert gearfast("ping") == OK
+    assert re.fullmatch(rb"\d+\.\d{3} ms\n", capsysbinary.readouterr().out)
+
+
+def test_drop(gearfast: Callable[..., int], capsysbinary: Out, job_server: ServerProcess) -> None:
+    here = ("--server", job_server.address)
+    assert gearfast(*here, "create", "made") == OK
+    assert gearfast(*here, "drop", "made") == OK
+    assert capsysbinary.readouterr() == (b"OK\nOK\n", b"")
+    assert gearfast(*here, "drop", "made") == FAILED
+    output, errors = capsysbinary.readouterr()
+    assert (output, errors.count(b"\n")) == (b"", 1)
+    assert errors.rstrip().endswith(b"function not found")
+    with Wire((job_server.host, job_server.port)) as worker:
+        worker.can_do(b"used")
+        assert gearfast(*here, "drop", "used", "--json") == FAILED
+        output, errors = capsysbinary.readouterr()
+        reason = "ERR: there are still connected workers or executing clients"
+        assert json.loads(output) == {"drop": {"error": reason, "kind": "ServerError"}}
+        assert errors.decode() == f"gearfast admin: {job_server.address}: {reason}\n"
+
+
+@pytest.mark.parametrize("words", [["shutdown"], ["shutdown", "--graceful"]])
+def test_shutdown(gearfast: Callable[..., int], capsysbinary: Out, job_server: ServerProcess, words: list[str]) -> None:
+    status = gearfast("--server", job_server.address, *words)
+    output, errors = capsysbinary.readouterr()
+    if job_server.kind == "gearfast":
+        assert (status, output, errors) == (OK, b"OK\n", b"")
+        assert job_server.process.wait(LIMIT) == 0
+    else:  # gearmand has not had it since 1.1.15
+        assert (status, output) == (FAILED, b"")
+        assert errors.decode() == (
+            f"gearfast admin: {job_server.address}: it has no such command; "
+            "a signal to the process that `gearfast admin getpid` names ends it\n"
+        )
+        assert job_server.process.poll() is None
 
 
 def test_refusals(gearfast: Callable[..., int], capsysbinary: Out) -> None:

@@ -78,6 +78,28 @@ def test_files(gearfast: Callable[..., int], folder: Path, capsysbinary: Out) ->
     assert (row["file"], row["result"]) == ("b.dat", "tad.b")
 
 
+@posix
+def test_files_that_are_pipes(server: Server, tmp_path: Path) -> None:
+    """A shell's `<(command)` is the name of a descriptor; a FIFO is read to its end like a file."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reader, writer = os.pipe()
+    os.write(writer, b"abc")
+    os.close(writer)
+    with subprocess.Popen(
+        command("submit", "--server", server.url, "-P", "reverse", "--files", f"/dev/fd/{reader}", str(fifo)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[reader],
+        env=clean_environment(),
+    ) as process:
+        os.close(reader)
+        with open(fifo, "wb") as file:
+            file.write(b"def")
+        assert process.communicate(timeout=LIMIT) == (b"reverse: cbareverse: fed", b"")
+    assert process.returncode == OK
+
+
 def test_words_and_options_in_any_order(gearfast: Callable[..., int], capsysbinary: Out) -> None:
     assert gearfast("submit", "reverse", "-P", "ab", "-I", "cd") == OK
     assert capsysbinary.readouterr().out == b"reverse: bareverse: dc"

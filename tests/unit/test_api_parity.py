@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import gearfast
 from gearfast.aio.admin import AsyncAdminClient
 from gearfast.aio.client import AsyncClient
 from gearfast.aio.future import AsyncJobFuture, async_as_completed
@@ -96,3 +98,13 @@ def test_what_waits_is_awaited(plain: Any, twin: Any) -> None:
     waits = isinstance(twin, property) or one.__name__.startswith(("send_", "__init__")) or one.__name__ in NEVER_ASYNC
     if not waits and not inspect.isasyncgenfunction(two):
         assert inspect.iscoroutinefunction(two)
+
+
+def test_a_star_hides_no_builtin() -> None:
+    names: dict[str, object] = {}
+    exec("from gearfast import *", names)
+    assert set(gearfast.__all__) <= names.keys()
+    assert set(gearfast.__all__) & set(dir(builtins)) == set()
+    # All else that is public can be named, and is told of.
+    assert set(dir(gearfast)) - set(gearfast.__all__) == {"Warning"}
+    assert gearfast.Warning is not Warning
