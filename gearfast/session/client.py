@@ -40,6 +40,8 @@ __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
 HEADER = 12
+JOB_CREATED = int(Command.JOB_CREATED)  # comparing with an Enum is slow
+WORK_COMPLETE = int(Command.WORK_COMPLETE)
 MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
 BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
 """What a worker can make as large as it likes."""
@@ -233,11 +235,39 @@ class ClientSession:
 
     def _take(self, packets: list) -> None:  # type: ignore[type-arg]
         handlers = _HANDLERS
+        jobs = self._jobs
+        replies = self._replies
+        news = self.news
         for packet in packets:
             if packet.__class__ is bytes:
                 self._line(packet)
                 continue
-            handler = handlers[packet.command]
+            command = packet.command
+            # The two packets of every job, as they mostly are, without a call for each. What is unusual about one is
+            # left to its handler, with nothing changed.
+            if command == WORK_COMPLETE:
+                handle, result = packet.args
+                job = jobs.get(handle)
+                if job.__class__ is JobRequest:
+                    del jobs[handle]
+                    if not job.abandoned:  # type: ignore[union-attr]
+                        job.result = result  # type: ignore[union-attr]
+                        job.done = True  # type: ignore[union-attr]
+                        news.append(job)  # type: ignore[arg-type]
+                    continue
+            elif command == JOB_CREATED and replies and (job := replies[0]).__class__ is JobRequest:
+                (handle,) = packet.args
+                if handle not in jobs and handle[-1:] != b"\0" and job.events is None:  # type: ignore[union-attr]
+                    replies.popleft()
+                    job.handle = handle  # type: ignore[union-attr]
+                    job.server = self.server  # type: ignore[union-attr]
+                    if not job.background:  # type: ignore[union-attr]
+                        jobs[handle] = job  # type: ignore[assignment]
+                    elif not job.abandoned:
+                        job.done = True
+                        news.append(job)
+                    continue
+            handler = handlers[command]
             if handler is None:
                 raise ProtocolError(f"{self.server}: {packet.name} is not for a client")
             handler(self, packet.args)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from math import inf
 from time import monotonic
 from types import TracebackType
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
+LOOK: Final = 0.0001
+"""Seconds between two looks for results while an iterator is asked for more."""
 IDLE: Final = 0.005
 """Seconds after whose rest a connection is looked at before it is used again: its server may have gone."""
 
@@ -431,22 +434,29 @@ class Client:
         under_way = 0
         source = iter(workloads)
         more = True
+        looked_at = 0.0
+        key = None
         try:
             while True:
                 while more and under_way < window:
-                    for workload in source:
-                        now = monotonic()
-                        key = None if unique is None else unique(workload)
+                    now = monotonic()
+                    for workload in islice(source, window - under_way if at_hand else 1):
+                        if unique is not None:
+                            key = unique(workload)
                         job = make(function, workload, key, priority, timeout, now, None, retry)
-                        hub.submit(job, now)
-                        hub.watch(job)
+                        hub.start(job, now)
                         under_way += 1
                         if ordered:
                             waiting.append(job)
-                        break
+                        if not at_hand:
+                            break
                     else:
-                        more = False
+                        more = under_way == window
                     if more and not at_hand:
+                        if now - looked_at < LOOK and not any(link.waiting for link in hub.links):
+                            pump.flush()
+                            continue
+                        looked_at = now
                         _step(pump, waiting, ordered, 0.0)
                         if waiting and waiting[0].done:
                             break
