@@ -248,24 +248,24 @@ class ClientSession:
             if command == WORK_COMPLETE:
                 handle, result = packet.args
                 job = jobs.get(handle)
-                if job.__class__ is JobRequest:
+                if type(job) is JobRequest:
                     del jobs[handle]
-                    if not job.abandoned:  # type: ignore[union-attr]
-                        job.result = result  # type: ignore[union-attr]
-                        job.done = True  # type: ignore[union-attr]
-                        news.append(job)  # type: ignore[arg-type]
-                    continue
-            elif command == JOB_CREATED and replies and (job := replies[0]).__class__ is JobRequest:
-                (handle,) = packet.args
-                if handle not in jobs and handle[-1:] != b"\0" and job.events is None:  # type: ignore[union-attr]
-                    replies.popleft()
-                    job.handle = handle  # type: ignore[union-attr]
-                    job.server = self.server  # type: ignore[union-attr]
-                    if not job.background:  # type: ignore[union-attr]
-                        jobs[handle] = job  # type: ignore[assignment]
-                    elif not job.abandoned:
+                    if not job.abandoned:
+                        job.result = result
                         job.done = True
                         news.append(job)
+                    continue
+            elif command == JOB_CREATED and replies and type(created := replies[0]) is JobRequest:
+                (handle,) = packet.args
+                if handle not in jobs and handle[-1:] != b"\0" and created.events is None:
+                    replies.popleft()
+                    created.handle = handle
+                    created.server = self.server
+                    if not created.background:
+                        jobs[handle] = created
+                    elif not created.abandoned:
+                        created.done = True
+                        news.append(created)
                     continue
             handler = handlers[command]
             if handler is None:

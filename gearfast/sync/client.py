@@ -453,11 +453,7 @@ class Client:
                     else:
                         more = under_way == window
                     if more and not at_hand:
-                        if now - looked_at < LOOK and not any(link.waiting for link in hub.links):
-                            pump.flush()
-                            continue
-                        looked_at = now
-                        _step(pump, waiting, ordered, 0.0)
+                        looked_at = _send(pump, waiting, ordered, now, looked_at)
                         if waiting and waiting[0].done:
                             break
                 if not under_way:
@@ -503,6 +499,15 @@ def _step(pump: Pump, waiting: deque[JobRequest], ordered: bool, longest: float)
     if not ordered:
         waiting.extend(request for request in news if type(request) is JobRequest)
     news.clear()
+
+
+def _send(pump: Pump, waiting: deque[JobRequest], ordered: bool, now: float, looked_at: float) -> float:
+    """Send what there is, and see what is done if the last look was a while ago. Returns when that was."""
+    if now - looked_at < LOOK and not any(link.waiting for link in pump.hub.links):
+        pump.flush()
+        return looked_at
+    _step(pump, waiting, ordered, 0.0)
+    return now
 
 
 def _results(jobs: Generator[JobRequest, None, None], return_exceptions: bool) -> Iterator[bytes | GearfastError]:
