@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a client meets, and the one error that each of it has: it names the server, the function and the handle.
 
-The table in docs/client.md, "What goes wrong", row by row. Blocking and asyncio.
+What docs/failures.md says of a server that is down, silent, cut off or wrong. Blocking and asyncio.
 """
 
 from __future__ import annotations

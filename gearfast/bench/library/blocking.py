@@ -41,7 +41,15 @@ def run(address: str, function: str) -> Callable[[int], None]:
 
 
 def mapped(address: str, function: str) -> Callable[[int], None]:
-    """`Client.map` in order, with its window of 64."""
+    """`Client.map` of a list, in order, with its window of 64."""
+    from gearfast import Client
+
+    client = Client(address)
+    return lambda count: _use_up(client.map(function, [PAYLOAD] * count, window=64))
+
+
+def mapped_iterator(address: str, function: str) -> Callable[[int], None]:
+    """The same of an iterator, whose jobs go out one by one: it may make the client wait for the next."""
     from gearfast import Client
 
     client = Client(address)
@@ -49,11 +57,11 @@ def mapped(address: str, function: str) -> Callable[[int], None]:
 
 
 def background(address: str, function: str) -> Callable[[int], None]:
-    """`Client.map_background` with its window of 64."""
+    """`Client.map_background` of a list, with its window of 64."""
     from gearfast import Client
 
     client = Client(address)
-    return lambda count: _use_up(client.map_background(function, repeat(PAYLOAD, count), window=64))
+    return lambda count: _use_up(client.map_background(function, [PAYLOAD] * count, window=64))
 
 
 def _serve(address: str, function: str, **settings: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import gearfast
-from gearfast import errors
+from gearfast import errors, testing
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="needs docs/ of a chec
 def test_each_public_name_has_a_place() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md"))
     shown = {name.rpartition(".")[2] for name in re.findall(r"^\.\. auto\w+:: ([\w.]+)", text, re.MULTILINE)}
-    assert set(dir(gearfast)) - shown - {"__version__"} == set()
+    assert {*dir(gearfast), *testing.__all__} - shown - {"__version__"} == set()
 
 
 def test_the_tree_of_errors_is_the_tree() -> None:
