@@ -21,7 +21,7 @@ from gearfast.errors import GearfastError, UsageError
 from gearfast.frontend.sockets import FORKED, new_prefix
 from gearfast.protocol import MAX_PACKET, MAX_WORKLOAD
 from gearfast.session.calls import ClientCalls, check_window, make_delay
-from gearfast.session.hub import Link, Resubmit
+from gearfast.session.hub import Resubmit
 from gearfast.session.requests import EchoRequest, JobRequest, Request, Timeout
 from gearfast.session.retry import Backoff, Retry
 from gearfast.session.routing import AWAY, Servers
@@ -91,8 +91,7 @@ class AsyncClient:
         """
         now = monotonic()
         job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
-        pump = self._get_pump()
-        await self._finish(pump, job, pump.hub.submit(job, now))
+        await self._finish(job, now)
         return job.result
 
     def submit(
@@ -117,7 +116,7 @@ class AsyncClient:
         future = AsyncJobFuture(job, pump, self)
         job.events = deque()
         job.waiter = future
-        pump.sent(job, pump.hub.submit(job, now))
+        pump.start(job, now)
         return future
 
     async def submit_background(
@@ -141,8 +140,7 @@ class AsyncClient:
             at = make_delay(at, delay, time.time())
         now = monotonic()
         job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
-        pump = self._get_pump()
-        await self._finish(pump, job, pump.hub.submit(job, now))
+        await self._finish(job, now)
         return Handle(job.handle_text, job.server)
 
     @overload
@@ -345,25 +343,29 @@ class AsyncClient:
         self._pump = Pump(self._calls.make_hub(), context=self._context)
         return self._pump
 
-    async def _wait(self, pump: Pump, request: Request, link: Link) -> None:
-        """Wait until a request, which was just given to the hub, is done."""
-        waiter = request.waiter = pump.loop.create_future()
-        pump.sent(request, link)
+    async def _finish(self, job: JobRequest, now: float) -> None:
+        """Submit a job and wait until it is done."""
+        pump = self._get_pump()
+        waiter = job.waiter = pump.loop.create_future()
+        pump.start(job, now)
         try:
             await waiter
         except asyncio.CancelledError:
-            pump.abandon(request)
+            pump.abandon(job)
             raise
-
-    async def _finish(self, pump: Pump, job: JobRequest, link: Link) -> None:
-        await self._wait(pump, job, link)
         if job.error is not None:
             raise job.error
 
     async def _ask(self, request: Request, index: int) -> None:
         """Send a request to one server and wait until it is done."""
         pump = self._get_pump()
-        await self._wait(pump, request, pump.hub.send(request, index, monotonic()))
+        waiter = request.waiter = pump.loop.create_future()
+        pump.sent(request, pump.hub.send(request, index, monotonic()))
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            pump.abandon(request)
+            raise
 
     async def _flow(
         self,
@@ -390,7 +392,7 @@ class AsyncClient:
                     key = None if unique is None else unique(workload)
                     job = make(function, workload, key, priority, timeout, now, None, retry)
                     job.waiter = arrivals
-                    pump.sent(job, pump.hub.submit(job, now))
+                    pump.start(job, now)
                     jobs.add(job)
                     if ordered:
                         waiting.append(job)

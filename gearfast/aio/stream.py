@@ -26,7 +26,7 @@ from gearfast.errors import ProtocolError
 from gearfast.frontend.client_log import moved
 from gearfast.frontend.sockets import alternate, reason_of, tune
 from gearfast.session.hub import ClientHub, Link
-from gearfast.session.requests import Request
+from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
 
 if TYPE_CHECKING:
@@ -316,16 +316,21 @@ class Pump:
         self._in_flight = 0
         self._connecting: set[asyncio.Task[None]] = set()
 
+    def start(self, job: JobRequest, now: float) -> None:
+        """Submit a job that was not sent before; see to it that it goes out and ends in time."""
+        self._see_to(job, self.hub.start(job, now))
+
     def sent(self, request: Request, link: Link) -> None:
-        """A request was given to the hub; see to it that it goes out and ends in time."""
-        hub = self.hub
+        """A request was given to the hub; see to the same."""
+        self.hub.watch(request)
+        self._see_to(request, link)
+
+    def _see_to(self, request: Request, link: Link) -> None:
         limit = request.reply_by
-        if limit is not None:
-            hub.watch(request)
-            if limit < self._timer_at:
-                self._arm(limit)
+        if limit is not None and limit < self._timer_at:
+            self._arm(limit)
         self._in_flight += 1
-        if link.session is None or hub.trials:
+        if link.session is None or self.hub.trials:
             self._connect_due()
         if link.session is None:
             return
@@ -479,8 +484,7 @@ class Pump:
             if request.done:
                 self._in_flight -= 1
                 request.waiter = None
-            settle = getattr(waiter, "settle", None)
-            if settle is not None:
+            if type(waiter) is not asyncio.Future and (settle := getattr(waiter, "settle", None)) is not None:
                 settle(request)
             elif request.done and not waiter.done():
                 waiter.set_result(None)

@@ -195,16 +195,16 @@ class ClientHub:
         if home != link.index and job.past is None:  # of a retry its own line tells where it goes
             self._moved(job, link, Past(self.links[home].label, "", self.router.reasons[home]))
 
-    def start(self, job: JobRequest, now: float) -> None:
+    def start(self, job: JobRequest, now: float) -> Link:
         """`submit` a job that was not sent before, and `watch` it."""
         links = self.links
         link = links[0]
         session = link.session
         if session is None or len(links) != 1 or job.retry is not None:
-            self.submit(job, now)
+            link = self.submit(job, now)
             self.watch(job)
-            return
-        # What the two would do, without a call for each step: for `map` they are a third of a job's cost.
+            return link
+        # What the two would do, without a call for each step: with many jobs in flight that is a fifth of a job's cost.
         job.link = link
         job.submissions = 1
         job.sent = True
@@ -217,6 +217,7 @@ class ClientHub:
             heappush(self._heap, (limit, self._number, job, LIMIT))
             if len(self._heap) > self._crowded:
                 self._thin_out()
+        return link
 
     def _choose(self, unique: bytes, now: float) -> Link:
         """The link of the server for a unique. One that was away is tried without a job, if another one is up."""
