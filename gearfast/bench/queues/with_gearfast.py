@@ -29,7 +29,8 @@ def _client() -> gearfast.Client:
 
 def enqueue(payloads: Iterable[dict[str, Any]]) -> None:
     """Submits a job for each payload; the server has accepted all of them at the end."""
-    deque(_client().map_background("noop", (json.dumps(payload).encode() for payload in payloads)), maxlen=0)
+    workloads = [json.dumps(payload).encode() for payload in payloads]  # a list goes out in batches
+    deque(_client().map_background("noop", workloads), maxlen=0)
 
 
 def enqueue_singly(payloads: Iterable[dict[str, Any]]) -> None:
