@@ -109,7 +109,7 @@ def test_proxy(gearfast_proxy, gearfast_client, gearfast_worker, gearfast_url):
     gearfast_worker({"reverse": lambda job: job.workload[::-1]})
     assert gearfast_client.run("reverse", b"abc", timeout=30) == b"cba"
     gearfast_proxy.cut()
-    assert gearfast_client.run("reverse", b"abc", timeout=30) == b"cba"
+    assert gearfast_client.run("reverse", b"abc", unique="again", timeout=30) == b"cba"
     assert gearfast_proxy.accepted == 2
 
 class TestInline:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +154,8 @@ def test_the_text_of_a_failure(kind: type[AnyWorker]) -> None:
                 assert type(caught.value) is JobFailed
 
 
-def test_a_child_process_says_so_itself(kind: type[AnyWorker]) -> None:
+def test_a_child_process_says_so_itself(kind: type[AnyWorker], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # the child gets this process's path, to import this module
     with Server(max_packet=PACKET) as server, Client(server.url) as client:
         worker = kind(server.url, max_result=LIMIT, processes=1)
         for work in (large, data):
