@@ -21,7 +21,7 @@ once more.
 
 A job that failed, and for which the caller has asked that, is submitted again by `retry_failed`, after a delay.
 
-Each submission but the first, and each job that goes to another server than its own, is told by `take_moves`.
+Each submission but the first, and that jobs go to another server than their own, is told by `take_moves`.
 
 Over each connection ECHO_REQ asks every `Timeout.health` seconds whether its server is there. One from which nothing
 at all came for as long again is handed to the front end by `take_dead`.
@@ -137,6 +137,7 @@ class ClientHub:
         "_probes",
         "_resubmit",
         "_timeout",
+        "_told",
         "links",
         "moves",
         "news",
@@ -167,6 +168,7 @@ class ClientHub:
         self._max_packet = max_packet
         self._heap: list[tuple[float, int, Request, int]] = []
         self._dead: list[Link] = []
+        self._told: dict[int, float] = {}
         self.retries = False
         self.trials = 0
         self._number = 0
@@ -190,9 +192,14 @@ class ClientHub:
         return link
 
     def _passed_over(self, job: JobRequest, link: Link) -> None:
-        """Tell that `job` goes to `link`, if its own server is another one, which is away."""
+        """Tell that `job` goes to `link`, if its own server is another one, which is away: of the first such job only.
+
+        The next is told of when that server was tried again in vain; there may be many thousands a second.
+        """
         home = self.router.rank(job.unique)[0]
-        if home != link.index and job.past is None:  # of a retry its own line tells where it goes
+        outage = self.router.down_until[home]  # another one after each attempt
+        if home != link.index and job.past is None and self._told.get(home) != outage:  # a retry has a line of its own
+            self._told[home] = outage
             self._moved(job, link, Past(self.links[home].label, "", self.router.reasons[home]))
 
     def start(self, job: JobRequest, now: float) -> Link:

@@ -104,11 +104,11 @@ def test_a_server_that_is_down_is_passed_over() -> None:
     later = [bench.job(0.01) for _ in range(20)]
     assert {request.link for request in later} == {second}
     theirs = [request for request in later if bench.hub.router.rank(request.unique)[0] == first.index]
-    moves = bench.hub.take_moves()
-    assert 0 < len(moves) == len(theirs) < len(later), "each job that is not at its own server, and no other"
-    assert {(move.past.server, move.past.reason, move.new, move.submissions) for move in moves} == {
-        (first.label, "refused", second.label, 0)
-    }
+    (move,) = bench.hub.take_moves()  # of the first of them; the others' way is the same
+    assert 1 < len(theirs) < len(later)
+    assert (move.past.server, move.past.reason, move.new, move.submissions) == (first.label, "refused", second.label, 0)
+    more = [bench.job(0.02) for _ in range(20)]
+    assert {request.link for request in more} == {second} and bench.hub.take_moves() == []
 
 
 def test_no_server_at_all() -> None:
