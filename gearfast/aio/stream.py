@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 from collections import deque
@@ -35,8 +36,13 @@ if TYPE_CHECKING:
 __all__ = ["ProtocolStream", "Pump", "ReaderStream", "Stream", "connect"]
 
 READ_SIZE: Final = 65536
+CROWD: Final = 8
+"""Jobs under way from which on those that are to go out may be held back for others to join them."""
+TRICKLE: Final = 0.0005
+"""Seconds since others went out within which they are."""
 OnData = Callable[[bytes], None]
 OnLost = Callable[[str], None]
+sched_yield: Callable[[], None] = getattr(os, "sched_yield", lambda: None)
 
 
 class ReaderStream:
@@ -313,6 +319,8 @@ class Pump:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._flushing = False
+        self._flushed_at = 0.0
+        self._held = 0
         self._in_flight = 0
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -381,11 +389,28 @@ class Pump:
         self._tell()
 
     def _flush(self) -> None:
+        if self._in_flight >= CROWD and self._held < 2 and self._trickles():
+            # Server and worker on this CPU had no turn yet since the last job went out. Results that come one by one,
+            # each of which lets one job go out, would stay so for good, at several times the cost; with a turn, they
+            # come in lots.
+            self._held += 1
+            self._flushing = True
+            sched_yield()
+            self.loop.call_soon(self._flush)
+            return
         self._flushing = False
+        self._held = 0
+        if self._in_flight >= CROWD:
+            self._flushed_at = monotonic()
         for link in self.hub.links:
             session = link.session
             if session is not None and session.has_output:
                 link.io.write(session.take_output())
+
+    def _trickles(self) -> bool:
+        """Few jobs are to go out, of many that are under way, right after others."""
+        waiting = sum(link.session.unsent for link in self.hub.links if link.session is not None)
+        return 2 * waiting < self._in_flight and monotonic() - self._flushed_at < TRICKLE
 
     def _connect_due(self) -> None:
         for link in self.hub.take_connects(monotonic()):

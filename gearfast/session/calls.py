@@ -109,7 +109,7 @@ class ClientCalls:
         retry: Retry | None = None,
     ) -> JobRequest:
         """A foreground job. Raises UsageError for what cannot be sent."""
-        key = self._unique(unique)
+        key = b"%b%x" % (self._prefix, next(self._numbers)) if unique is None else self._unique(unique)
         try:
             if priority is NORMAL and reducer is None:  # a look-up by an Enum is slow
                 packet = encode(SUBMIT_JOB, function.encode(), key, workload)
@@ -162,7 +162,7 @@ class ClientCalls:
         at: float | datetime | None = None,
     ) -> JobRequest:
         """A background job, `at` a time if given. Raises UsageError for what cannot be sent."""
-        key = self._unique(unique)
+        key = b"%b%x" % (self._prefix, next(self._numbers)) if unique is None else self._unique(unique)
         if at is not None and (priority is not Priority.NORMAL or reducer is not None):
             raise UsageError("a job at a time has normal priority and no reducer: SUBMIT_JOB_EPOCH has no other")
         try:
@@ -245,9 +245,7 @@ class ClientCalls:
                     return [index]
         return self.router.order(b"", now)
 
-    def _unique(self, unique: str | bytes | None) -> bytes:
-        if unique is None:
-            return b"%b%x" % (self._prefix, next(self._numbers))
+    def _unique(self, unique: str | bytes) -> bytes:
         try:
             key = unique.encode() if isinstance(unique, str) else bytes(unique)
         except UnicodeEncodeError:

@@ -137,6 +137,11 @@ class ClientSession:
         return bool(self._out)
 
     @property
+    def unsent(self) -> int:
+        """How many requests are in that output."""
+        return len(self._out)
+
+    @property
     def busy(self) -> bool:
         """A request waits for an answer or a job for its result (also if nobody waits for it any more)."""
         return bool(self._replies or self._jobs)

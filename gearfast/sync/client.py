@@ -423,8 +423,8 @@ class Client:
         priority: Priority,
         timeout: float | None,
         retry: Retry | None,
-    ) -> Generator[JobRequest, None, None]:
-        """Submit a job for each workload, `window` at once, and yield those that are done, in order or as they end."""
+    ) -> Generator[list[JobRequest], None, None]:
+        """Submit a job for each workload, `window` at once, and yield what is done, in order or as it ends."""
         pump = self._take_pump(monotonic())
         hub = pump.hub
         # A list is taken from as fast as its jobs can be sent. Anything else may make one wait, or may look at results
@@ -460,9 +460,11 @@ class Client:
                     break
                 while not waiting or not waiting[0].done:
                     _step(pump, waiting, ordered, inf)
+                done = []
                 while waiting and waiting[0].done:
-                    under_way -= 1
-                    yield waiting.popleft()
+                    done.append(waiting.popleft())
+                under_way -= len(done)
+                yield done
         finally:
             # Jobs under way die with their connection; a pump that owes nothing to anybody is used again.
             if under_way:
@@ -510,26 +512,30 @@ def _send(pump: Pump, waiting: deque[JobRequest], ordered: bool, now: float, loo
     return now
 
 
-def _results(jobs: Generator[JobRequest, None, None], return_exceptions: bool) -> Iterator[bytes | GearfastError]:
+def _results(jobs: Generator[list[JobRequest], None, None], return_exceptions: bool) -> Iterator[bytes | GearfastError]:
     with closing(jobs):
-        for job in jobs:
-            if job.error is None:
-                yield job.result
-            elif return_exceptions:
-                yield job.error
-            else:
-                raise job.error
+        for done in jobs:
+            for job in done:
+                if job.error is None:
+                    yield job.result
+                elif return_exceptions:
+                    yield job.error
+                else:
+                    raise job.error
 
 
-def _handles(jobs: Generator[JobRequest, None, None], return_exceptions: bool) -> Iterator[Handle | GearfastError]:
+def _handles(
+    jobs: Generator[list[JobRequest], None, None], return_exceptions: bool
+) -> Iterator[Handle | GearfastError]:
     with closing(jobs):
-        for job in jobs:
-            if job.error is None:
-                yield Handle(job.handle_text, job.server)
-            elif return_exceptions:
-                yield job.error
-            else:
-                raise job.error
+        for done in jobs:
+            for job in done:
+                if job.error is None:
+                    yield Handle(job.handle_text, job.server)
+                elif return_exceptions:
+                    yield job.error
+                else:
+                    raise job.error
 
 
 def _after_fork() -> None:
