@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""gearfast: background submissions, a worker that keeps fifteen jobs at hand as its guide advises for short ones."""
+"""gearfast: background submissions, a worker that keeps 63 jobs at hand, as its guide advises for very short ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearfast.bench.queues.job import broker, noop
 
 __all__ = ["enqueue", "enqueue_singly", "run", "worker"]
 
-worker = gearfast.Worker(broker(), prefetch=15)
+worker = gearfast.Worker(broker(), prefetch=63)
 
 
 @worker.function("noop")
