@@ -82,7 +82,7 @@ class PriorityStatus(NamedTuple):
 
 
 class WorkerInfo(NamedTuple):
-    """A line of the admin command `workers`: one connection."""
+    """A line of the admin command `workers`: one connection. gearmand has `fd` -1 for one that it is about to close."""
 
     fd: int
     address: str

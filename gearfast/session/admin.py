@@ -21,7 +21,7 @@ __all__ = ["AdminRequest", "AdminSession"]
 
 T = TypeVar("T")
 ERROR_LINE = re.compile(r"ERR ([^\t]*)")
-WORKER_LINE = re.compile(r"(\d+) (\S*) (.*?) :( .*|)")
+WORKER_LINE = re.compile(r"(-?\d+) (\S*) (.*?) :( .*|)")
 ERROR_CODE = re.compile(r"([A-Z][A-Z_]+)(?: (.*))?")
 
 

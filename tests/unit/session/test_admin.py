@@ -16,8 +16,9 @@ CASES: list[tuple[AdminRequest[Any], bytes, list[bytes], Any]] = [
         FunctionStatus("f", 0, 0, 0),
     ]),
     (admin.priority_status(), b"prioritystatus", [b"f\t1\t2\t3\t4"], [PriorityStatus("f", 1, 2, 3, 4)]),
-    (admin.workers(), b"workers", [b"30 127.0.0.1 - :", b"31 ::1 w-1 : g f"], [
+    (admin.workers(), b"workers", [b"30 127.0.0.1 - :", b"-1 127.0.0.1 - :", b"31 ::1 w-1 : g f"], [
         WorkerInfo(30, "127.0.0.1", "-", ()),
+        WorkerInfo(-1, "127.0.0.1", "-", ()),
         WorkerInfo(31, "::1", "w-1", ("g", "f")),
     ]),
     (admin.jobs(), b"show jobs", [b"H:x:1\t2\t1\t0"], [JobInfo("H:x:1", 2, True, False)]),
