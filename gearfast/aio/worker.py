@@ -173,7 +173,6 @@ class AsyncWorker:
         job as if the callable had raised it, and the callable is not called.
         """
         self._hooks.before.append(hook)
-        self._hooks.any = True
         return hook
 
     def after_job(self, hook: H) -> H:
@@ -182,7 +181,6 @@ class AsyncWorker:
         The server is told of the job's end behind it. What it raises is logged.
         """
         self._hooks.after.append(hook)
-        self._hooks.any = True
         return hook
 
     def on_failure(self, hook: H) -> H:
@@ -344,7 +342,8 @@ class AsyncWorker:
             job = AsyncJob(self, assignment)
             current.set(Place(job))
             begin = partial(callable, job) if is_coroutine else partial(self._in_thread, callable, job)
-            result = await (self._hooks.call_async(begin, job) if self._hooks.any else begin())  # type: ignore[arg-type, misc]
+            hooks = self._hooks
+            result = await (hooks.call_async(begin, job) if hooks.before or hooks.after else begin())  # type: ignore[arg-type, misc]
             if result.__class__ is not bytes:
                 result = to_bytes(result, f"the result of function {job.function!r}")
         except Exception as error:  # noqa: BLE001

@@ -16,13 +16,12 @@ Hook = Callable[..., Any]
 
 
 class Hooks:
-    """One worker's hooks, called in the order in which they were given. `any`: there are some round a callable."""
+    """One worker's hooks, called in the order in which they were given."""
 
     def __init__(self) -> None:
         self.before: list[Hook] = []
         self.after: list[Hook] = []
         self.failure: list[Hook] = []
-        self.any = False
 
     def call(self, callable: Callable[[Any], Any], job: Any) -> Any:
         """Call a job's callable between the hooks. Raises what it, or a hook before it, raises."""

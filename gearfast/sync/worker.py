@@ -195,7 +195,6 @@ class Worker:
         the callable had raised it, and the callable is not called.
         """
         self._hooks.before.append(hook)
-        self._hooks.any = True
         return hook
 
     def after_job(self, hook: H) -> H:
@@ -204,7 +203,6 @@ class Worker:
         The server is told of the job's end behind it. What it raises is logged.
         """
         self._hooks.after.append(hook)
-        self._hooks.any = True
         return hook
 
     def on_failure(self, hook: H) -> H:
@@ -525,7 +523,8 @@ class Worker:
                 self._place.job = job
             else:
                 current.set(Place(job))
-            result = self._hooks.call(callable, job) if self._hooks.any else callable(job)
+            hooks = self._hooks
+            result = hooks.call(callable, job) if hooks.before or hooks.after else callable(job)
             if self._forked:
                 return None
             if result.__class__ is bytes:
