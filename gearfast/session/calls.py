@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from itertools import count
 from typing import Generic, TypeVar
 
 from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE, MAX_WORKLOAD
+from gearfast.session._client import JobRequest, QuickCalls, Request
 from gearfast.session.hub import ClientHub, Resubmit, check_resubmit
 from gearfast.session.requests import (
     BACKGROUND,
@@ -23,8 +23,6 @@ from gearfast.session.requests import (
     REDUCE_BACKGROUND,
     Buffer,
     CancelRequest,
-    JobRequest,
-    Request,
     StatusRequest,
     Timeout,
     UniqueStatusRequest,
@@ -37,12 +35,9 @@ from gearfast.types import Handle, JobStatus, Priority
 __all__ = ["ClientCalls", "Survey", "check_window", "make_delay"]
 
 T = TypeVar("T")
-NORMAL = Priority.NORMAL
-SUBMIT_JOB = FOREGROUND[NORMAL]
-SUBMIT_JOB_BG = BACKGROUND[NORMAL]
 
 
-class ClientCalls:
+class ClientCalls(QuickCalls):
     """A client's settings, and requests made of the arguments of its calls. Safe to use from many threads.
 
     `prefix`: what the uniques begin with that it makes for jobs without one; no other process may have the same.
@@ -83,8 +78,7 @@ class ClientCalls:
     def restart(self, prefix: bytes) -> None:
         """Begin anew, in a forked process: no server is known to be away, and uniques get another prefix."""
         self.router = Router(self.servers, self._backoff)
-        self._prefix = prefix
-        self._numbers = count(1)
+        self.set_up(prefix, self.timeout.reply, self.timeout.job, self._retry, self._max_workload)
 
     def make_hub(self) -> ClientHub:
         """A hub with these settings; all of them share what is known of the servers."""
@@ -97,7 +91,7 @@ class ClientCalls:
             max_packet=self._max_packet,
         )
 
-    def job(
+    def make_job(
         self,
         function: str,
         workload: Buffer,
@@ -108,12 +102,10 @@ class ClientCalls:
         reducer: str | None = None,
         retry: Retry | None = None,
     ) -> JobRequest:
-        """A foreground job. Raises UsageError for what cannot be sent."""
-        key = b"%b%x" % (self._prefix, next(self._numbers)) if unique is None else self._unique(unique)
+        """`job`, the long way."""
+        key = self.new_unique() if unique is None else self.checked_unique(unique)
         try:
-            if priority is NORMAL and reducer is None:  # a look-up by an Enum is slow
-                packet = encode(SUBMIT_JOB, function.encode(), key, workload)
-            elif reducer is None:
+            if reducer is None:
                 packet = encode(FOREGROUND[priority], function.encode(), key, workload)
             else:
                 packet = encode(REDUCE, function.encode(), key, make_reducer(reducer, priority), b"", workload)
@@ -149,7 +141,7 @@ class ClientCalls:
                 f"function {function[:80]!r}: a workload of {size} bytes is more than max_workload={self._max_workload}"
             )
 
-    def background(
+    def make_background(
         self,
         function: str,
         workload: Buffer,
@@ -161,14 +153,12 @@ class ClientCalls:
         retry: Retry | None = None,
         at: float | datetime | None = None,
     ) -> JobRequest:
-        """A background job, `at` a time if given. Raises UsageError for what cannot be sent."""
-        key = b"%b%x" % (self._prefix, next(self._numbers)) if unique is None else self._unique(unique)
+        """`background`, the long way."""
+        key = self.new_unique() if unique is None else self.checked_unique(unique)
         if at is not None and (priority is not Priority.NORMAL or reducer is not None):
             raise UsageError("a job at a time has normal priority and no reducer: SUBMIT_JOB_EPOCH has no other")
         try:
-            if priority is NORMAL and reducer is None and at is None:
-                packet = encode(SUBMIT_JOB_BG, function.encode(), key, workload)
-            elif reducer is not None:
+            if reducer is not None:
                 name = make_reducer(reducer, priority)
                 packet = encode(REDUCE_BACKGROUND, function.encode(), key, name, b"", workload)
             elif at is None:
@@ -244,17 +234,6 @@ class ClientCalls:
                 if server.label == handle.server:
                     return [index]
         return self.router.order(b"", now)
-
-    def _unique(self, unique: str | bytes) -> bytes:
-        try:
-            key = unique.encode() if isinstance(unique, str) else bytes(unique)
-        except UnicodeEncodeError:
-            raise UsageError(f"a unique that is text goes out as UTF-8, which {unique!r} has none of") from None
-        if not key:
-            raise UsageError("a unique has at least one byte; leave it out to have one made")
-        if len(key) > MAX_UNIQUE:
-            raise UsageError(f"a unique has at most {MAX_UNIQUE} bytes, this one has {len(key)}: {unique!r}")
-        return key
 
 
 class Survey(Generic[T]):

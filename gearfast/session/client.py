@@ -9,7 +9,6 @@ in turn.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -24,13 +23,12 @@ from gearfast.errors import (
     server_error,
 )
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, Command
+from gearfast.session._client import JobRequest, QuickSession, Request
 from gearfast.session.events import Data, Event, Status, Warning
 from gearfast.session.requests import (
     CancelRequest,
     EchoRequest,
-    JobRequest,
     OptionRequest,
-    Request,
     StatusRequest,
     UniqueStatusRequest,
 )
@@ -40,8 +38,6 @@ __all__ = ["ClientSession"]
 
 R = TypeVar("R", bound=Request)
 HEADER = 12
-JOB_CREATED = int(Command.JOB_CREATED)  # comparing with an Enum is slow
-WORK_COMPLETE = int(Command.WORK_COMPLETE)
 MAGICS = (b"\0RES", b"\0REQ")  # gear's job server uses the latter too
 BIG = frozenset((Command.WORK_COMPLETE, Command.WORK_DATA, Command.WORK_WARNING, Command.WORK_EXCEPTION))
 """What a worker can make as large as it likes."""
@@ -84,7 +80,7 @@ class Skipper:
         return self._session._new_decoder().receive(memoryview(data)[here:])
 
 
-class ClientSession:
+class ClientSession(QuickSession):
     """The client's half of one connection to `server` (an address, for messages).
 
     `exceptions`: ask for WORK_EXCEPTION packets (OPTION_REQ goes out first). `client_id`: name for lists of workers.
@@ -92,7 +88,7 @@ class ClientSession:
     `news`: list to which requests are appended when they are done or have new events; the caller empties it.
     """
 
-    __slots__ = ("_decoder", "_jobs", "_max_packet", "_out", "_replies", "exceptions", "news", "server")
+    __slots__ = ("_max_packet", "_skipper", "exceptions")
 
     def __init__(
         self,
@@ -103,48 +99,14 @@ class ClientSession:
         max_packet: int = MAX_PACKET,
         news: list[Request] | None = None,
     ) -> None:
-        self.server = server
-        self.news: list[Request] = [] if news is None else news
+        super().__init__(server, [] if news is None else news, max_packet)
         self.exceptions = False
         self._max_packet = max_packet
-        self._decoder: Decoder | Skipper = Decoder(max_packet)
-        self._out: list[bytes] = []
-        self._replies: deque[Request] = deque()
-        self._jobs: dict[bytes, JobRequest | Shared] = {}
+        self._skipper: Skipper | None = None
         if client_id:
-            self._out.append(encode(Command.SET_CLIENT_ID, client_id))
+            self.out.append(encode(Command.SET_CLIENT_ID, client_id))
         if exceptions:
             self.send(OptionRequest(b"exceptions"))
-
-    def send(self, request: Request) -> None:
-        """Queue a request's packet."""
-        self._out.append(request.packet)
-        self._replies.append(request)
-
-    def take_output(self) -> bytes:
-        """All bytes to be sent, once."""
-        out = self._out
-        if len(out) == 1:
-            data = out[0]
-        else:
-            data = b"".join(out)
-        out.clear()
-        return data
-
-    @property
-    def has_output(self) -> bool:
-        """There is something for `take_output`."""
-        return bool(self._out)
-
-    @property
-    def unsent(self) -> int:
-        """How many requests are in that output."""
-        return len(self._out)
-
-    @property
-    def busy(self) -> bool:
-        """A request waits for an answer or a job for its result (also if nobody waits for it any more)."""
-        return bool(self._replies or self._jobs)
 
     @property
     def awaited(self) -> int:
@@ -153,18 +115,18 @@ class ClientSession:
 
     def pending(self) -> Iterator[Request]:
         """Requests without their answer or result, in the order in which they went out, jobs first."""
-        for entry in self._jobs.values():
+        for entry in self.jobs.values():
             if type(entry) is Shared:
                 yield from entry.jobs
             else:
-                yield entry  # type: ignore[misc]
-        yield from self._replies
+                yield entry
+        yield from self.replies
 
     def unwritten(self, unsent: int) -> set[Request]:
         """Requests of which nothing went out, if the system has not taken the last `unsent` bytes of the output."""
-        left = unsent + sum(map(len, self._out))
+        left = unsent + sum(map(len, self.out))
         found = set()
-        for request in reversed(self._replies):  # the answers are due in the order of the output
+        for request in reversed(self.replies):  # the answers are due in the order of the output
             left -= len(request.packet)
             if left < 0:
                 break
@@ -173,23 +135,22 @@ class ClientSession:
 
     def forget(self, job: JobRequest) -> None:
         """Take a job out of those whose result is awaited: the server does not know it any more."""
-        entry = self._jobs.get(job.handle)
+        entry = self.jobs.get(job.handle)
         if type(entry) is Shared:
             if job in entry.jobs:
                 entry.jobs.remove(job)
             entry.turn = 0
             if not entry.jobs:
-                del self._jobs[job.handle]
+                del self.jobs[job.handle]
         elif entry is job:
-            del self._jobs[job.handle]
+            del self.jobs[job.handle]
 
-    def receive(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes from the server. Requests that they finish, or bring events for, are appended to `news`.
-
-        Raises ProtocolError; what came before the bad byte has taken effect.
-        """
+    def take_rest(self, data: bytes | bytearray | memoryview) -> None:
+        """As `receive`, of what begins with a packet that is not plain, or with part of one."""
+        decoder = self.decoder or self._skipper
+        assert decoder is not None
         try:
-            packets = self._decoder.receive(data)
+            packets = decoder.receive(data)
         except ProtocolError as error:
             packets, error.packets = error.packets, []
             self._take(packets)
@@ -205,13 +166,15 @@ class ClientSession:
         too_large = len(head) >= HEADER and head[:4] in MAGICS and size + HEADER > self._max_packet
         if not too_large or command not in BIG:
             raise error
-        self._decoder = Skipper(self, command, size)
+        self.decoder = None
+        self._skipper = Skipper(self, command, size)
         body = error.left - HEADER
         if body:
             self.receive(memoryview(data)[len(data) - body :])
 
     def _new_decoder(self) -> Decoder:
-        self._decoder = decoder = Decoder(self._max_packet)
+        self._skipper = None
+        self.decoder = decoder = Decoder(self._max_packet)
         return decoder
 
     def _skipped(self, command: int, handle: bytes, size: int) -> None:
@@ -219,7 +182,7 @@ class ClientSession:
         if command in (Command.WORK_DATA, Command.WORK_WARNING):
             job = self._turn(handle)
         else:
-            job = self._last(handle, self._jobs.pop(handle, None))
+            job = self._last(handle, self.jobs.pop(handle, None))
         if job is None or job.done:
             return
         limit = self._max_packet - HEADER - MAX_HANDLE - 1
@@ -238,41 +201,12 @@ class ClientSession:
         job.abandoned = True
         self.news.append(job)
 
-    def _take(self, packets: list) -> None:  # type: ignore[type-arg]
-        handlers = _HANDLERS
-        jobs = self._jobs
-        replies = self._replies
-        news = self.news
+    def _take(self, packets: list[Packet | bytes]) -> None:
         for packet in packets:
-            if packet.__class__ is bytes:
+            if isinstance(packet, bytes):
                 self._line(packet)
                 continue
-            command = packet.command
-            # The two packets of every job, as they mostly are, without a call for each. What is unusual about one is
-            # left to its handler, with nothing changed.
-            if command == WORK_COMPLETE:
-                handle, result = packet.args
-                job = jobs.get(handle)
-                if type(job) is JobRequest:
-                    del jobs[handle]
-                    if not job.abandoned:
-                        job.result = result
-                        job.done = True
-                        news.append(job)
-                    continue
-            elif command == JOB_CREATED and replies and type(created := replies[0]) is JobRequest:
-                (handle,) = packet.args
-                if handle not in jobs and handle[-1:] != b"\0" and created.events is None:
-                    replies.popleft()
-                    created.handle = handle
-                    created.server = self.server
-                    if not created.background:
-                        jobs[handle] = created
-                    elif not created.abandoned:
-                        created.done = True
-                        news.append(created)
-                    continue
-            handler = handlers[command]
+            handler = _HANDLERS[packet.command]
             if handler is None:
                 raise ProtocolError(f"{self.server}: {packet.name} is not for a client")
             handler(self, packet.args)
@@ -292,14 +226,14 @@ class ClientSession:
                 job.done = True
                 self.news.append(job)
             return
-        jobs = self._jobs
+        jobs = self.jobs
         if handle in jobs:
             entry = jobs[handle]
             if type(entry) is Shared:
                 entry.jobs.append(job)
                 entry.turn = 0
             else:
-                jobs[handle] = Shared([entry, job])  # type: ignore[list-item]
+                jobs[handle] = Shared([entry, job])
         else:
             jobs[handle] = job
         if job.events is not None:
@@ -307,9 +241,9 @@ class ClientSession:
 
     def _error(self, args: tuple[bytes, ...]) -> None:
         """ERROR code text"""
-        if not self._replies:
+        if not self.replies:
             return
-        request = self._replies.popleft()
+        request = self.replies.popleft()
         if request.abandoned:
             return
         if type(request) is OptionRequest:
@@ -353,7 +287,7 @@ class ClientSession:
 
     def _line(self, line: bytes) -> None:
         """OK, or ERR code text: the answer to a text command"""
-        replies = self._replies
+        replies = self.replies
         if not replies or type(replies[0]) is not CancelRequest:
             raise ProtocolError(f"{self.server}: text {line[:40]!r} where a packet was due", head=line[:32])
         request = replies.popleft()
@@ -366,7 +300,7 @@ class ClientSession:
 
     def _next_reply(self, kind: type[R], name: str) -> R:
         """The request in hand, which must be of this kind: a server that answers out of order cannot be followed."""
-        replies = self._replies
+        replies = self.replies
         if replies and isinstance(replies[0], kind):
             return replies.popleft()  # type: ignore[return-value]
         due = f"the answer to {replies[0].what} was due" if replies else "nothing was asked"
@@ -376,7 +310,7 @@ class ClientSession:
 
     def _work_complete(self, args: tuple[bytes, ...]) -> None:
         """WORK_COMPLETE handle result"""
-        job = self._jobs.pop(args[0], None)
+        job = self.jobs.pop(args[0], None)
         if type(job) is not JobRequest:
             job = self._last(args[0], job)
             if job is None:
@@ -389,7 +323,7 @@ class ClientSession:
 
     def _work_fail(self, args: tuple[bytes, ...]) -> None:
         """WORK_FAIL handle"""
-        job = self._last(args[0], self._jobs.pop(args[0], None))
+        job = self._last(args[0], self.jobs.pop(args[0], None))
         if job is not None and not job.abandoned:
             kind, how = (JobCancelled, "was cancelled") if job.cancelling else (JobFailed, "failed")
             message = f"function {job.function!r}: job {job.handle_text} {how} ({self.server})"
@@ -398,7 +332,7 @@ class ClientSession:
 
     def _work_exception(self, args: tuple[bytes, ...]) -> None:
         """WORK_EXCEPTION handle exception"""
-        job = self._last(args[0], self._jobs.pop(args[0], None))
+        job = self._last(args[0], self.jobs.pop(args[0], None))
         if job is not None and not job.abandoned:
             said = args[1][:200].decode("utf-8", "replace")
             message = f"function {job.function!r}: job {job.handle_text} ({self.server}): {said}"
@@ -431,7 +365,7 @@ class ClientSession:
 
     def _turn(self, handle: bytes) -> JobRequest | None:
         """The job that the next packet of `handle` is for."""
-        jobs = self._jobs
+        jobs = self.jobs
         entry = jobs.get(handle) or jobs.get(handle.rstrip(b"\0"))
         if entry is None:
             return None
@@ -439,7 +373,7 @@ class ClientSession:
             job = entry.jobs[entry.turn]
             entry.turn = (entry.turn + 1) % len(entry.jobs)
         else:
-            job = entry  # type: ignore[assignment]
+            job = entry
         return job
 
     def _last(self, handle: bytes, entry: JobRequest | Shared | None) -> JobRequest | None:
@@ -450,12 +384,12 @@ class ClientSession:
         """
         if entry is None:
             handle = handle.rstrip(b"\0")
-            entry = self._jobs.pop(handle, None)
+            entry = self.jobs.pop(handle, None)
         if type(entry) is Shared:
             job = entry.jobs.pop(0)
             entry.turn = 0
             if entry.jobs:
-                self._jobs[handle] = entry
+                self.jobs[handle] = entry
             return job
         return entry  # type: ignore[return-value]
 

@@ -32,7 +32,7 @@ meanwhile, if there is one that is up. It gets jobs again once it has answered a
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop
 from typing import Any, Final, Literal, get_args
 
 from gearfast.errors import (
@@ -44,9 +44,10 @@ from gearfast.errors import (
     UsageError,
 )
 from gearfast.protocol import MAX_PACKET
+from gearfast.session._client import LIMIT, JobRequest, QuickHub, Request, time_limit
 from gearfast.session.client import ClientSession
 from gearfast.session.moves import Moved, Past
-from gearfast.session.requests import EchoRequest, JobRequest, OptionRequest, Request, StatusRequest, Timeout, late
+from gearfast.session.requests import EchoRequest, OptionRequest, StatusRequest, Timeout, late
 from gearfast.session.routing import Router, ServerAddress
 
 __all__ = ["ClientHub", "Link", "Resubmit", "check_resubmit"]
@@ -58,15 +59,12 @@ WANTED: Final = 1
 CONNECTING: Final = 2
 UP: Final = 3
 
-LIMIT: Final = 0
 PROBE: Final = 1
 RETRY: Final = 2
 
 PROBE_SECONDS = 5.0
 MAX_SUBMISSIONS = 8
 """A job that takes its server down each time must not do so for ever."""
-SPARE_LIMITS = 256
-"""How many time limits of requests that are done may be kept at least; more than half of them never are."""
 
 
 def check_resubmit(resubmit: str) -> None:
@@ -118,7 +116,7 @@ class Ping(EchoRequest):
         self.link = link
 
 
-class ClientHub:
+class ClientHub(QuickHub):
     """All connections of a client (one a server at most). Times are seconds of one monotonic clock.
 
     `router`: which servers; it may be shared by several hubs. `resubmit`: see above. `retries`: a job was submitted
@@ -128,17 +126,13 @@ class ClientHub:
 
     __slots__ = (
         "_client_id",
-        "_crowded",
         "_dead",
         "_exceptions",
-        "_heap",
         "_max_packet",
-        "_number",
         "_probes",
         "_resubmit",
         "_timeout",
         "_told",
-        "links",
         "moves",
         "news",
         "retries",
@@ -166,14 +160,11 @@ class ClientHub:
         self._exceptions = exceptions
         self._client_id = client_id
         self._max_packet = max_packet
-        self._heap: list[tuple[float, int, Request, int]] = []
         self._dead: list[Link] = []
         self._told: dict[int, float] = {}
         self.retries = False
         self.trials = 0
-        self._number = 0
         self._probes = 0
-        self._crowded = SPARE_LIMITS
 
     # Requests
 
@@ -201,30 +192,6 @@ class ClientHub:
         if home != link.index and job.past is None and self._told.get(home) != outage:  # a retry has a line of its own
             self._told[home] = outage
             self._moved(job, link, Past(self.links[home].label, "", self.router.reasons[home]))
-
-    def start(self, job: JobRequest, now: float) -> Link:
-        """`submit` a job that was not sent before, and `watch` it."""
-        links = self.links
-        link = links[0]
-        session = link.session
-        if session is None or len(links) != 1 or job.retry is not None:
-            link = self.submit(job, now)
-            self.watch(job)
-            return link
-        # What the two would do, without a call for each step: with many jobs in flight that is a fifth of a job's cost.
-        job.link = link
-        job.submissions = 1
-        job.sent = True
-        session.send(job)
-        limit, deadline = job.reply_by, job.deadline
-        if limit is None or (deadline is not None and deadline < limit):
-            limit = deadline
-        if limit is not None:
-            self._number += 1
-            heappush(self._heap, (limit, self._number, job, LIMIT))
-            if len(self._heap) > self._crowded:
-                self._thin_out()
-        return link
 
     def _choose(self, unique: bytes, now: float) -> Link:
         """The link of the server for a unique. One that was away is tried without a job, if another one is up."""
@@ -263,21 +230,6 @@ class ClientHub:
         self._give(link, request, now)
         return link
 
-    def watch(self, request: Request) -> None:
-        """Let `tick` end the request at its `reply_by` (no answer yet) or `deadline`."""
-        limit = _limit(request)
-        if limit is not None:
-            self._number += 1
-            heappush(self._heap, (limit, self._number, request, LIMIT))
-            if len(self._heap) > self._crowded:
-                self._thin_out()
-
-    def _thin_out(self) -> None:
-        """Requests that are done must not be kept, with their results, until their time limits."""
-        self._heap[:] = [entry for entry in self._heap if not entry[2].done]
-        heapify(self._heap)
-        self._crowded = max(SPARE_LIMITS, 2 * len(self._heap))
-
     def abandon(self, request: Request, error: GearfastError | None = None) -> None:
         """Nobody waits for the request any more. Its answer, should it come, is dropped; the connection stays good."""
         request.abandoned = True
@@ -303,12 +255,8 @@ class ClientHub:
         request.past = Past(request.link.label, request.handle_text, type(request.error).__name__)
         request.begin_again()
         request.reply_by = None
-        self._note(now + delay, request, RETRY)
+        self.note(now + delay, request, RETRY)
         return True
-
-    def _note(self, at: float, request: Request, what: int) -> None:
-        self._number += 1
-        heappush(self._heap, (at, self._number, request, what))
 
     def _give(self, link: Link, request: Request, now: float) -> None:
         request.link = link
@@ -416,12 +364,12 @@ class ClientHub:
             for request in [*(session.pending() if session else ()), *waiting]:
                 if not request.done and not isinstance(request, (OptionRequest, Ping, Probe)):
                     self._end(request, self._lost_error(request, link.label, reason))
-        for _, _, request, what in self._heap:
+        for _, _, request, what in self.heap:
             if what == RETRY and not request.done:
                 assert isinstance(request, JobRequest)
                 message = f"{request.what}: to be tried again: {reason}"
                 self._end(request, ConnectionLost(message, server=request.link.label, function=request.function))
-        self._heap.clear()
+        self.heap.clear()
 
     def receive(self, link: Link, data: bytes, now: float) -> None:
         """Bytes came in over `link`. Raises ProtocolError; then call `lost`."""
@@ -438,7 +386,7 @@ class ClientHub:
 
     def tick(self, now: float) -> float | None:
         """End what is overdue. Returns the time of the next call that is needed, None if there is none."""
-        heap = self._heap
+        heap = self.heap
         while heap and (heap[0][0] <= now or heap[0][2].done):
             _, _, request, what = heappop(heap)
             if request.done:
@@ -468,7 +416,7 @@ class ClientHub:
 
     def is_overdue(self, now: float) -> bool:
         """`tick` would end a request, if what the servers have sent by now does not do so."""
-        return bool(self._heap) and self._heap[0][0] <= now
+        return bool(self.heap) and self.heap[0][0] <= now
 
     def patience(self, link: Link, now: float) -> float | None:
         """Seconds that connecting `link` may take, so that those who wait for it can still try another server.
@@ -476,7 +424,7 @@ class ClientHub:
         If there is no other one, nobody's haste cuts short what somebody else has time for.
         """
         longest = self._timeout.connect
-        limits = [_limit(request) for request in link.waiting if not request.done]
+        limits = [time_limit(request) for request in link.waiting if not request.done]
         known = [limit for limit in limits if limit is not None]
         if len(self.links) == 1 or not known:
             return longest
@@ -506,7 +454,7 @@ class ClientHub:
             else:
                 self._dead.append(request.link)
             return
-        limit = _limit(request)
+        limit = time_limit(request)
         if limit is None or limit > now:  # it was answered, or begun anew, since this time was noted
             self.watch(request)
             return
@@ -545,7 +493,7 @@ class ClientHub:
         link.proven = False
         limits = [limit for limit in (self._timeout.health, self._timeout.reply) if limit is not None]
         if limits:
-            self._note(now + min(limits), link.ping, LIMIT)
+            self.note(now + min(limits), link.ping, LIMIT)
 
     def _want(self, link: Link, retry_at: float) -> None:
         """Connect `link` again for those that wait for it, at `retry_at` or when the first of them gives up."""
@@ -609,7 +557,7 @@ class ClientHub:
         self._give(target, job, now)
         if again and target.state == WANTED:  # the first repetition is at once, the others wait as the server needs it
             target.connect_at = max(target.connect_at, self.router.down_until[target.index])
-        self._note(now + PROBE_SECONDS, job, PROBE)
+        self.note(now + PROBE_SECONDS, job, PROBE)
         self.watch(job)
 
     def _repeats(self, job: JobRequest) -> bool:
@@ -627,7 +575,7 @@ class ClientHub:
         if isinstance(request, JobRequest) and request.handle and link.session is not None:
             self._probes += 1
             self._give(link, Probe(request), now)
-        self._note(now + PROBE_SECONDS, request, PROBE)
+        self.note(now + PROBE_SECONDS, request, PROBE)
 
     def _read_probes(self, now: float) -> None:
         """Send jobs again that their server has forgotten. Answers to probes are nobody else's news."""
@@ -657,13 +605,3 @@ class ClientHub:
             message = f"{message}; the job may or may not be queued"
             return SubmitUncertain(message, server=server, function=request.function)
         return ConnectionLost(message, server=server, function=request.function, handle=handle)
-
-
-def _limit(request: Request) -> float | None:
-    """When a request is overdue: with its reply as long as there is none, with its result in any case."""
-    reply_by, deadline = request.reply_by, request.deadline
-    if isinstance(request, JobRequest) and request.handle:
-        return deadline
-    if reply_by is None or (deadline is not None and deadline < reply_by):
-        return deadline
-    return reply_by

@@ -7,15 +7,12 @@ A request is made once and handed to a session (or a hub of sessions), which fil
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gearfast._codec import encode
-from gearfast.errors import GearfastError, JobTimeout, UsageError
+from gearfast.errors import JobTimeout, UsageError
 from gearfast.protocol import MAX_HANDLE, Command
-from gearfast.session.events import Event
-from gearfast.session.moves import Past
-from gearfast.session.retry import Retry
+from gearfast.session._client import JobRequest, Request
 from gearfast.types import JobStatus, Priority
 
 __all__ = [
@@ -79,41 +76,6 @@ def make_timeout(value: float | Timeout | None) -> Timeout:
     if not value > 0:
         raise UsageError(f"a timeout is a number of seconds above 0, not {value!r}")
     return Timeout(value, value, value, value)
-
-
-class Request:
-    """Something that a server answers once, in the order of the requests of its connection."""
-
-    __slots__ = ("abandoned", "deadline", "done", "error", "link", "packet", "reply_by", "result", "sent", "waiter")
-
-    result: Any
-
-    def __init__(self, packet: bytes) -> None:
-        self.packet = packet
-        self.done = False
-        self.error: GearfastError | None = None
-        self.result = None
-        self.abandoned = False
-        self.sent = False
-        self.link: Any = None
-        self.waiter: Any = None
-        self.deadline: float | None = None
-        self.reply_by: float | None = None
-
-    @property
-    def what(self) -> str:
-        """What it is, for messages."""
-        return type(self).__name__
-
-    @property
-    def handle_text(self) -> str:
-        """The handle of the job that it is about, as text; empty if it is about none."""
-        return ""
-
-    def fail(self, error: GearfastError) -> None:
-        """End it with an error."""
-        self.error = error
-        self.done = True
 
 
 class OptionRequest(Request):
@@ -201,76 +163,6 @@ class CancelRequest(Request):
     @property
     def handle_text(self) -> str:
         return self.handle.decode()
-
-
-class JobRequest(Request):
-    """A submitted job. A foreground job is done with its result, a background job once it has its handle.
-
-    `handle`: as the server gave it, empty before; `server`: that server's address.
-    `lost_handle`: what it was called over a connection that is lost, until it is sent again.
-    `events`: a deque to gather Data, Warning and Status in, or None if nobody asks for them.
-    `progress`: numerator and denominator of the last WORK_STATUS.
-    `keyed`: its unique is the caller's, so that two submissions of it may become one job.
-    `submissions`: how often it went out; above 1 only after a lost connection. `earlier`: the same before a retry.
-    `unwritten`: how often a connection was lost before anything of it had gone out. `past`: where it was last.
-    `retry`: what is tried again, if anything is; `failures`: how often it has been.
-    `cancelling`: this client has asked the server to cancel it.
-    """
-
-    # What few jobs ever need is the class's until it is set: a job is made for every call of Client.run.
-    __slots__ = ("__dict__", "background", "events", "function", "handle", "server", "submissions", "unique")
-
-    result: bytes
-    cancelling: bool = False
-    earlier: int = 0
-    failures: int = 0
-    keyed: bool = False
-    lost_handle: bytes = b""
-    past: Past | None = None
-    pinned: bool = False
-    progress: tuple[int, int] = (0, 0)
-    retry: Retry | None = None
-    retry_by: float = 0.0
-    tried: list[int] | None = None
-    unwritten: int = 0
-
-    def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None:
-        # Set one by one instead of by super().__init__, for the same reason.
-        self.packet = packet
-        self.done = False
-        self.error = None
-        self.abandoned = False
-        self.sent = False
-        self.link = None
-        self.waiter = None
-        self.deadline = None
-        self.reply_by = None
-        self.function = function
-        self.unique = unique
-        self.background = background
-        self.handle = b""
-        self.server = ""
-        self.result = b""
-        self.events: deque[Event] | None = None
-        self.submissions = 0
-
-    def begin_again(self) -> None:
-        """Forget how it ended; it is to be submitted once more."""
-        self.done = self.sent = self.pinned = False
-        self.error = None
-        self.handle = self.lost_handle = b""
-        self.earlier += self.submissions
-        self.submissions = self.unwritten = 0
-        self.tried = None
-        self.failures += 1
-
-    @property
-    def what(self) -> str:
-        return f"job {self.handle_text or self.unique.decode('utf-8', 'replace')} of function {self.function!r}"
-
-    @property
-    def handle_text(self) -> str:
-        return self.handle.decode("utf-8", "replace")
 
 
 def late(job: JobRequest, what: str) -> JobTimeout:

@@ -154,7 +154,7 @@ async def test_what_is_done_is_not_kept() -> None:
         for _ in range(2000):
             await client.run("reverse", b"ab")
         assert client._pump is not None
-        assert len(client._pump.hub._heap) < 600
+        assert len(client._pump.hub.heap) < 600
 
 
 async def test_cancellation_at_every_await() -> None:
