@@ -91,7 +91,17 @@ class AsyncClient:
         """
         now = monotonic()
         job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
-        await self._finish(job, now)
+        # As `_finish`, without a coroutine more: in many tasks at once that is a tenth of a job's cost.
+        pump = self._get_pump()
+        waiter = job.waiter = pump.loop.create_future()
+        pump.start(job, now)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            pump.abandon(job)
+            raise
+        if job.error is not None:
+            raise job.error
         return job.result
 
     def submit(

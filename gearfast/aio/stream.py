@@ -326,7 +326,13 @@ class Pump:
 
     def start(self, job: JobRequest, now: float) -> None:
         """Submit a job that was not sent before; see to it that it goes out and ends in time."""
-        self._see_to(job, self.hub.start(job, now))
+        hub = self.hub
+        link = hub.start(job, now)
+        limit = job.reply_by
+        if self._flushing and link.session is not None and not hub.trials and (limit or 0.0) >= self._timer_at:
+            self._in_flight += 1  # it goes out with the others, and the timer is set
+        else:
+            self._see_to(job, link)
 
     def sent(self, request: Request, link: Link) -> None:
         """A request was given to the hub; see to the same."""
@@ -509,7 +515,10 @@ class Pump:
             if request.done:
                 self._in_flight -= 1
                 request.waiter = None
-            if type(waiter) is not asyncio.Future and (settle := getattr(waiter, "settle", None)) is not None:
+            if type(waiter) is asyncio.Future:
+                if request.done and not waiter.done():
+                    waiter.set_result(None)
+            elif (settle := getattr(waiter, "settle", None)) is not None:
                 settle(request)
             elif request.done and not waiter.done():
                 waiter.set_result(None)
