@@ -20,8 +20,8 @@ from gearfast.errors import Fail, JobException, JobFailed
 from gearfast.protocol import Command
 from gearfast.sync.worker import Job
 
-from .fault_proxy import DOWN, UP, BlackHole, Connection, FaultProxy, ScriptedPeer
 from .either_worker import at_work
+from .fault_proxy import DOWN, UP, BlackHole, Connection, FaultProxy, ScriptedPeer
 from .gearmand import reverse, working
 from .servers import PATIENCE, wait_until
 from .test_adversity import LATE, leaves_nothing, silent
