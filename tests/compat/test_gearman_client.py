@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from typing import Any
 from unittest import mock
@@ -241,6 +242,15 @@ def test_the_unique_of_a_job_in_the_background(gearman: Any, job_server: ServerP
         with working(worker_for(gearman, job_server, reverse=reverse)):
             client.wait_until_jobs_completed([waiting], poll_timeout=PATIENCE)
     assert waiting.result == b"ba"
+
+
+def test_a_unique_of_as_many_random_bytes_as_were_asked_for(any_gearman: Any) -> None:
+    """In hexadecimal digits, as str in both flavours; another one each time."""
+    for options, digits in (({}, 32), ({"random_unique_bytes": 4}, 8)):
+        client = any_gearman.GearmanClient(["127.0.0.1:1"], **options)
+        jobs = [client._create_request_from_dictionary({"task": "f", "data": "x"}).job for _ in range(2)]
+        assert all(isinstance(job.unique, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", job.unique) for job in jobs)
+        assert jobs[0].unique != jobs[1].unique
 
 
 # --- encoders, flavours, overriding ----------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ def _read_all(screen: IO[bytes]) -> bytes:
     raise AssertionError(f"it does not end: {data!r}")
 
 
+ALL_JOBS = "$(jobs -p)"
+"""What a page kills by this has to end: the commands that it has started in the background."""
+
+
 class Terminal:
     """A terminal in `folder`."""
 
@@ -101,6 +105,9 @@ class Terminal:
         """Exit status and output of a command."""
         for number, job in enumerate(self._jobs, 1):
             text = re.sub(rf"%{number}\b", str(job.pid), text)
+        ends_all = ALL_JOBS in text
+        left = " ".join(str(job.pid) for job in self._jobs if job.poll() is None)
+        text = text.replace(ALL_JOBS, left)
         # A terminal of its own, as some commands write something else where nobody looks.
         ours, theirs = pty.openpty()
         with open(ours, "rb", buffering=0) as screen:
@@ -115,6 +122,9 @@ class Terminal:
             os.close(theirs)
             shown = _read_all(screen)
             status = process.wait(2 * PATIENCE)
+        if ends_all:
+            for job in self._jobs:
+                job.wait(PATIENCE)
         output = self._shown(shown.decode().replace("\r\n", "\n"))
         return status, output if output.endswith("\n") or not output else f"{output}\n"
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from gearfast import Client, Packet, Server, Worker
+from gearfast import AsyncWorker, Client, Packet, Server, Worker
 from gearfast.errors import Fail, JobException, JobFailed
 from gearfast.protocol import Command
 from gearfast.sync.worker import Job
 
+from .either_worker import at_work
 from .fault_proxy import DOWN, UP, BlackHole, Connection, FaultProxy, ScriptedPeer
 from .gearmand import reverse, working
 from .servers import PATIENCE, wait_until
@@ -215,7 +216,10 @@ def test_a_server_that_does_not_answer_a_grab_holds_up_nobody_for_long(monkeypat
             assert client.run("reverse", b"ab", timeout=PATIENCE) == b"ba"
 
 
-def test_a_server_that_breaks_the_protocol_is_left_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Worker, AsyncWorker])
+def test_a_server_that_breaks_the_protocol_is_left_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Worker | AsyncWorker]
+) -> None:
     monkeypatch.setattr("gearfast.session.crew.LEAVE_SECONDS", 0.2)
 
     def script(connection: Connection) -> None:
@@ -236,9 +240,9 @@ def test_a_server_that_breaks_the_protocol_is_left_and_tried_again(monkeypatch: 
 
     done = threading.Event()
     with ScriptedPeer(script) as peer:
-        worker = Worker(peer.address)
-        worker.register("f", reverse)
-        with working(worker):
+        worker = kind(peer.address)
+        worker.register("f", lambda job: job.workload[::-1])
+        with at_work(worker):
             assert done.wait(PATIENCE)
 
 

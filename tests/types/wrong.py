@@ -31,6 +31,7 @@ def client(c: Client) -> None:
     c.run("f", b"x", unique=5)  # wrong
     c.run("f", b"x", priority="high")  # wrong
     c.run("f", b"x", timeout="5")  # wrong
+    c.run("f", b"x", timeout=Timeout(job=5))  # wrong
     c.run("f", b"x", delay=5)  # wrong
     text: str = c.run("f")  # wrong
     c.submit("f", {"a": 1})  # wrong
@@ -58,6 +59,9 @@ async def async_client(c: AsyncClient) -> None:
     text: str = await c.run("f", b"x")  # wrong
     result: bytes = c.run("f", b"x")  # wrong
     await c.run("f", "text")  # wrong
+    await c.run("f", timeout=Timeout(job=5))  # wrong
+    await c.submit("f").wait("5")  # wrong
+    c.map("f", b"one workload")  # wrong
     await c.submit_background("f", delay="5")  # wrong
     for _ in c.map("f", [b"x"]):  # wrong
         pass

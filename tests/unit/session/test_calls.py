@@ -77,7 +77,10 @@ def test_time_limits(
 
 
 def test_timeouts_as_a_number() -> None:
+    """None and a number, as the table of docs/client.md has them."""
     assert make_timeout(3) == Timeout(3, 3, 3, 3)
+    assert make_timeout(None) == Timeout(connect=None, reply=None, job=None, reconnect=10.0, health=None)
+    assert make_timeout(Timeout(connect=2)) == Timeout(2, 30.0, None, 10.0, 30.0)
     with pytest.raises(UsageError):
         make_timeout(0)
 
