@@ -11,6 +11,7 @@ from gearfast.aio.stream import Stream, connect
 from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, ProtocolError, UsageError
 from gearfast.frontend.sockets import reason_of
 from gearfast.session import admin as commands
+from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
@@ -37,8 +38,8 @@ class AsyncAdminClient:
         ssl: SSLContext | None = None,
     ) -> None:
         self._address = parse_server(server)
-        if timeout is not None and timeout <= 0:
-            raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+        if timeout is not None:
+            check_seconds(timeout, "timeout")
         self._timeout = timeout
         self._context = ssl
         self._lock = asyncio.Lock()

@@ -36,7 +36,7 @@ from gearfast import protocol
 from gearfast.errors import UsageError
 from gearfast.types import Priority
 
-__all__ = ["LIMIT", "JobRequest", "QuickCalls", "QuickHub", "QuickSession", "Request", "time_limit"]
+__all__ = ["LIMIT", "JobRequest", "QuickCalls", "QuickHub", "QuickSession", "Request", "check_seconds", "time_limit"]
 
 cdef object NORMAL = Priority.NORMAL
 cdef bytes NOTHING = b""
@@ -163,6 +163,12 @@ cpdef time_limit(Request request):
     return reply_by
 
 
+cpdef check_seconds(value, str what):
+    """Raises UsageError for a value of `what` that is no number of seconds above 0; True is none, nor is text."""
+    if not isinstance(value, (float, int)) or isinstance(value, bool) or not value > 0:
+        raise UsageError(f"{what} is a number of seconds above 0, not {value!r}")
+
+
 # --- the call ---------------------------------------------------------------------------------------------------------
 
 
@@ -214,8 +220,7 @@ cdef class QuickCalls:
         if timeout is None:
             timeout = self.job_limit
         if timeout is not None:
-            if not timeout > 0:
-                raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+            check_seconds(timeout, "timeout")
             job.deadline = now + timeout
             if reply is None or reply > timeout:
                 reply = timeout
@@ -230,8 +235,7 @@ cdef class QuickCalls:
             return self.make_background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         job = self.pack(CMD_SUBMIT_JOB_BG, <str>function, <bytes>workload, unique)
         if timeout is not None:
-            if not timeout > 0:
-                raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+            check_seconds(timeout, "timeout")
             job.deadline = job.reply_by = now + timeout
         elif self.reply is not None:
             job.reply_by = now + <double>self.reply

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE, MAX_WORKLOAD
-from gearfast.session._client import JobRequest, QuickCalls, Request
+from gearfast.session._client import JobRequest, QuickCalls, Request, check_seconds
 from gearfast.session.hub import ClientHub, Resubmit, check_resubmit
 from gearfast.session.requests import (
     BACKGROUND,
@@ -124,8 +124,7 @@ class ClientCalls(QuickCalls):
             timeout = self._job
         reply = self._reply
         if timeout is not None:
-            if not timeout > 0:
-                raise UsageError(f"timeout is a number of seconds above 0, not {timeout!r}")
+            check_seconds(timeout, "timeout")
             job.deadline = now + timeout
             if reply is None or reply > timeout:
                 reply = timeout
@@ -187,8 +186,7 @@ class ClientCalls(QuickCalls):
         """Give a request that is answered at once its time limit."""
         seconds = self._reply if timeout is None else timeout
         if seconds is not None:
-            if not seconds > 0:
-                raise UsageError(f"timeout is a number of seconds above 0, not {seconds!r}")
+            check_seconds(seconds, "timeout")
             request.reply_by = now + seconds
 
     def patience(self, timeout: float | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from gearfast._codec import encode
 from gearfast.errors import JobTimeout, UsageError
 from gearfast.protocol import MAX_HANDLE, Command
-from gearfast.session._client import JobRequest, Request
+from gearfast.session._client import JobRequest, Request, check_seconds
 from gearfast.types import JobStatus, Priority
 
 __all__ = [
@@ -68,13 +68,12 @@ def make_timeout(value: float | Timeout | None) -> Timeout:
     """
     if isinstance(value, Timeout):
         for name, seconds in zip(value._fields, value, strict=True):
-            if seconds is not None and not (seconds > 0 or (seconds == 0 and name == "reconnect")):
-                raise UsageError(f"a timeout is a number of seconds above 0, not {name}={seconds!r}")
+            if seconds is not None and not (name == "reconnect" and seconds == 0):
+                check_seconds(seconds, f"{name} of a Timeout")
         return value
     if value is None:
         return Timeout(None, None, None, health=None)
-    if not value > 0:
-        raise UsageError(f"a timeout is a number of seconds above 0, not {value!r}")
+    check_seconds(value, "a timeout")
     return Timeout(value, value, value, value)
 
 

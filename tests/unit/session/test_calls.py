@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+from gearfast import Admin, AsyncAdmin
 from gearfast._codec import Decoder, Packet, encode
 from gearfast.errors import UsageError
 from gearfast.protocol import Command
 from gearfast.session.calls import ClientCalls, make_epoch
-from gearfast.session.requests import Timeout, make_timeout
+from gearfast.session.requests import EchoRequest, Timeout, make_timeout
 from gearfast.types import Handle, Priority
 
 
@@ -112,6 +114,24 @@ def test_time_limits_are_above_zero(timeout: float) -> None:
         calls().job("f", b"", None, Priority.NORMAL, timeout, 0.0)
     with pytest.raises(UsageError):
         calls().background("f", b"", None, Priority.NORMAL, timeout, 0.0)
+
+
+@pytest.mark.parametrize("bad", ["5", Timeout(job=1), True, [], float("nan")])
+def test_a_timeout_that_is_no_number(bad: Any) -> None:
+    for priority in (Priority.NORMAL, Priority.HIGH):
+        for make in (calls().job, calls().background):
+            with pytest.raises(UsageError, match="timeout is a number of seconds above 0, not"):
+                make("f", b"", None, priority, bad, 0.0)
+    with pytest.raises(UsageError, match="timeout is a number"):
+        calls().limit(EchoRequest(b""), bad, 0.0)
+    if not isinstance(bad, Timeout):
+        with pytest.raises(UsageError, match="a timeout is a number"):
+            make_timeout(bad)
+        with pytest.raises(UsageError, match="connect of a Timeout is a number"):
+            make_timeout(Timeout(connect=bad))
+        for admin in (Admin, AsyncAdmin):
+            with pytest.raises(UsageError, match="timeout is a number"):
+                admin("a", timeout=bad)
 
 
 @pytest.mark.parametrize("id", ["", "a b", "ä", "x" * 128, "a\n"])
