@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gearfast import Admin, AsyncAdmin
+from gearfast import AdminClient, AsyncAdminClient
 from gearfast._codec import Decoder, Packet, encode
 from gearfast.errors import UsageError
 from gearfast.protocol import Command
@@ -129,7 +129,7 @@ def test_a_timeout_that_is_no_number(bad: Any) -> None:
             make_timeout(bad)
         with pytest.raises(UsageError, match="connect of a Timeout is a number"):
             make_timeout(Timeout(connect=bad))
-        for admin in (Admin, AsyncAdmin):
+        for admin in (AdminClient, AsyncAdminClient):
             with pytest.raises(UsageError, match="timeout is a number"):
                 admin("a", timeout=bad)
 
