@@ -18,14 +18,14 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from operator import itemgetter
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gearfast.aio.dialer import connect_tcp, connect_to, left
 from gearfast.aio.fork import abandon
 from gearfast.errors import ProtocolError
 from gearfast.frontend.client_log import moved
-from gearfast.frontend.sockets import alternate, reason_of, tune
+from gearfast.frontend.sockets import reason_of
 from gearfast.session.hub import ClientHub, Link
 from gearfast.session.requests import JobRequest, Request
 from gearfast.session.routing import ServerAddress
@@ -233,7 +233,7 @@ async def connect(
     on_data: OnData,
     on_lost: OnLost,
 ) -> Stream:
-    """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.stream.connect`."""
+    """Connect to a job server and start to read. Arguments and errors as for `gearfast.sync.dialer.connect`."""
     if address.memory:
         from gearfast.frontend import memory
 
@@ -241,12 +241,12 @@ async def connect(
         return there
     loop = asyncio.get_running_loop()
     deadline = inf if timeout is None else monotonic() + timeout
-    async with asyncio.timeout(timeout):
+    if not address.path:
+        sock = await connect_tcp(loop, address.host, address.port, deadline)
+    async with asyncio.timeout(left(deadline)):
         if address.path:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            await _connect_to(loop, sock, address.path)
-        else:
-            sock = await _connect_tcp(loop, address, deadline)
+            await connect_to(loop, sock, address.path)
         try:
             if address.path or (context is None and not address.tls):
                 plain = ReaderStream(loop, sock)
@@ -269,40 +269,6 @@ async def connect(
             raise
     stream.start(on_data, on_lost)
     return stream
-
-
-async def _connect_tcp(loop: asyncio.AbstractEventLoop, address: ServerAddress, deadline: float) -> socket.socket:
-    """A socket connected to the first address of the name that answers; each gets its share of the time."""
-    host, port = address.host, address.port
-    try:  # an address in figures needs no look-up in a thread
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except ValueError as error:  # UnicodeError, or a NUL
-        raise OSError(f"{host[:80]!r} is no name of a host") from error
-    found = alternate(found, itemgetter(0))
-    failure: OSError | None = None
-    for left, (family, kind, protocol, _, where) in zip(range(len(found), 0, -1), found, strict=True):
-        sock = socket.socket(family, kind, protocol)
-        share = None if deadline == inf else (deadline - monotonic()) / left
-        try:
-            async with asyncio.timeout(share):
-                await _connect_to(loop, sock, where)
-            tune(sock)
-            return sock
-        except OSError as error:
-            sock.close()
-            failure = error
-    raise failure or OSError(f"{host}: no address")
-
-
-async def _connect_to(loop: asyncio.AbstractEventLoop, sock: socket.socket, where: object) -> None:
-    sock.setblocking(False)
-    try:
-        await loop.sock_connect(sock, where)  # type: ignore[arg-type]
-    except BaseException:
-        sock.close()
-        raise
 
 
 class Pump:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Final, TypeVar
 
-__all__ = ["FORKED", "alternate", "jitter", "new_prefix", "reason_of", "tune"]
+__all__ = ["FORKED", "all_failed", "alternate", "head_start", "jitter", "new_prefix", "reason_of", "tune"]
 
 T = TypeVar("T")
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 5))
 TCP_RTO_MAX_MS: Final = 44
 """Linux 6.15 and later, without a name in the socket module: the longest time between two retransmissions."""
+HEAD_START: Final = 0.25
+"""Seconds; RFC 8305, section 5, recommends them."""
 RTO_MAX: Final = 1_000
 USER_TIMEOUT: Final = 30_000
 FORKED: Final = "the process was forked, and the connection is its parent's"
@@ -35,13 +37,35 @@ def reason_of(error: BaseException) -> str:
 def alternate(found: list[T], family_of: Callable[[T], object]) -> list[T]:
     """Addresses of a name in the order in which they are tried: the system's, but families in turn.
 
-    So a family that leads nowhere (IPv6 behind a router that drops it) costs the share of one address, not of all its
-    own (RFC 8305, section 4).
+    So a family that leads nowhere (IPv6 behind a router that drops it) costs the head start of one address, not of all
+    its own (RFC 8305, section 4).
     """
     families: dict[object, list[T]] = {}
     for each in found:
         families.setdefault(family_of(each), []).append(each)
     return [each for turn in zip_longest(*families.values()) for each in turn if each is not None]
+
+
+def head_start(seconds: float, others: int) -> float:
+    """Seconds that an attempt to connect has for itself before the next address of the name is tried beside it.
+
+    `seconds`: what is left for all; `others`: how many addresses are still to be tried. With little time it is so short
+    that each of them comes to its turn.
+    """
+    return min(HEAD_START, max(0.0, seconds) / (others + 1))
+
+
+def all_failed(failures: list[tuple[str, OSError]]) -> OSError:
+    """One error for the addresses of a name, none of which could be connected to: each reason, and whose it was.
+
+    `failures`: address and error, at least one; a single one's error is returned as it is.
+    """
+    if len(failures) == 1:
+        return failures[0][1]
+    reasons: dict[str, list[str]] = {}
+    for where, error in failures:
+        reasons.setdefault(reason_of(error), []).append(where)
+    return OSError("; ".join(f"{reason} ({', '.join(whose)})" for reason, whose in reasons.items()))
 
 
 def tune(sock: socket.socket) -> None:

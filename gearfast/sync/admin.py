@@ -14,7 +14,8 @@ from gearfast.session import admin as commands
 from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
-from gearfast.sync.stream import READ, WRITE, Stream, connect, make_poller
+from gearfast.sync.dialer import connect
+from gearfast.sync.stream import READ, WRITE, Stream, make_poller
 from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 from gearfast.errors import ConnectionLost, ProtocolError
 from gearfast.frontend.client_log import moved
 from gearfast.frontend.sockets import FORKED, jitter, reason_of
-from gearfast.sync.stream import READ, READ_SIZE, WRITE, Dialer, PlainStream, Stream, make_poller
+from gearfast.sync.dialer import Dialer
+from gearfast.sync.stream import READ, READ_SIZE, WRITE, PlainStream, Stream, make_poller
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Blocking connections: how one is made, how bytes go in and out, and how several are waited for."""
+"""Blocking connections: how bytes go in and out, and how several are waited for. `dialer` makes them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import select
 import signal
 import socket
@@ -13,21 +11,10 @@ import struct
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator
-from math import inf
-from operator import itemgetter
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Final
 
-from gearfast.frontend.sockets import alternate, tune
-from gearfast.session.routing import ServerAddress
+__all__ = ["READ", "WRITE", "PlainStream", "Poller", "Stream", "WakePipe", "make_poller", "wrap"]
 
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-__all__ = ["Dialer", "PlainStream", "Poller", "Stream", "WakePipe", "connect", "make_poller"]
-
-K = TypeVar("K")
 READ: Final = 1
 WRITE: Final = 2
 READ_SIZE: Final = 65536
@@ -160,181 +147,8 @@ def _wants_more(error: OSError) -> bool:
     return type(error).__name__ in ("SSLWantReadError", "SSLWantWriteError")
 
 
-class Connector:
-    """A connection to a job server while it is made. Nothing blocks but the look-up of a host's name.
-
-    `timeout`: seconds for all of it; of those that are left, each address of a name gets its share. `context`: TLS with
-    it; for `gearmans://` without one, the system's defaults. A Unix socket needs no TLS.
-    """
-
-    def __init__(self, address: ServerAddress, timeout: float | None, context: SSLContext | None) -> None:
-        self.events = WRITE
-        self.give_up_at = inf
-        self._address = address
-        self._deadline = inf if timeout is None else monotonic() + timeout
-        self._context = context
-        self._sock: socket.socket | None = None
-        self._steps = self._make()
-
-    def fileno(self) -> int:
-        """The descriptor to wait for; it may be another one after each `advance`."""
-        return -1 if self._sock is None else self._sock.fileno()
-
-    def advance(self) -> Stream | None:
-        """Go on as far as it goes; again when `fileno` is ready for `events`, or at `give_up_at`. Raises OSError."""
-        try:
-            if monotonic() < self.give_up_at:
-                self.events = next(self._steps)
-            else:
-                self.events = self._steps.throw(TimeoutError("timed out"))
-        except StopIteration as end:
-            stream: Stream = end.value
-            return stream
-        return None
-
-    def close(self) -> None:
-        """Give it up."""
-        self._steps.close()
-        if self._sock is not None:
-            self._sock.close()
-
-    def _make(self) -> Generator[int, None, Stream]:
-        if self._address.memory:
-            from gearfast.frontend import memory
-
-            stream: Stream = memory.find(self._address.memory).open_stream()
-            return stream
-        places = _look_up(self._address)
-        while places:
-            family, where = places.pop(0)
-            now = monotonic()
-            self.give_up_at = now + (self._deadline - now) / (len(places) + 1)
-            self._sock = sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.setblocking(False)
-                code = sock.connect_ex(where)
-                if code in (errno.EINPROGRESS, errno.EWOULDBLOCK) and not self._address.path:
-                    yield WRITE
-                    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                if code:
-                    raise OSError(code, os.strerror(code))
-                break
-            except BaseException as error:
-                sock.close()
-                if not places or not isinstance(error, OSError):
-                    raise
-        try:
-            if self._address.path:
-                return _wrap(sock)
-            tune(sock)
-            if self._context is None and not self._address.tls:
-                return _wrap(sock)
-            self.give_up_at = self._deadline
-            return Stream((yield from self._shake_hands(sock)))
-        except BaseException:
-            if self._sock is not None:  # the same descriptor, as TLS or not yet
-                self._sock.close()
-            raise
-
-    def _shake_hands(self, sock: socket.socket) -> Generator[int, None, socket.socket]:
-        import ssl
-
-        context = self._context or ssl.create_default_context()
-        try:
-            secure = context.wrap_socket(sock, server_hostname=self._address.host, do_handshake_on_connect=False)
-        except ValueError as error:
-            raise OSError(str(error)) from error
-        self._sock = secure
-        while True:
-            try:
-                secure.do_handshake()
-                return secure
-            except ssl.SSLWantReadError:
-                yield READ
-            except ssl.SSLWantWriteError:
-                yield WRITE
-
-
-def _look_up(address: ServerAddress) -> list[tuple[int, Any]]:
-    """Families and socket addresses of a server, at least one. Raises OSError."""
-    if address.path:
-        return [(socket.AF_UNIX, address.path)]
-    try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except ValueError as error:  # UnicodeError, or a NUL
-        raise OSError(f"{address.host[:80]!r} is no name of a host") from error
-    return alternate([(family, where) for family, _, _, _, where in found], itemgetter(0))
-
-
-def connect(address: ServerAddress, timeout: float | None, context: SSLContext | None) -> Stream:
-    """Connect to a job server and wait for it. Arguments as for `Connector`. Raises OSError (TimeoutError included)."""
-    connector = Connector(address, timeout, context)
-    poller = make_poller()
-    try:
-        while (stream := connector.advance()) is None:
-            fd = connector.fileno()
-            poller.watch(fd, connector.events)
-            poller.wait(max(0.0, connector.give_up_at - monotonic()))
-            poller.forget(fd)
-    except BaseException:
-        connector.close()
-        raise
-    return stream
-
-
-class Dialer(Generic[K]):
-    """Connections that are being made, watched by the poller of the one who wants them. `K`: what tells them apart."""
-
-    def __init__(self, poller: Poller, context: SSLContext | None) -> None:
-        self._poller = poller
-        self._context = context
-        self._under_way: dict[int, tuple[K, Connector]] = {}
-
-    def start(self, key: K, address: ServerAddress, timeout: float | None) -> Stream | OSError | None:
-        """Begin; returns what became of it if that is known at once."""
-        return self._advance(key, Connector(address, timeout, self._context))
-
-    @property
-    def wake_at(self) -> float:
-        """When `take` is due even if nothing is ready."""
-        return min((connector.give_up_at for _, connector in self._under_way.values()), default=inf)
-
-    def take(self, ready: list[tuple[int, int]]) -> list[tuple[K, Stream | OSError]]:
-        """What became of connections, of those at least that are ready or took too long."""
-        if not self._under_way:
-            return []
-        now = monotonic()
-        fds = {fd for fd, _ in ready if fd in self._under_way}
-        fds.update(fd for fd, (_, connector) in self._under_way.items() if connector.give_up_at <= now)
-        ended = []
-        for fd in fds:
-            key, connector = self._under_way.pop(fd)
-            self._poller.forget(fd)
-            outcome = self._advance(key, connector)
-            if outcome is not None:
-                ended.append((key, outcome))
-        return ended
-
-    def close(self, *, forked: bool = False) -> None:
-        """Give up all of them. `forked`: the poller's other half is the parent's."""
-        while self._under_way:
-            fd, (_, connector) = self._under_way.popitem()
-            if not forked:
-                self._poller.forget(fd)
-            connector.close()
-
-    def _advance(self, key: K, connector: Connector) -> Stream | OSError | None:
-        try:
-            stream = connector.advance()
-        except OSError as error:
-            return error
-        if stream is None:
-            self._under_way[connector.fileno()] = (key, connector)
-            self._poller.watch(connector.fileno(), connector.events)
-        return stream
-
-
-def _wrap(sock: socket.socket) -> Stream:
+def wrap(sock: socket.socket) -> Stream:
+    """The best stream for a connected socket without TLS."""
     return PlainStream(sock) if IS_PLAIN else Stream(sock)
 
 

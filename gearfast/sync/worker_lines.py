@@ -13,7 +13,8 @@ from gearfast.frontend import worker_log as report
 from gearfast.frontend.sockets import jitter, reason_of
 from gearfast.session._worker import Assignment
 from gearfast.session.crew import Crew, CrewLink
-from gearfast.sync.stream import READ, WRITE, Dialer, Stream, make_poller
+from gearfast.sync.dialer import Dialer
+from gearfast.sync.stream import READ, WRITE, Stream, make_poller
 
 if TYPE_CHECKING:
     from ssl import SSLContext

@@ -145,7 +145,7 @@ def test_a_name_with_several_addresses() -> None:
 
 @pytest.mark.parametrize("mode", ["blocking", "asyncio"])
 def test_all_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """One refuses, one never answers, one is the server; each of the first two costs its share of the time at most."""
+    """One refuses, one never answers, one is the server."""
     with Server() as server, BlackHole() as hole, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         ports = [closed.getsockname()[1], hole.port, server.port]
