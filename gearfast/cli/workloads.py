@@ -101,7 +101,10 @@ class Workloads:
 
 
 def _listed(directory: str, pattern: str | None, recursive: bool) -> list[str]:
-    """Sorted names of the files in a directory, relative to it; hidden ones only if the pattern begins with a dot."""
+    """Sorted names of the files in a directory, relative to it; hidden ones only if the pattern begins with a dot.
+
+    What is there but is no file (a pipe, a socket, a device) is left out with a line on standard error.
+    """
     found = []
 
     def refuse(error: OSError) -> None:
@@ -113,7 +116,11 @@ def _listed(directory: str, pattern: str | None, recursive: bool) -> list[str]:
             if name.startswith(".") and not (pattern or "").startswith("."):
                 continue
             if pattern is None or fnmatch.fnmatch(name, pattern):
-                found.append(os.path.relpath(os.path.join(folder, name), directory))
+                path = os.path.join(folder, name)
+                if os.path.exists(path) and not os.path.isfile(path):  # reading it could take for ever
+                    print(f"gearfast submit: {path}: a pipe, socket or device, left out", file=sys.stderr)
+                    continue
+                found.append(os.path.relpath(path, directory))
     return sorted(found)
 
 

@@ -121,6 +121,19 @@ def test_directory(gearfast: Callable[..., int], folder: Path, capsysbinary: Out
     assert capsysbinary.readouterr().out == b""
 
 
+def test_what_is_no_file_in_a_directory_is_left_out(
+    gearfast: Callable[..., int], folder: Path, capsysbinary: Out
+) -> None:
+    os.mkfifo(folder / "pipe")  # nobody writes to it: reading would take for ever
+    os.symlink("nowhere", folder / "z.link")
+    assert gearfast("submit", "reverse", "--directory", str(folder), "--glob", "[ap]*") == OK
+    output, errors = capsysbinary.readouterr()
+    assert output == b"txt.a"
+    assert errors == f"gearfast submit: {folder}/pipe: a pipe, socket or device, left out\n".encode()
+    assert gearfast("submit", "reverse", "--directory", str(folder), "--glob", "z*") == USAGE
+    assert b"z.link: No such file" in capsysbinary.readouterr().err
+
+
 def test_results_in_files(gearfast: Callable[..., int], folder: Path, tmp_path: Path, capsysbinary: Out) -> None:
     (folder / "bad").write_text("bad")
     out = tmp_path / "out"

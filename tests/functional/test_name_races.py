@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Names with several addresses: the attempts race, the losers are closed, and nobody waits for an address that is dead."""
+"""Names with several addresses: the attempts race, the losers are closed, nobody waits for an address that is dead."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_one_error_names_all_addresses(name: Name, refused: int, mode: str) -> N
 @pytest.mark.parametrize("mode", MODES)
 def test_a_single_address_that_fails_is_told_of_as_ever(name: Name, refused: int, mode: str) -> None:
     name(refused)
-    with pytest.raises(ConnectError, match="refused$"):
+    with pytest.raises(ConnectError, match=r"refused$"):
         echo(mode, Timeout(connect=LONG))
 
 
