@@ -7,9 +7,13 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from gearfast import Fail, current_job
+
+MEGABYTE = 1 << 20
+ROOM = 64 * MEGABYTE
 
 
 def pid(job: Any) -> str:
@@ -37,7 +41,21 @@ def number(job: Any) -> Any:
 
 
 def starve(job: Any) -> None:
-    raise MemoryError
+    """Takes memory until there is no more, which is soon, where the system can say so."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or "libasan" in maps.read_text("utf-8", "replace"):  # AddressSanitizer would end the process
+        raise MemoryError
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(MEGABYTE))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def die(job: Any) -> None:
