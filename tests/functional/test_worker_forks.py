@@ -35,7 +35,7 @@ SCRIPT = """
 import asyncio, os, signal, ssl, sys
 from gearfast import AsyncWorker, Worker
 
-address, kind, concurrency, ca = sys.argv[1:]
+address, kind, concurrency, ca, loop = sys.argv[1:]
 options = {"ssl": ssl.create_default_context(cafile=ca)} if ca else {}
 worker = (Worker if kind == "blocking" else AsyncWorker)(address, concurrency=int(concurrency), **options)
 
@@ -88,6 +88,9 @@ worker.register("work", coroutine if kind == "coroutine" else work)
 signal.signal(signal.SIGTERM, lambda *_: worker.stop())
 if kind == "blocking":
     worker.run()
+elif loop:
+    import uvloop
+    uvloop.run(worker.run())
 else:
     asyncio.run(worker.run())
 print("left in good order", os.getpid(), flush=True)
@@ -111,8 +114,8 @@ def tls(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
 
 
 @contextlib.contextmanager
-def script(address: str, kind: str, concurrency: int, ca: str = "") -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, "-c", SCRIPT, address, kind, str(concurrency), ca]
+def script(address: str, kind: str, concurrency: int, ca: str = "", loop: str = "") -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, "-c", SCRIPT, address, kind, str(concurrency), ca, loop]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         yield process
@@ -143,6 +146,21 @@ def test_a_callable_that_forks(job_server: ServerProcess, kind: str, concurrency
     assert len(lines) == (3 if how in ("returns", "raises") and not alone else 1)
     assert "connection" not in err
     assert "lost" not in err
+
+
+@pytest.mark.parametrize("how", ["ends", "killed"])
+@pytest.mark.parametrize("kind", ["coroutine", "thread"])
+def test_on_uvloop_if_the_child_only_ends(require: Any, job_server: ServerProcess, kind: str, how: str) -> None:
+    """uvloop itself does not go on in a child, and may crash there; the parent notices nothing."""
+    require.module("uvloop", "uvloop")
+    with Client(job_server.address) as client, script(job_server.address, kind, 3, loop="uvloop") as process:
+        for _ in range(3):
+            assert client.run("work", how.encode(), timeout=PATIENCE).decode() == ENDS[how]
+            assert client.run("work", timeout=PATIENCE) == b"fine"
+        process.terminate()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "lost" not in err
+    assert out.splitlines() == [f"left in good order {process.pid}"]
 
 
 @pytest.mark.parametrize("how", ["later", "returns"])
