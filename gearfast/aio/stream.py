@@ -286,7 +286,8 @@ class Pump:
         self._timer_at = inf
         self._flushing = False
         self._flushed_at = 0.0
-        self._held = 0
+        self._crowded = False
+        self._quiet = 0
         self._in_flight = 0
         self._connecting: set[asyncio.Task[None]] = set()
 
@@ -314,7 +315,7 @@ class Pump:
             self._connect_due()
         if link.session is None:
             return
-        if self._in_flight == 1:
+        if self._in_flight == 1 and not self._crowded:
             link.io.write(link.session.take_output())
         elif not self._flushing:
             self._flushing = True
@@ -361,18 +362,19 @@ class Pump:
         self._tell()
 
     def _flush(self) -> None:
-        if self._in_flight >= CROWD and self._held < 2 and self._trickles():
+        self._crowded = self._in_flight >= CROWD
+        if self._crowded and self._quiet < 2 and self._trickles():
             # Server and worker on this CPU had no turn yet since the last job went out. Results that come one by one,
-            # each of which lets one job go out, would stay so for good, at several times the cost; with a turn, they
-            # come in lots.
-            self._held += 1
+            # each of which lets one job go out, would stay so for good, at several times the cost. So jobs wait while
+            # more comes, and for two turns in which nothing does.
+            self._quiet += 1
             self._flushing = True
             sched_yield()
             self.loop.call_soon(self._flush)
             return
         self._flushing = False
-        self._held = 0
-        if self._in_flight >= CROWD:
+        self._quiet = 0
+        if self._crowded:
             self._flushed_at = monotonic()
         for link in self.hub.links:
             session = link.session
@@ -408,6 +410,7 @@ class Pump:
 
     def _received(self, link: Link, data: bytes) -> None:
         hub = self.hub
+        self._quiet = 0
         try:
             hub.receive(link, data, monotonic())
         except ProtocolError as error:
