@@ -46,8 +46,9 @@ def cpu_seconds(pid: int) -> float:
     """
     total = 0
     try:
-        for task in os.scandir(f"/proc/{pid}/task"):
-            total += int(Path(task.path, "schedstat").read_text().split()[0])
+        with os.scandir(f"/proc/{pid}/task") as tasks:  # closed too if a task ends just now
+            for task in tasks:
+                total += int(Path(task.path, "schedstat").read_text().split()[0])
     except OSError:
         raise ServerError(f"process {pid} is gone") from None
     return total / 1e9

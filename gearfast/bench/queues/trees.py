@@ -19,8 +19,9 @@ def members(pid: int) -> list[int]:
         one = waiting.pop()
         children: list[int] = []
         try:
-            for task in os.scandir(f"/proc/{one}/task"):
-                children += map(int, Path(task.path, "children").read_text().split())
+            with os.scandir(f"/proc/{one}/task") as tasks:  # closed too if a task ends just now
+                for task in tasks:
+                    children += map(int, Path(task.path, "children").read_text().split())
         except OSError:
             if not Path(f"/proc/{one}").exists():
                 continue
