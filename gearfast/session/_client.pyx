@@ -16,7 +16,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memchr, memcpy
 
 from collections import deque
-from heapq import heapify, heappush
+from heapq import heapify, heappop, heappush
 
 from gearfast._codec cimport (
     CMD_JOB_CREATED,
@@ -313,6 +313,7 @@ cdef class QuickHub:
     cdef readonly list heap         # (time, number, request, what is due), a heap
     cdef Py_ssize_t number
     cdef Py_ssize_t crowded
+    cdef Py_ssize_t noted           # since the heap was looked through
 
     def __cinit__(self):
         self.links = []
@@ -346,7 +347,22 @@ cdef class QuickHub:
     cpdef note(self, at, Request request, what):
         """Let `tick` do something about the request at a time."""
         self.number += 1
+        self.noted += 1
         heappush(self.heap, (at, self.number, request, what))
+
+    cpdef drop_done(self):
+        """Take what is about requests that are done off the top of the heap.
+
+        One by one that costs a job more than all else of its time limit, so where many are done, all are looked through:
+        only so often that it is a few looks a job.
+        """
+        cdef Py_ssize_t dropped = 0
+        while self.heap and (<Request>(<tuple>self.heap[0])[2]).done:
+            if dropped >= 8 and 4 * self.noted >= len(self.heap):
+                self.thin_out()
+            else:
+                heappop(self.heap)
+                dropped += 1
 
     cdef int thin_out(self) except -1:
         """Requests that are done must not be kept, with their results, until their time limits."""
@@ -357,6 +373,7 @@ cdef class QuickHub:
                 kept.append(entry)
         heapify(kept)
         self.heap[:] = kept
+        self.noted = 0
         self.crowded = max(SPARE_LIMITS, 2 * len(kept))
         return 0
 

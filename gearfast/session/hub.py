@@ -387,7 +387,8 @@ class ClientHub(QuickHub):
     def tick(self, now: float) -> float | None:
         """End what is overdue. Returns the time of the next call that is needed, None if there is none."""
         heap = self.heap
-        while heap and (heap[0][0] <= now or heap[0][2].done):
+        self.drop_done()
+        while heap and heap[0][0] <= now:
             _, _, request, what = heappop(heap)
             if request.done:
                 continue
@@ -397,6 +398,7 @@ class ClientHub(QuickHub):
                 self._probe(request, now)
             else:
                 self._submit_again(request, now)
+            self.drop_done()
         times = [link.connect_at for link in self.links if link.state == WANTED]
         if self._timeout.health is not None:
             times += [self._ping(link, now) for link in self.links if link.state == UP]

@@ -124,3 +124,20 @@ def test_time_limits_of_what_is_done_are_not_kept() -> None:
         job.done = True
     assert len(hub.heap) <= KEPT + 1
     assert any(entry[2] is kept for entry in hub.heap)
+
+
+@pytest.mark.parametrize("slow", [0, 1, 30, 2000])
+def test_what_is_done_leaves_the_top_whatever_lies_below(slow: int) -> None:
+    """`slow`: requests that are not done, with later time limits; and one of the fast ones is not, either."""
+    hub = ClientHub(Router(parse_servers("a")), timeout=Timeout(health=None))
+    hub.connected(hub.links[0], 0.0)
+    one = calls()
+    for _ in range(slow):
+        hub.start(one.job("f", b"", None, Priority.NORMAL, 90.0, 50.0), 50.0)
+    fast = [one.job("f", b"", None, Priority.NORMAL, None, 0.0) for _ in range(100)]
+    for job in fast:
+        hub.start(job, 0.0)
+        job.done = job is not fast[60]
+    assert hub.tick(1.0) == 30.0 and hub.heap[0][2] is fast[60]
+    fast[60].done = True
+    assert hub.tick(1.0) == (80.0 if slow else None) and len(hub.heap) == slow
