@@ -151,7 +151,7 @@ class AsyncClient:
         now = monotonic()
         job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         await self._finish(job, now)
-        return Handle(job.handle_text, job.server)
+        return job.to_handle()
 
     @overload
     def map(
@@ -451,7 +451,7 @@ async def _handles(
     async with aclosing(jobs):
         async for job in jobs:
             if job.error is None:
-                yield Handle(job.handle_text, job.server)
+                yield job.to_handle()
             elif return_exceptions:
                 yield job.error
             else:

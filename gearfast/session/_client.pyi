@@ -9,7 +9,7 @@ from gearfast.session.events import Event
 from gearfast.session.hub import Link
 from gearfast.session.moves import Past
 from gearfast.session.retry import Retry
-from gearfast.types import Priority
+from gearfast.types import Handle, Priority
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -57,6 +57,7 @@ class JobRequest(Request):
     tried: list[int] | None
     def __init__(self, packet: bytes, function: str, unique: bytes, background: bool) -> None: ...
     def begin_again(self) -> None: ...
+    def to_handle(self) -> Handle: ...
     @property
     def what(self) -> str: ...
     @property

@@ -17,6 +17,7 @@ from libc.string cimport memchr, memcpy
 
 from collections import deque
 from heapq import heapify, heappop, heappush
+from math import inf
 
 from gearfast._codec cimport (
     CMD_JOB_CREATED,
@@ -34,11 +35,12 @@ from gearfast._codec cimport (
 
 from gearfast import protocol
 from gearfast.errors import UsageError
-from gearfast.types import Priority
+from gearfast.types import Handle, Priority
 
 __all__ = ["LIMIT", "JobRequest", "QuickCalls", "QuickHub", "QuickSession", "Request", "check_seconds", "time_limit"]
 
 cdef object NORMAL = Priority.NORMAL
+cdef object NEW_TEXT = str.__new__      # the constructor of Handle takes six times as long
 cdef bytes NOTHING = b""
 cdef tuple NO_PROGRESS = (0, 0)
 cdef size_t ARGUMENT_LIMIT = protocol.MAX_ARGUMENT
@@ -141,6 +143,12 @@ cdef class JobRequest(Request):
         self.submissions = self.unwritten = 0
         self.tried = None
         self.failures += 1
+
+    cpdef to_handle(self):
+        """Its Handle: as the server gave it, and which server that is."""
+        handle = NEW_TEXT(Handle, self.handle.decode("utf-8", "replace"))
+        handle.server = self.server
+        return handle
 
     @property
     def what(self):
@@ -353,29 +361,48 @@ cdef class QuickHub:
     cpdef drop_done(self):
         """Take what is about requests that are done off the top of the heap.
 
-        One by one that costs a job more than all else of its time limit, so where many are done, all are looked through:
-        only so often that it is a few looks a job.
+        One by one that costs a job more than all else of its time limit, so where many are done, all are looked
+        through: only so often that it is a few looks a job.
         """
-        cdef Py_ssize_t dropped = 0
-        while self.heap and (<Request>(<tuple>self.heap[0])[2]).done:
-            if dropped >= 8 and 4 * self.noted >= len(self.heap):
+        while self.heap and is_done(self.heap[0]):
+            if 4 * self.noted >= len(self.heap) and self.many_done():
                 self.thin_out()
             else:
                 heappop(self.heap)
-                dropped += 1
+
+    cdef bint many_done(self) except -1:
+        """The uppermost few are done, and so may be most of those below."""
+        cdef Py_ssize_t at
+        if len(self.heap) < 8:
+            return False
+        for at in range(8):
+            if not is_done(self.heap[at]):
+                return False
+        return True
 
     cdef int thin_out(self) except -1:
         """Requests that are done must not be kept, with their results, until their time limits."""
         cdef list kept = []
         cdef tuple entry
+        cdef bint in_order = True
+        cdef double last = -inf
+        cdef double at
         for entry in self.heap:
-            if not (<Request>entry[2]).done:
+            if not is_done(entry):
                 kept.append(entry)
-        heapify(kept)
+                at = entry[0]
+                in_order = in_order and at >= last
+                last = at
+        if not in_order:  # with one time limit for all it is; that is a heap
+            heapify(kept)
         self.heap[:] = kept
         self.noted = 0
         self.crowded = max(SPARE_LIMITS, 2 * len(kept))
         return 0
+
+
+cdef inline bint is_done(tuple entry):
+    return (<Request>entry[2]).done
 
 
 # --- the session ------------------------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ class Client:
         now = monotonic()
         job = self._calls.background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         self._finish(job, now)
-        return Handle(job.handle_text, job.server)
+        return job.to_handle()
 
     @overload
     def map(
@@ -531,7 +531,7 @@ def _handles(
         for done in jobs:
             for job in done:
                 if job.error is None:
-                    yield Handle(job.handle_text, job.server)
+                    yield job.to_handle()
                 elif return_exceptions:
                     yield job.error
                 else:

@@ -59,7 +59,7 @@ class JobFuture(Future[bytes]):
     @property
     def handle(self) -> Handle:
         """The job's handle; empty until the server has given it one."""
-        return Handle(self._job.handle_text, self._job.server)
+        return self._job.to_handle()
 
     @property
     def progress(self) -> tuple[int, int]:
