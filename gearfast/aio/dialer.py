@@ -75,6 +75,7 @@ async def _race(loop: asyncio.AbstractEventLoop, places: list[Place], deadline: 
     failures: list[tuple[str, OSError]] = []
     latest: asyncio.Task[socket.socket | OSError] | None = None
     next_at = inf
+    winner: socket.socket | None = None
     try:
         while waiting or under_way:
             now = monotonic()
@@ -92,11 +93,12 @@ async def _race(loop: asyncio.AbstractEventLoop, places: list[Place], deadline: 
                 outcome = task.result()
                 where = under_way.pop(task)
                 if isinstance(outcome, socket.socket):
-                    return outcome
+                    winner = outcome
+                    return winner
                 failures.append((where, outcome))
         raise all_failed(failures)
     finally:
-        await _give_up(list(under_way))
+        await _give_up(list(under_way), winner)
 
 
 async def _attempt(loop: asyncio.AbstractEventLoop, place: Place) -> socket.socket | OSError:
@@ -109,13 +111,18 @@ async def _attempt(loop: asyncio.AbstractEventLoop, place: Place) -> socket.sock
     return sock
 
 
-async def _give_up(tasks: list[asyncio.Task[socket.socket | OSError]]) -> None:
-    """Close what attempts have, or will have, connected."""
-    for task in tasks:
+async def _give_up(losers: list[asyncio.Task[socket.socket | OSError]], winner: socket.socket | None) -> None:
+    """Close what attempts have, or will have, connected; the winner too if nobody waits for it any more."""
+    for task in losers:
         task.cancel()
         task.add_done_callback(_close)
-    if tasks:
-        await asyncio.wait(tasks)
+    try:
+        if losers:
+            await asyncio.wait(losers)
+    except BaseException:
+        if winner is not None:
+            winner.close()
+        raise
 
 
 def _close(task: asyncio.Task[socket.socket | OSError]) -> None:

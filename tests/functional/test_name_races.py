@@ -15,6 +15,7 @@ import pytest
 
 from gearfast import AsyncClient, AsyncWorker, Client, ConnectError, Server, Timeout, Worker
 from gearfast.aio.dialer import connect_tcp
+from gearfast.frontend import sockets
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import Dialer, connect
 from gearfast.sync.stream import make_poller
@@ -167,6 +168,40 @@ def test_the_losers_are_closed_async(name: Name, refused: int) -> None:
 
     with socket.create_server((HOST, 0)) as listener, BlackHole() as hole:
         asyncio.run(race(listener.getsockname()[1], hole))
+
+
+@needs_descriptors
+def test_nothing_is_left_open_by_a_caller_that_gives_up_as_it_is_won(
+    name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled in each of the loop's turns in which one attempt wins and the other is given up."""
+    monkeypatch.setattr(sockets, "HEAD_START", 0.01)
+
+    async def cancel_after(turns: int) -> bool:
+        before = descriptors()
+        task = asyncio.create_task(connect_tcp(asyncio.get_running_loop(), NAME, 1, inf))
+        while descriptors() < before + 2:  # noqa: ASYNC110  # both have begun, in this very turn
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result().close()
+        assert descriptors() == before
+        return task.cancelled()
+
+    async def cancel_in_each_turn() -> int:
+        name(hole.port, port)
+        (await connect_tcp(asyncio.get_running_loop(), NAME, 1, inf)).close()  # the look-up has its thread now
+        turns = 0
+        while await cancel_after(turns):
+            turns += 1
+        return turns
+
+    with socket.create_server((HOST, 0), backlog=1000) as listener, BlackHole() as hole:
+        port = listener.getsockname()[1]
+        assert asyncio.run(cancel_in_each_turn()) > 0
 
 
 @needs_descriptors
