@@ -224,6 +224,11 @@ cdef class QuickCalls:
         if not self.is_plain(function, workload, priority, reducer, retry):
             return self.make_job(function, workload, unique, priority, timeout, now, reducer, retry)
         job = self.pack(CMD_SUBMIT_JOB, <str>function, <bytes>workload, unique)
+        self.limit_job(job, timeout, now)
+        return job
+
+    cpdef limit_job(self, JobRequest job, timeout, double now):
+        """Give a foreground job its time limits: for its reply, and for its result. Raises UsageError."""
         reply = self.reply
         if timeout is None:
             timeout = self.job_limit
@@ -234,7 +239,6 @@ cdef class QuickCalls:
                 reply = timeout
         if reply is not None:
             job.reply_by = now + <double>reply
-        return job
 
     def background(self, function, workload, unique, priority, timeout, double now, reducer=None, retry=None, at=None):
         """A background job, `at` a time if given. Raises UsageError for what cannot be sent."""
@@ -242,12 +246,16 @@ cdef class QuickCalls:
         if at is not None or not self.is_plain(function, workload, priority, reducer, retry):
             return self.make_background(function, workload, unique, priority, timeout, now, reducer, retry, at)
         job = self.pack(CMD_SUBMIT_JOB_BG, <str>function, <bytes>workload, unique)
+        self.limit_background(job, timeout, now)
+        return job
+
+    cpdef limit_background(self, JobRequest job, timeout, double now):
+        """Give a background job its time limit. Raises UsageError."""
         if timeout is not None:
             check_seconds(timeout, "timeout")
             job.deadline = job.reply_by = now + timeout
         elif self.reply is not None:
             job.reply_by = now + <double>self.reply
-        return job
 
     cdef bint is_plain(self, function, workload, priority, reducer, retry) except -1:
         if priority is not NORMAL or reducer is not None or retry is not None or self.retries:

@@ -72,7 +72,6 @@ class ClientCalls(QuickCalls):
         self._id = make_id(id)
         self._resubmit: Resubmit = resubmit
         self._reply = self.timeout.reply
-        self._job = self.timeout.job
         self.restart(prefix)
 
     def restart(self, prefix: bytes) -> None:
@@ -120,16 +119,7 @@ class ClientCalls(QuickCalls):
             job.keyed = True
         if retry is not None or self._retry is not None:
             job.retry = retry or self._retry
-        if timeout is None:
-            timeout = self._job
-        reply = self._reply
-        if timeout is not None:
-            check_seconds(timeout, "timeout")
-            job.deadline = now + timeout
-            if reply is None or reply > timeout:
-                reply = timeout
-        if reply is not None:
-            job.reply_by = now + reply
+        self.limit_job(job, timeout, now)
         return job
 
     def _check_size(self, function: str, workload: Buffer) -> None:
@@ -175,11 +165,7 @@ class ClientCalls(QuickCalls):
             job.keyed = True
         if retry is not None or self._retry is not None:
             job.retry = retry or self._retry
-        if timeout is not None:
-            self.limit(job, timeout, now)
-            job.deadline = job.reply_by
-        elif self._reply is not None:
-            job.reply_by = now + self._reply
+        self.limit_background(job, timeout, now)
         return job
 
     def limit(self, request: Request, timeout: float | None, now: float) -> None:

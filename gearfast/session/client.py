@@ -310,16 +310,11 @@ class ClientSession(QuickSession):
 
     def _work_complete(self, args: tuple[bytes, ...]) -> None:
         """WORK_COMPLETE handle result"""
-        job = self.jobs.pop(args[0], None)
-        if type(job) is not JobRequest:
-            job = self._last(args[0], job)
-            if job is None:
-                return
-        if job.abandoned:
-            return
-        job.result = args[1]
-        job.done = True
-        self.news.append(job)
+        job = self._last(args[0], self.jobs.pop(args[0], None))
+        if job is not None and not job.abandoned:
+            job.result = args[1]
+            job.done = True
+            self.news.append(job)
 
     def _work_fail(self, args: tuple[bytes, ...]) -> None:
         """WORK_FAIL handle"""
