@@ -187,6 +187,10 @@ def test_results_that_came_before_the_end_are_not_lost() -> None:
     ended = threading.Event()
 
     def script(connection: Connection) -> None:
+        if ended.is_set():
+            connection.read("SUBMIT_JOB")
+            connection.send(created(b"H:late"))
+            return
         handles = [b"H:%d" % n for n in range(4)]
         for handle in handles:
             connection.read("SUBMIT_JOB")
