@@ -53,7 +53,7 @@ build: .venv/.built  ## build the extensions in place
 
 # --- what people run --------------------------------------------------------------------------------------------------
 
-demo: .venv/.built .venv/.extra-demo  ## photos resized and mailed while a worker and a job server are killed
+demo: .venv/.built .venv/.extra-demo  ## photos resized and mailed while a worker and two job servers are killed
 	$(BIN)/gearfast demo $(ARGS)
 
 test: test-here test-others  ## the tests, on each supported CPython of this machine

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`gearfast demo`: photos are resized and mailed while a worker and a job server are killed."""
+"""`gearfast demo`: photos are resized and mailed while a worker and job servers are killed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
 Photos are uploaded; each is resized to three widths, a thumbnail is made, and a mail with the thumbnail goes to each
-follower. Two job servers, several workers and an SMTP server run as processes of their own. In the last round one
-worker is killed in the middle of a job, and one of the two job servers with the jobs that it has. At the end every
-file and every mail is opened to see that nothing is missing.
+follower. Job servers, several workers and an SMTP server run as processes of their own. In one round the jobs are in
+the store of a job server, which is killed halfway and started again when its client has long gone; in the last one a
+worker is killed in the middle of a job, and one of two job servers with the jobs that it has. At the end every file
+and every mail is opened to see that nothing is missing.
 """
 
 

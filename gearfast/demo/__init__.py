@@ -9,6 +9,7 @@
     uploads.py    the photos that are uploaded
     processes.py  child processes, none of which outlives the demo;  leash.py  how they notice that it has ended
     uploader.py   the client: submits the jobs of a round
+    keeper.py     the job server with a store, which is killed and started again
     losses.py     kills one worker and one job server
     proof.py      looks at the files and the mails
     report.py     the figures and their words

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Held", "Ledger", "enders", "held_by", "holders", "starts"]
+__all__ = ["Held", "Ledger", "ended", "enders", "held_by", "holders", "starts"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,11 @@ def starts(folder: Path, prefix: str = "") -> Counter[str]:
     return Counter(key for _, key in _lines(folder, "start") if key.startswith(prefix))
 
 
+def ended(folder: Path, prefix: str = "") -> set[str]:
+    """The jobs that were done to their end, of those whose key begins with `prefix`."""
+    return {key for _, key in _lines(folder, "end") if key.startswith(prefix)}
+
+
 def enders(folder: Path, key: str) -> list[str]:
     """The workers that did the job to its end."""
-    return [worker for worker, ended in _lines(folder, "end") if ended == key]
+    return [worker for worker, done in _lines(folder, "end") if done == key]

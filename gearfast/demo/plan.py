@@ -8,7 +8,7 @@ All paths are relative to the demo's folder and use forward slashes, so that the
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -105,6 +105,19 @@ class Round:
                 "thumbnail": self.thumbnail(photo),
             }
             yield JobSpec(MAIL, f"{self.name}/{photo.name}/{follower.name.lower()}", photo, arguments)
+
+    def chained_jobs(self, photo: Photo) -> Iterator[JobSpec]:
+        """The image jobs for a client that does not stay: the thumbnail's worker submits the mails."""
+        mails = [{**job.arguments, "key": job.key} for job in self.mail_jobs(photo)]
+        for job in self.image_jobs(photo):
+            yield replace(job, arguments={**job.arguments, "mails": mails}) if job.function == THUMBNAIL else job
+
+    @property
+    def jobs(self) -> Iterator[JobSpec]:
+        """All jobs."""
+        for photo in self.photos:
+            yield from self.image_jobs(photo)
+            yield from self.mail_jobs(photo)
 
     @property
     def totals(self) -> dict[str, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The whole run: uploads, rounds with 1, 2 and N workers, the round with the losses, the proof, the pictures."""
+"""The whole run: uploads, rounds with 1, 2 and N workers, the two rounds with losses, the proof, the pictures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from gearfast import AdminClient, Client, GearfastError
 from gearfast.demo import images, mail, page, plan, proof, sheet, uploads
+from gearfast.demo.keeper import Keeper, hand_over, watch
 from gearfast.demo.ledger import enders, starts
 from gearfast.demo.losses import Losses
 from gearfast.demo.plan import Photo, Round
@@ -27,6 +28,7 @@ from gearfast.demo.report import COLUMNS, Report, Row, counted
 from gearfast.demo.uploader import Stalled, Uploader
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -93,6 +95,7 @@ class _Demo:
         self._family = family
         self._servers: list[Child] = []
         self._workers: list[Child] = []
+        self._keeper: Keeper | None = None
         self._smtp: Child | None = None
 
     def upload(self) -> tuple[Photo, ...]:
@@ -109,7 +112,7 @@ class _Demo:
         return tuple(photos)
 
     def start(self) -> None:
-        """Two job servers and the SMTP server, listening."""
+        """Two job servers, one with a store, and the SMTP server, listening."""
         for number in (1, 2):
             name = f"server {number}"
             if self._options.server_command is None:
@@ -122,18 +125,21 @@ class _Demo:
                 child = self._family.start(name, command)
                 child.address = f"127.0.0.1:{port}"
             self._servers.append(child)
+        if self._options.server_command is None:
+            self._keeper = Keeper(self._family, self._root / "jobs.db")
         self._smtp = self._family.python("smtp", "gearfast.demo.mail", str(self._mails))
-        for child in (*self._servers, self._smtp):
+        for child in self._family.children:
             if child.address:
                 wait_until(partial(self._accepts, child.address), f"{child.name} does not accept connections")
             else:
                 child.listening()
         addresses = ", ".join(child.address for child in self._servers)
-        self._show.say(f"job servers at {addresses}, SMTP at {self._smtp.address}")
+        store = f", one with a store at {self._keeper.address}" if self._keeper is not None else ""
+        self._show.say(f"job servers at {addresses}{store}, SMTP at {self._smtp.address}")
 
     def _accepts(self, address: str) -> bool:
         """Whether something listens there."""
-        self._family.check()
+        self._check()
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), 1.0).close()
@@ -145,6 +151,7 @@ class _Demo:
         """Starts workers until there are `count`, and waits until each server knows them all."""
         assert self._smtp is not None
         addresses = [child.address for child in self._servers]
+        addresses += [self._keeper.address] if self._keeper is not None else []
         for number in range(len(self._workers) + 1, count + 1):
             name = f"worker-{number}"
             arguments = ("--name", name, "--root", str(self._root), "--smtp", self._smtp.address, *addresses)
@@ -154,7 +161,7 @@ class _Demo:
 
     def _registered(self, address: str, count: int) -> bool:
         """Whether the server knows `count` workers that can do mails, the function that each registers last."""
-        self._family.check()
+        self._check()
         try:
             with AdminClient(address) as admin:
                 return any(line.function == plan.MAIL and line.workers == count for line in admin.status())
@@ -169,7 +176,7 @@ class _Demo:
             self._show.update(uploader.done)
             if losses is not None:
                 losses.step(uploader.part_done, uploader.places)
-            self._family.check(*(losses.victims if losses is not None else ()))
+            self._check(*(losses.victims if losses is not None else ()))
 
         began = time.monotonic()
         with self._show.round(title, work.totals, keep=losses is not None):
@@ -181,24 +188,61 @@ class _Demo:
             except (Stalled, ChildError, GearfastError) as exc:
                 problems.append(str(exc))
         seconds = time.monotonic() - began
+        return self._row(work, label, seconds), problems
+
+    def _row(self, work: Round, label: str, seconds: float) -> Row:
         begun = starts(self._ledger, f"{work.name}/")
-        row = Row(label, len(begun), begun.total() - len(begun), seconds, len(work.photos))
-        return row, problems
+        return Row(label, len(begun), begun.total() - len(begun), seconds, len(work.photos))
+
+    def _check(self, *victims: Child) -> None:
+        """Raises ChildError if a process ended that was not killed."""
+        self._family.check(*victims, *(self._keeper.dead if self._keeper is not None else ()))
 
     def measure(self, photos: tuple[Photo, ...], workers: int, report: Report) -> None:
         """A round without losses, checked like the last one; its results are not kept."""
         self.grow(workers)
         name = f"speed-{workers}"
-        work = Round(name, photos, folder=f"speed/{name}/")
+        work = Round(name, photos, folder=f"{name}/")
         title = counted(workers, "worker")
         row, problems = self.work(title, title, work)
+        self._look(work, row, problems, report)
+        self._show.say(f"  {row.photos} photos in {row.seconds:.1f} s: {row.rate:.1f} photos/s")
+
+    def _look(self, work: Round, row: Row, problems: list[str], report: Report) -> None:
+        """Checks what a round has made, and removes it."""
         found = proof.look(self._root, work, self._mails)
         report.problems += [f"with {row.title}: {problem}" for problem in problems + found.problems]
         report.rows.append(row)
-        self._show.say(f"  {row.photos} photos in {row.seconds:.1f} s: {row.rate:.1f} photos/s")
-        shutil.rmtree(self._root / "speed", ignore_errors=True)
+        shutil.rmtree(self._root / work.folder, ignore_errors=True)
         for path in self._mails.glob("*.eml"):
             path.unlink()
+
+    def outlast(self, photos: tuple[Photo, ...], report: Report) -> None:
+        """The round whose jobs wait in the store of a server that is killed; its client has gone by then."""
+        keeper, workers = self._keeper, self._options.workers
+        if keeper is None:
+            return
+        self.grow(workers)
+        work = Round("durable", photos, folder="durable/")
+        began = time.monotonic()
+
+        def turn(done: Counter[str]) -> None:
+            self._show.update(done)
+            self._check()
+
+        title = f"{counted(workers, 'worker')} once more, with jobs in a store; their job server will be killed halfway"
+        with self._show.round(title, work.totals, keep=True):
+            try:
+                jobs = hand_over(keeper.address, work)
+                self._tell(report, f"{counted(jobs, 'job')} were taken by {keeper.child.name}; its client has gone")
+                problems = watch(keeper, work, self._ledger, turn, lambda text: self._tell(report, text))
+            except (ChildError, GearfastError) as exc:
+                problems = [str(exc)]
+        row = self._row(work, f"{counted(workers, 'worker')}, jobs in a store", time.monotonic() - began)
+        found = len(report.problems)
+        self._look(work, row, problems, report)
+        if len(report.problems) == found:
+            self._tell(report, f"all {counted(row.jobs, 'job')} were done, {row.retries} of them begun twice")
 
     def lose(self, report: Report) -> None:
         """The round in which a worker and a job server are killed."""
@@ -270,6 +314,7 @@ def run(options: Options, show: Show) -> list[str]:
         report = Report(Round("album", photos))
         for workers in _rounds(options.workers):
             demo.measure(photos, workers, report)
+        demo.outlast(photos, report)
         demo.lose(report)
     _finish(options, show, report)
     return report.problems

@@ -13,19 +13,22 @@ import json
 import logging
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from gearfast import Fail, Worker
+from gearfast import Client, Fail, Priority, Worker
 from gearfast.demo import images, mail, plan
 from gearfast.demo.leash import hold
 from gearfast.demo.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gearfast.sync.worker import Job
 
 __all__ = ["PhotoWork", "main"]
+
+PATIENCE: Final = 30.0
+"""Seconds that a job server may be away while a job is submitted to it."""
 
 
 class PhotoWork:
@@ -35,6 +38,17 @@ class PhotoWork:
         self._root = root.resolve()
         self._smtp = smtp
         self._ledger = ledger
+        self._clients: dict[str, Client] = {}
+
+    def _client(self, server: str) -> Client:
+        if server not in self._clients:
+            self._clients[server] = Client(server)
+        return self._clients[server]
+
+    def close(self) -> None:
+        """Closes the clients."""
+        for client in self._clients.values():
+            client.close()
 
     def _path(self, name: str) -> Path:
         """A file of the demo. A job must not reach outside."""
@@ -47,9 +61,21 @@ class PhotoWork:
         """Makes the photo `width` pixels wide."""
         return images.resize(self._path(source), self._path(target), width, job.send_status)
 
-    def thumbnail(self, _job: Job, source: str, target: str, side: int) -> tuple[int, int]:
-        """Makes the thumbnail."""
-        return images.make_thumbnail(self._path(source), self._path(target), side)
+    def thumbnail(
+        self, job: Job, source: str, target: str, side: int, mails: Sequence[dict[str, Any]] = ()
+    ) -> tuple[int, int]:
+        """Makes the thumbnail. `mails`: arguments of jobs that follow, in the background of the same server."""
+        size = images.make_thumbnail(self._path(source), self._path(target), side)
+        for arguments in mails:
+            # The unique makes it safe to submit again what a server that was just killed may have taken.
+            self._client(job.server).submit_background(
+                plan.MAIL,
+                json.dumps(arguments).encode(),
+                unique=arguments["key"],
+                priority=Priority.HIGH,
+                timeout=PATIENCE,
+            )
+        return size
 
     def mail(self, _job: Job, thumbnail: str, **texts: str) -> str:
         """Mails the thumbnail to a follower."""
@@ -87,6 +113,7 @@ def main() -> None:
             worker.register(name, work.noted(function))
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         worker.run()
+        work.close()
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ cdef class Sections:
         place.ended = NULL
         place.ended_count = place.ended_room = place.touched = 0
         if self.end_ > self.begin and (
-                place[-1].id >= <int64_t>info.id or info.count and place[-1].last >= <uint64_t>info.first):
-            raise ValueError(f"section {info.id} does not come after {place[-1].id}")
+                (place - 1).id >= <int64_t>info.id or info.count and (place - 1).last >= <uint64_t>info.first):
+            raise ValueError(f"section {info.id} does not come after {(place - 1).id}")
         self.end_ += 1
         self.fill(place, info)
 
@@ -130,7 +130,7 @@ cdef class Sections:
         if info.count:
             place.first, place.last = info.first, info.last
         else:
-            place.last = place[-1].last if place > &self.places[self.begin] else 0
+            place.last = (place - 1).last if place > &self.places[self.begin] else 0
             place.first = place.last + 1
         for number in info.late:
             self.late[number] = info.id

@@ -109,11 +109,12 @@ def check_table(text: str) -> None:
         "1 worker",
         "2 workers",
         "3 workers",
+        "3 workers, jobs in a store",
         "3 workers, with losses",
     ]
     assert {int(row[1]) for row in rows} == {COUNT * (len(WIDTHS) + 1 + 3)}
     assert [int(row[2]) for row in rows[:3]] == [0, 0, 0]
-    assert int(rows[3][2]) >= 1
+    assert int(rows[4][2]) >= 1
 
 
 def test_everything_is_there_after_a_worker_and_a_server_were_killed(
@@ -132,6 +133,11 @@ def test_everything_is_there_after_a_worker_and_a_server_were_killed(
     assert lines[worker][-1] == f"start {key} {handle}"
     assert any(line.startswith(f"end {key} ") for name, ends in lines.items() if name != worker for line in ends)
     assert re.search(r"SIGKILL for server \d \(pid \d+, 127\.0\.0\.1:\d+\) with [1-9]\d* jobs? on it", result.stdout)
+    assert re.search(
+        r"SIGKILL for server 3 \(pid (\d+), .*\) with [1-9]\d* jobs? in jobs\.db; started again \(pid (?!\1\b)\d+\)",
+        result.stdout,
+    )
+    assert f"all {COUNT * (len(WIDTHS) + 1 + 3)} jobs were done" in result.stdout
     assert "nothing is missing" in result.stdout
     assert (output / "index.html").exists()
     assert processes_of(output) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gearfast.demo.ledger import Held, Ledger, enders, held_by, holders, starts
+from gearfast.demo.ledger import Held, Ledger, ended, enders, held_by, holders, starts
 
 
 def test_a_job_is_held_until_it_ends(tmp_path: Path) -> None:
@@ -23,6 +23,7 @@ def test_starts_are_counted_over_all_workers_by_prefix(tmp_path: Path) -> None:
             pass
     assert starts(tmp_path, "a/") == {"a/1": 2, "a/2": 1}
     assert enders(tmp_path, "a/1") == ["w1", "w2"]
+    assert ended(tmp_path, "a/") == {"a/1", "a/2"}
 
 
 def test_a_job_that_raises_was_begun_but_not_ended(tmp_path: Path) -> None:

@@ -38,3 +38,19 @@ def test_the_workload_is_json_with_the_key() -> None:
 def test_rounds_have_different_message_ids() -> None:
     one, two = (Round(name, PHOTOS).message_id(PHOTOS[0], FOLLOWERS[0]) for name in ("one", "two"))
     assert one != two
+
+
+def test_a_chain_is_all_jobs_with_the_mails_inside_the_thumbnails() -> None:
+    work = Round("r", PHOTOS)
+    chained = [job for photo in PHOTOS for job in work.chained_jobs(photo)]
+    keys = [job.key for job in chained]
+    keys += [mail["key"] for job in chained for mail in job.arguments.get("mails", ())]
+    assert sorted(keys) == sorted(job.key for job in work.jobs)
+    assert len(keys) == sum(work.totals.values())
+    for job in chained:
+        assert ("mails" in job.arguments) == (job.function == THUMBNAIL)
+    (thumbnail,) = (job for job in work.chained_jobs(PHOTOS[0]) if job.function == THUMBNAIL)
+    mails = list(work.mail_jobs(PHOTOS[0]))
+    assert [json.dumps(mail) for mail in thumbnail.arguments["mails"]] == [
+        json.dumps({**mail.arguments, "key": mail.key}) for mail in mails
+    ]
