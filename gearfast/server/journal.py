@@ -18,7 +18,7 @@ from gearfast.dispatch import survivors
 from gearfast.server.config import ConfigError
 from gearfast.server.log import logger
 from gearfast.store._sections import Sections
-from gearfast.store.base import Contents, Section, SectionInfo, Store, StoreError, Write
+from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, Store, StoreError, Write
 from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Journal:
         self.next_number = self._contents.next_number
         self._batch = self._contents.batch
         self._losses = dict(self._contents.losses)
-        self._sections = Sections()
+        self._damaged: set[int] = set()
         self._adopt(self._contents)
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -144,7 +144,8 @@ class Journal:
     def _adopt(self, contents: Contents) -> None:
         self._sections = Sections()
         for info in contents.sections:
-            self._sections.add(info)
+            if info.id not in self._damaged:
+                self._sections.add(info)
 
     def _run(self) -> None:
         restoring = self._restore()
@@ -164,7 +165,7 @@ class Journal:
                 if self._away:
                     self._look_again()
                 else:
-                    self._untidy = self._tidy() or self._shrink()
+                    self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
                 continue
             if item is None:
                 return False
@@ -193,13 +194,29 @@ class Journal:
 
     def _send_back(self, ids: list[int]) -> None:
         try:
-            records = b"".join(self.store.read(ids))
+            records = b"".join(self._read_whole(ids))
         except StoreError as error:
             logger.error("Jobs of the store stay there: %s", error)
             self._queue.put("restored")
             return
         ended = b"".join(self._sections.ended_of(id) for id in ids)
         self._post(self._bring_back, records, ended)
+
+    def _read_whole(self, ids: list[int]) -> list[bytes]:
+        """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
+        while True:
+            try:
+                return self.store.read(ids)
+            except SectionDamaged as error:
+                ids.remove(error.section)
+                self._leave_alone(error)
+
+    def _leave_alone(self, error: SectionDamaged) -> None:
+        """A damaged section is neither read nor written any more, so that somebody may look at it."""
+        jobs = self._sections.live
+        self._sections.replace([error.section], None)
+        self._damaged.add(error.section)
+        logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
     def _commit(self, batch: Batch) -> None:
         write = self._plan(batch)
@@ -239,6 +256,9 @@ class Journal:
             if records:
                 write.add.append(Section(info, records))
             self.store.write(write)
+        except SectionDamaged as error:
+            self._leave_alone(error)
+            return True
         except (StoreError, ValueError) as error:
             logger.error("Sections of the store were not tidied: %s", error)
             return False

@@ -247,7 +247,9 @@ cdef class Sections:
             else:
                 bytes += live
             at += 1
-        self.cursor = at
+        # Begun anew at the end, however few came since: else sections that come one by one would never be looked at
+        # together.
+        self.cursor = at if at < stop else 0
         return [self.places[i].id for i in range(first, at)] if self.worth(first, at, untidy) else []
 
     cdef bint worth(self, size_t first, size_t end, bint untidy) noexcept:
@@ -259,6 +261,11 @@ cdef class Sections:
             all += self.places[i].size
             live += self.live_of(&self.places[i])
         return end - first >= FEW or end > first and untidy and all >= 2 * live
+
+    @property
+    def all_seen(self):
+        """The next `pick` begins at the oldest."""
+        return self.cursor == 0
 
     def replace(self, ids, info):
         """One section, of the id of the last of them, in place of neighbours; None: nothing of them is live."""

@@ -12,11 +12,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Contents", "Section", "SectionInfo", "Store", "StoreError", "Write"]
+__all__ = ["Contents", "Section", "SectionDamaged", "SectionInfo", "Store", "StoreError", "Write"]
 
 
 class StoreError(Exception):
     """The store did not do what it was asked; the text says why. Nothing of it was done."""
+
+
+class SectionDamaged(StoreError):
+    """What is kept of a section is not what was written. `section`: its id. It stays as it is."""
+
+    def __init__(self, text: str, section: int) -> None:
+        super().__init__(text)
+        self.section = section
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +97,7 @@ class Store(Protocol):
         """Do it and make it durable before returning."""
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
-        """The records of these sections."""
+        """The records of these sections. Raises SectionDamaged too, where the store can tell."""
 
     def shrink(self) -> bool:
         """Give back some room that is not used any more, a few milliseconds' worth; False: there is none."""

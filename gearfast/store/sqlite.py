@@ -13,12 +13,13 @@ import sqlite3
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
+from zlib import crc32
 
-from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, StoreError, Write
 
 __all__ = ["SqliteStore"]
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the schema; `sql/sqlite-N.sql` brings one of version N - 1 to version N."""
 APPLICATION = 0x67656172
 """`PRAGMA application_id` of a file of ours: "gear"."""
@@ -126,8 +127,8 @@ class SqliteStore:
     def _add(self, db: sqlite3.Connection, section: Section) -> None:
         info = section.info
         db.execute(
-            "INSERT INTO section (id, first, last, count, records) VALUES (?, ?, ?, ?, ?)",
-            (info.id, info.first, info.last, info.count, section.records),
+            "INSERT INTO section (id, first, last, count, records, crc) VALUES (?, ?, ?, ?, ?, ?)",
+            (info.id, info.first, info.last, info.count, section.records, crc32(section.records)),
         )
 
     def _write(self, db: sqlite3.Connection, write: Write) -> None:
@@ -150,14 +151,16 @@ class SqliteStore:
         db.execute("UPDATE state SET batch = ?, next_number = ?", (write.batch, write.next_number))
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
-        """The records of these sections. Raises StoreError if one is not there."""
+        """The records of these sections. Raises StoreError if one is not there, SectionDamaged if it is another."""
         db = self._connected()
         found: list[bytes] = []
         try:
             for id in sections:
-                row = db.execute("SELECT records FROM section WHERE id = ?", (id,)).fetchone()
+                row = db.execute("SELECT records, crc FROM section WHERE id = ?", (id,)).fetchone()
                 if row is None:
                     raise StoreError(f"{self.name}: section {id} is missing")
+                if not isinstance(row[0], bytes) or (row[1] is not None and row[1] != crc32(row[0])):
+                    raise SectionDamaged(f"{self.name}: section {id} is damaged", id)
                 found.append(row[0])
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: {error}") from error

@@ -76,6 +76,26 @@ def test_many_small_ones_become_one() -> None:
     assert sections.pick(1 << 20) == []
 
 
+def test_small_ones_that_come_one_by_one_become_few() -> None:
+    sections = Sections()
+    for n in range(1, 1000):
+        sections.add(info(n, n, n))
+        if picked := sections.pick(1 << 20):
+            sections.replace(picked, info(picked[-1], 1, picked[-1]))
+    assert len(sections) < 100
+    assert sections.all_seen
+
+
+def test_a_look_ends_before_all_are_seen_where_there_are_many() -> None:
+    sections = Sections()
+    for n in range(1, 5000):
+        sections.add(info(n, n * 1000, n * 1000 + 999, size=1 << 20))
+    assert sections.pick(1 << 20) == []
+    assert not sections.all_seen
+    while not sections.all_seen:
+        assert sections.pick(1 << 20) == []
+
+
 def test_few_small_ones_are_let_be() -> None:
     sections = Sections()
     for n in range(1, 23):
@@ -90,7 +110,6 @@ def test_sections_that_are_mostly_ended() -> None:
     assert sections.pick(1 << 20) == []
     for n in range(1, 31):
         sections.end(pack(*range(n * 1000, n * 1000 + 900)))
-    assert sections.pick(1 << 20) == [], "it begins at the front again"
     picked = sections.pick(1 << 20)
     assert len(picked) > 3
     sections.replace(picked, info(picked[-1], 1900, picked[-1] * 1000 + 999, size=1 << 20))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gearfast.store.base import Contents, StoreError, Write
+from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
 from gearfast.store.urls import make_store
 
@@ -94,4 +94,21 @@ def test_opening_again_keeps_everything(tmp_path: Path) -> None:
     store.open()
     store.write(Write(5, 6, losses={1: 2}))
     assert store.open() == Contents(5, 6, [], {1: 2})
+    store.close()
+
+
+def test_a_section_that_is_not_what_was_written(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    for id in (1, 2):
+        store.write(Write(id, id + 1, [Section(SectionInfo(id, id, id, 1, 7), b"records")]))
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute("UPDATE section SET records = x'52' WHERE id = 1")
+    db.close()
+    store.open()
+    assert store.read([2]) == [b"records"]
+    with pytest.raises(SectionDamaged, match="section 1 is damaged") as caught:
+        store.read([2, 1])
+    assert caught.value.section == 1
     store.close()

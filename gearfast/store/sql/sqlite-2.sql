@@ -1,0 +1,2 @@
+-- CRC-32 of the records, which the file itself does not check; NULL: written before there was one.
+ALTER TABLE section ADD COLUMN crc INTEGER;

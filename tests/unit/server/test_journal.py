@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The journal's thread beside a store that finds damage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from gearfast._codec import encode
+from gearfast.dispatch import Dispatcher
+from gearfast.protocol import Command
+from gearfast.server.journal import Journal
+from gearfast.store.base import SectionDamaged
+from gearfast.store.sqlite import SqliteStore
+
+JOBS = 300
+LIMIT = 30.0
+
+
+class Rotten(SqliteStore):
+    """Sections in `rotten` cannot be read."""
+
+    rotten: frozenset[int] = frozenset()
+
+    def read(self, sections: Iterable[int]) -> list[bytes]:
+        ids = list(sections)
+        for id in ids:
+            if id in self.rotten:
+                raise SectionDamaged(f"section {id} is damaged", id)
+        return super().read(ids)
+
+
+class Machine:
+    """A dispatcher and its journal; `run` does what the journal's thread posts, until there is nothing more to come."""
+
+    def __init__(self, path: Path, rotten: Iterable[int] = ()) -> None:
+        self.store = Rotten(path)
+        self.store.rotten = frozenset(rotten)
+        self.calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
+        self.journal = Journal(self.store)
+        self.dispatcher = Dispatcher(first_handle=self.journal.first_number)
+        self.dispatcher.tick(1, 1)
+        self.journal.start(self.dispatcher, lambda call, *values: self.calls.put((call, values)))
+        self.peer = self.dispatcher.connect()
+
+    def run(self, done: Callable[[], bool]) -> None:
+        while not done():
+            call, values = self.calls.get(timeout=LIMIT)
+            call(*values)
+
+    def submit(self, count: int) -> None:
+        """Jobs, each in a batch of its own."""
+        for n in range(count):
+            self.dispatcher.receive(self.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n))
+            self.journal.take()
+            self.run(lambda: self.journal.is_idle)
+
+
+def test_a_section_that_is_damaged_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Those around it are joined all the same, and its job, which is in memory, is there."""
+    caplog.set_level(logging.ERROR, "gearfast")
+    machine = Machine(tmp_path / "jobs.db", rotten=[5])
+    machine.submit(JOBS)
+    machine.journal.close()
+    assert machine.dispatcher.job_count == JOBS
+    assert [record.getMessage() for record in caplog.records] == ["section 5 is damaged: 1 jobs stay there"]
+    sections = SqliteStore(tmp_path / "jobs.db").open().sections
+    assert 5 in [info.id for info in sections]
+    assert len(sections) < JOBS // 2
+    assert sum(info.count for info in sections) == JOBS
+
+
+def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(10)
+    machine.journal.close()
+    caplog.set_level(logging.ERROR, "gearfast")
+    again = Machine(tmp_path / "jobs.db", rotten=[3, 7])
+    again.run(lambda: not again.dispatcher.restoring)
+    again.journal.close()
+    assert [job["workload"] for job in again.dispatcher.jobs()] == [b"%d" % n for n in range(10) if n not in (2, 6)]
+    assert [record.getMessage() for record in caplog.records] == [
+        "section 3 is damaged: 1 jobs stay there",
+        "section 7 is damaged: 1 jobs stay there",
+    ]
+    assert len(SqliteStore(tmp_path / "jobs.db").open().sections) == 10
