@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "submit": "submit jobs and print their results",
     "worker": "do jobs: a Python worker in several processes, or any command",
     "admin": "ask and administer a job server",
+    "migrate": "take over the queue of a gearmand",
     "bench": "measure job servers",
     "demo": "show a whole job: photos, thumbnails, mails",
 }

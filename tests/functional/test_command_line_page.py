@@ -102,7 +102,7 @@ def test_every_option_is_on_the_page_or_in_the_help() -> None:
     """Options that the page names exist."""
     text = PAGE.read_text()
     help_texts = ""
-    for name in ("submit", "worker", "admin"):
+    for name in ("submit", "worker", "admin", "migrate"):
         done = subprocess.run(
             [sys.executable, "-m", "gearfast", name, "--help"], capture_output=True, text=True, env=clean_environment()
         )

@@ -27,6 +27,7 @@ ALLOWED = {
     "_codec": set(),
     "dispatch": {"_codec"},
     "store": set(),
+    "gearmand_queue": set(),
     "session": {"_codec"},
     "server": {"_codec", "dispatch", "store"},
     "web": {"server", "dispatch"},

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`gearmand -q MySQL`, on MySQL and MariaDB. Needs PyMySQL: `pip install "gearfast[mysql]"`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from gearfast.gearmand_queue.row import QueueError, to_row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gearfast.gearmand_queue.row import Row, Skipped
+
+__all__ = ["TABLE", "read"]
+
+TABLE = "gearman_queue"
+_NO_SUCH_TABLE = 1146
+
+
+def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:
+    """The jobs, in the table's own order. `url`: mysql://USER:PASSWORD@HOST:PORT/DATABASE, or ?unix_socket=PATH.
+
+    Raises QueueError, without the password.
+    """
+    try:
+        import pymysql
+        from pymysql.cursors import SSCursor
+    except ImportError:
+        raise QueueError('MySQL needs PyMySQL: pip install "gearfast[mysql]"') from None
+    parts = urlsplit(url)
+    database = parts.path.strip("/")
+    if not database:
+        raise QueueError("a MySQL queue is mysql://USER:PASSWORD@HOST:PORT/DATABASE, and this names no database")
+    name = ".".join("`" + part.replace("`", "``") + "`" for part in table.split("."))
+    # As bytes: gearmand stores names and uniques as it gets them, whatever character set the table has.
+    query = f"SELECT CAST(unique_key AS BINARY), CAST(function_name AS BINARY), priority, data, when_to_run FROM {name}"
+    try:
+        connection = pymysql.connect(
+            host=parts.hostname or "localhost",
+            port=parts.port or 3306,
+            user=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password or ""),
+            database=unquote(database),
+            unix_socket=_socket(parts.query),
+            connect_timeout=10,
+        )
+        with connection, connection.cursor(SSCursor) as cursor:
+            cursor.execute("START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT")
+            cursor.execute(query)
+            for row in cursor:
+                yield to_row(*row)
+    except pymysql.Error as error:
+        if error.args and error.args[0] == _NO_SUCH_TABLE:
+            raise QueueError(
+                f"there is no table {table}; gearmand's is {TABLE} unless --mysql-table says else"
+            ) from None
+        raise QueueError(f"MySQL: {error.args[-1] if error.args else error}") from error
+
+
+def _socket(query: str) -> str | None:
+    key, _, value = query.partition("=")
+    if query and key != "unix_socket":
+        raise QueueError(f"mysql://…?{key}: unix_socket=PATH is the only option")
+    return unquote(value) or None

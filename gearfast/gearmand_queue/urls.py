@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From the URL of a gearmand's queue to its jobs. What a kind needs is imported only when it is asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from gearfast.gearmand_queue.row import QueueError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from gearfast.gearmand_queue.row import Row, Skipped
+
+__all__ = ["read_queue"]
+
+
+def read_queue(
+    url: str, *, table: str | None = None, prefix: str | None = None, functions: Collection[str] = ()
+) -> Iterator[Row | Skipped]:
+    """The jobs of `sqlite:///FILE` or a path, `postgresql://…`, `mysql://…`, or `redis://…`.
+
+    `table`: of SQL, `prefix`: of Redis, None for gearmand's default. Raises QueueError, at once or while it is read.
+    """
+    scheme, separator, _ = url.partition("://")
+    if prefix is not None and scheme not in ("redis", "rediss", "unix"):
+        raise QueueError("--prefix is for Redis; SQL has a --table")
+    if table is not None and scheme in ("redis", "rediss", "unix"):
+        raise QueueError("--table is for SQL; Redis has a --prefix")
+    if not separator or scheme == "sqlite":
+        from gearfast.gearmand_queue import sqlite
+
+        path = unquote(urlsplit(url).path).removeprefix("/") if separator else url
+        return sqlite.read(path, table or sqlite.TABLE)
+    if scheme in ("postgresql", "postgres"):
+        from gearfast.gearmand_queue import postgres
+
+        return postgres.read(url, table or postgres.TABLE)
+    if scheme == "mysql":
+        from gearfast.gearmand_queue import mysql
+
+        return mysql.read(url, table or mysql.TABLE)
+    if scheme in ("redis", "rediss", "unix"):
+        from gearfast.gearmand_queue import redis
+
+        return redis.read(url, prefix or redis.PREFIX, functions)
+    raise QueueError(f"{scheme}://: a queue is a path or sqlite:///FILE, postgresql://…, mysql://… or redis://…")

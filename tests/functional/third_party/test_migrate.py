@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`gearfast migrate` of queues that a real gearmand has left, in each of the things that it can keep them in."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from gearfast import Client, Job, Priority, Worker
+
+from ..servers import PATIENCE, ServerProcess, running
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs gearmand")
+EVERY_BYTE = bytes(range(256))
+
+
+class Queue(NamedTuple):
+    """`options`: of gearmand; `url`: of `gearfast migrate`; `fingerprint()`: everything in it."""
+
+    kind: str
+    options: list[str]
+    url: str
+    fingerprint: Callable[[], object]
+
+
+@pytest.fixture
+def sqlite_queue(tmp_path: Path) -> Queue:
+    path = tmp_path / "gearmand.db"
+    return Queue("libsqlite3", ["-q", "libsqlite3", "--libsqlite3-db", str(path)], str(path), path.read_bytes)
+
+
+@pytest.fixture
+def redis_queue(tmp_path: Path, require: Any) -> Iterator[Queue]:
+    redis = require.module("redis", "redis")
+    program = require.program("redis-server", "redis-server")
+    path = tmp_path / "s"
+    port = free_port()
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+        client = redis.Redis(port=port)
+        try:
+            wait_for(client.ping)
+
+            def all_of_it() -> object:
+                keys = sorted(client.keys("*"))
+                return [(key, client.dump(key)) for key in keys]
+
+            options = ["-q", "redis", "--redis-server", "127.0.0.1", "--redis-port", str(port)]
+            yield Queue("redis", options, f"redis://127.0.0.1:{port}/0", all_of_it)
+        finally:
+            client.close()
+            process.kill()
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(look: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            look()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+@pytest.fixture(params=["sqlite_queue", "redis_queue"])
+def queue(request: pytest.FixtureRequest, require: Any) -> Queue:
+    require.program("gearmand", "gearman-job-server")
+    found: Queue = request.getfixturevalue(request.param)
+    return found
+
+
+def migrate(queue: Queue, server: ServerProcess, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "gearfast", "migrate", queue.url, *options]
+    command += ["--server", f"{server.host}:{server.port}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def do_all(server: ServerProcess, functions: list[str], count: int) -> list[tuple[str, bytes, bytes]]:
+    """Function, unique and workload of the first `count` jobs, in the order of a worker."""
+    done: list[tuple[str, bytes, bytes]] = []
+    worker = Worker(f"{server.host}:{server.port}")
+
+    def note(job: Job) -> bytes:
+        done.append((job.function, job.unique, job.workload))
+        if len(done) == count:
+            worker.stop()
+        return b""
+
+    for function in functions:
+        worker.register(function, note)
+    worker.run()
+    return done
+
+
+def test_what_a_gearmand_has_left(queue: Queue) -> None:
+    with running("gearmand", *queue.options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
+        client.submit_background("resize", b"third", unique="p/3", priority=Priority.LOW)
+        client.submit_background("resize", b"second", unique="p/2")
+        client.submit_background("resize", b"first", unique="p/1", priority=Priority.HIGH)
+        # Redis' gearmand cuts a workload at its first NUL only when it reads it back.
+        client.submit_background("mail", EVERY_BYTE, unique="m")
+        client.submit_background("mail", b"by a client that makes uniques of its own")
+        if queue.kind != "redis":
+            client.submit_background("later", b"in 2037", unique="l", at=2_114_380_800)
+        gearmand.stop()
+    before = queue.fingerprint()
+    later = {} if queue.kind == "redis" else {"later": 1}
+    with running("gearfast") as server:
+        counted = migrate(queue, server, "--dry-run", "--json")
+        assert counted.returncode == 0, counted.stderr
+        assert json.loads(counted.stdout) == {"functions": {**later, "mail": 2, "resize": 3}, "left": []}
+        assert server.admin("status") == ".\n"
+        result = migrate(queue, server)
+        assert result.returncode == 0, result.stderr
+        assert f"{5 + len(later)} jobs taken, 0 left where they are" in result.stdout
+        assert queue.fingerprint() == before
+        done = do_all(server, ["resize", "mail"], 5)
+        assert [one for one in done if one[0] == "resize"] == [
+            ("resize", b"p/1", b"first"),
+            ("resize", b"p/2", b"second"),
+            ("resize", b"p/3", b"third"),
+        ]
+        mails = {workload: unique for function, unique, workload in done if function == "mail"}
+        assert mails.pop(EVERY_BYTE) == b"m"
+        ((workload, unique),) = mails.items()
+        assert workload == b"by a client that makes uniques of its own"
+        assert unique
+        if later:
+            assert "later\t1\t0\t0" in server.admin("status")
+
+
+def test_rows_that_gearmand_itself_cannot_start_with(sqlite_queue: Queue, require: Any) -> None:
+    """An empty workload, which it writes as NULL, and a time of NULL, as in tables of old versions."""
+    require.program("gearmand", "gearman-job-server")
+    with running("gearmand", *sqlite_queue.options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
+        client.submit_background("f", b"", unique="empty")
+        client.submit_background("f", b"x", unique="timeless")
+        gearmand.stop()
+    with sqlite3.connect(sqlite_queue.url) as db:
+        db.execute("UPDATE gearman_queue SET when_to_run = NULL WHERE unique_key = 'timeless'")
+        db.execute("INSERT INTO gearman_queue VALUES ('u', NULL, 1, 'x', 0)")
+        db.execute("INSERT INTO gearman_queue VALUES ('u', CAST(x'ff' AS TEXT), 1, 'x', 0)")
+    db.close()
+    with pytest.raises(AssertionError), running("gearmand", *sqlite_queue.options):
+        pass
+    with running("gearfast") as server:
+        result = migrate(sqlite_queue, server)
+        assert result.returncode == 1
+        assert "2 jobs taken, 2 left where they are" in result.stdout
+        assert "unique 'u': it has no function" in result.stderr
+        assert "is not UTF-8" in result.stderr
+        assert sorted(do_all(server, ["f"], 2)) == [("f", b"empty", b""), ("f", b"timeless", b"x")]
+
+
+def test_functions_with_dashes_in_redis(redis_queue: Queue, require: Any) -> None:
+    require.program("gearmand", "gearman-job-server")
+    with running("gearmand", *redis_queue.options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
+        client.submit_background("re-size", b"x", unique="p-1")
+        gearmand.stop()
+    with running("gearfast") as server:
+        result = migrate(redis_queue, server)
+        assert result.returncode == 1
+        assert "name it with --function" in result.stderr
+        result = migrate(redis_queue, server, "--function", "re-size")
+        assert result.returncode == 0, result.stderr
+        assert do_all(server, ["re-size"], 1) == [("re-size", b"p-1", b"x")]
+
+
+def test_more_jobs_than_are_under_way_at_a_time(sqlite_queue: Queue) -> None:
+    with sqlite3.connect(sqlite_queue.url) as db:
+        db.execute(
+            "CREATE TABLE gearman_queue (unique_key TEXT, function_name TEXT, priority INTEGER, data BLOB,"
+            " when_to_run INTEGER, PRIMARY KEY (unique_key, function_name))"
+        )
+        rows = [(f"u{n}", b"%d" % n) for n in range(3000)]
+        db.executemany("INSERT INTO gearman_queue VALUES (?, 'f', 1, ?, 0)", rows)
+    db.close()
+    with running("gearfast") as server:
+        assert migrate(sqlite_queue, server).returncode == 0
+        assert [workload for _, _, workload in do_all(server, ["f"], 3000)] == [b"%d" % n for n in range(3000)]
+
+
+def test_a_job_server_that_is_away(sqlite_queue: Queue) -> None:
+    with sqlite3.connect(sqlite_queue.url) as db:
+        db.execute("CREATE TABLE gearman_queue (unique_key TEXT, function_name TEXT, priority, data, when_to_run)")
+        db.execute("INSERT INTO gearman_queue VALUES ('u', 'f', 1, 'x', 0)")
+    db.close()
+    command = [sys.executable, "-m", "gearfast", "migrate", sqlite_queue.url, "--server", f"127.0.0.1:{free_port()}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert result.returncode == 3
+    assert "0 jobs taken" in result.stdout
+    assert "Traceback" not in result.stderr
