@@ -39,6 +39,8 @@ def test_each_program_and_each_ratio_is_a_figure_of_one_name() -> None:
     [
         ("library-run", 1.5),
         ("library-run-peer", 0.5),
+        ("library-map", 8.3),
+        ("library-background", 8.3),
         ("library-map-us", 2.5),
         ("library-background-us", 2.5),
         ("library-async-run", 1.5),
