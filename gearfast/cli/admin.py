@@ -352,6 +352,9 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
         rows = [
             {"server": answer.server} | _row(entry, verb.columns) for answer in answers for entry in _sorted(answer)
         ]
+        for row in rows:
+            if "settings" in row:
+                row["settings"] = _settings(row["settings"])
         return table(rows, columns) + "\n"
     lines = []
     for answer in answers:
@@ -372,12 +375,18 @@ def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
     return {name: entry if isinstance(entry, str) else getattr(entry, name) for name in columns}
 
 
+def _settings(settings: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
 def _line(verb: Verb, entry: Any) -> str:
     """The line of the text protocol that this entry was read from."""
     if isinstance(entry, str):
         return entry
     if verb.columns is _WORKERS:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
+    if verb.columns is _POLICIES:
+        return f"{entry.pattern}\t{_settings(entry.settings)}"
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )

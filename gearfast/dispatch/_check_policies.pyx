@@ -5,7 +5,15 @@
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcmp
 
-from gearfast.dispatch._check_tables cimport check_order, check_timers, equal, fail, timer_is_in, wrong_function, wrong_job
+from gearfast.dispatch._check_tables cimport (
+    check_order,
+    check_timers,
+    equal,
+    fail,
+    timer_is_in,
+    wrong_function,
+    wrong_job,
+)
 from gearfast.dispatch._records cimport JOB_STATE, Core, Function, Job, Policy
 
 

@@ -13,8 +13,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 __all__ = ["FunctionPolicy", "Policies", "describe", "parse_policy", "read_words"]
@@ -187,7 +186,7 @@ class FunctionPolicy:
         return dataclasses.replace(other, **dict(self.items()))
 
 
-KEYS: Final = {field.name: field for field in dataclasses.fields(FunctionPolicy)}
+KEYS: Final = {each.name: each for each in dataclasses.fields(FunctionPolicy)}
 """The keys of a policy by name; `metadata` has `parse`, `help` and `default` (a text)."""
 
 
@@ -199,15 +198,15 @@ def parse_policy(values: Mapping[str, object], base: FunctionPolicy | None = Non
     found = dict(base.items()) if base is not None else {}
     for key, value in values.items():
         name = key.replace("-", "_")
-        field = KEYS.get(name)
-        if field is None:
+        key_field = KEYS.get(name)
+        if key_field is None:
             near = difflib.get_close_matches(name, KEYS, 1, 0.6)
             raise ValueError(f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))
         if value == "" and base is not None:
             found.pop(name, None)
             continue
         try:
-            found[name] = field.metadata["parse"](value)
+            found[name] = key_field.metadata["parse"](value)
         except ValueError as error:
             raise ValueError(f"{name}: {value!r} {error}") from None
     return FunctionPolicy(**found)
@@ -228,16 +227,18 @@ def _shown(value: object) -> str:
     return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-@lru_cache(maxsize=1024)
 def _matcher(pattern: str) -> re.Pattern[str]:
     parts = {"*": ".*", "?": "."}
     return re.compile("".join(parts.get(letter) or re.escape(letter) for letter in pattern), re.DOTALL)
 
 
-def _rank(pattern: str) -> tuple[bool, int]:
-    """Smaller is more specific."""
-    prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    return prefix != pattern, -len(prefix)
+def _is_glob(pattern: str) -> bool:
+    return "*" in pattern or "?" in pattern
+
+
+def _prefix(pattern: str) -> int:
+    """Letters before the first `*` or `?`."""
+    return len(re.split(r"[*?]", pattern, maxsplit=1)[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,13 @@ class Policies:
     """Patterns with their policies, in the order in which they were given. None of them changes; `put` makes others."""
 
     rules: tuple[tuple[str, FunctionPolicy], ...] = ()
+    _names: dict[str, FunctionPolicy] = field(init=False, repr=False, compare=False)
+    _globs: list[tuple[re.Pattern[str], FunctionPolicy]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        globs = sorted((rule for rule in self.rules if _is_glob(rule[0])), key=lambda rule: -_prefix(rule[0]))
+        object.__setattr__(self, "_names", dict(self.rules))
+        object.__setattr__(self, "_globs", [(_matcher(pattern), policy) for pattern, policy in globs])
 
     @classmethod
     def parse(cls, table: object) -> Policies:
@@ -268,7 +276,7 @@ class Policies:
 
     def get(self, pattern: str) -> FunctionPolicy | None:
         """The policy of exactly this pattern."""
-        return dict(self.rules).get(pattern)
+        return self._names.get(pattern)
 
     def put(self, pattern: str, policy: FunctionPolicy) -> Policies:
         """With this policy for the pattern: in place of the one that it had, else as the last."""
@@ -284,9 +292,9 @@ class Policies:
 
     def resolve(self, function: str) -> FunctionPolicy | None:
         """What holds for the function of this name; None if no pattern matches, or none sets a key."""
-        found = None
-        for pattern, policy in sorted(self.rules, key=lambda rule: _rank(rule[0])):
-            if _matcher(pattern).fullmatch(function):
+        found = None if _is_glob(function) else self._names.get(function)
+        for matcher, policy in self._globs:
+            if matcher.fullmatch(function):
                 found = policy if found is None else found.over(policy)
         return found if found is not None and found.items() else None
 

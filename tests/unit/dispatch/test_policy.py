@@ -172,3 +172,10 @@ def test_a_dispatcher_takes_policies_alone() -> None:
     with pytest.raises(TypeError, match="Policies"):
         Dispatcher(policies={"a": {}})  # type: ignore[arg-type]
     assert Dispatcher().policies == Policies()
+
+
+def test_a_function_whose_name_looks_like_a_pattern() -> None:
+    policies = Policies.parse({"a*": {"tries": 2}, "*": {"expire": 1}})
+    found = policies.resolve("a*")
+    assert found is not None and dict(found.items()) == {"tries": 2, "expire": 1.0}
+    assert policies.get("a*") == FunctionPolicy(tries=2)
