@@ -60,7 +60,7 @@ def _only(args: argparse.Namespace, rows: list[Any]) -> list[Any]:
 
 
 def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
-    """The list; of `get` the function's line, of `set` and `unset` that of the pattern as it is then, or nothing."""
+    """The list, as it is then; of `get` the function's line, or nothing; of `set` the pattern's."""
     action, pattern = args.action, args.pattern
     if (action == "list") != (pattern is None) or (action == "set") != bool(args.settings):
         raise UsageError("it is `policy`, or with get FUNCTION, set PATTERN KEY=VALUE ..., or unset PATTERN")
@@ -77,7 +77,7 @@ def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
                 raise UsageError(f"{word!r} is not KEY=VALUE")
             settings[key] = value or None
         admin.set_policy(pattern, **settings)
-    return [entry for entry in admin.policies() if pattern in (None, entry.pattern)]
+    return [entry for entry in admin.policies() if action != "set" or entry.pattern == pattern]
 
 
 _FUNCTION: dict[str, Any] = {"metavar": "FUNCTION"}

@@ -191,7 +191,7 @@ class TestCommandLine:
             assert self.run(server, "policy", "set", "resize*", "rate=") == OK
             assert capsys.readouterr().out == "resize*\ttimeout=30\n"
             assert self.run(server, "policy", "unset", "resize*") == OK
-            assert capsys.readouterr().out == ""
+            assert capsys.readouterr().out == "mail\ttries=3\n"
             assert self.run(server, "policy") == OK
             assert capsys.readouterr().out == "mail\ttries=3\n"
 
