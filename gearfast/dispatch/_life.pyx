@@ -158,6 +158,8 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
         return
     if not put_off(core, job):
         expiry_set(core, job)
+    elif not gate_opens(function):
+        return
     rise_again(core, function)
 
 
