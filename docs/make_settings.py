@@ -35,6 +35,8 @@ cert = "server.pem"
 client_ca = "ca.pem"
 ```
 
+Tables below `[functions]` are [policies of functions](../policies.md), which have no flags.
+
 Sizes take k, M and G (of 1024), times are seconds. What the limits do when they are reached is told in
 [Reliability](../reliability.md#too-many-too-slow-silent).
 
@@ -44,7 +46,8 @@ Sizes take k, M and G (of 1024), times are seconds. What the limits do when they
 
 _TAIL = """
 SIGTERM ends the server after the running jobs, for which `--shutdown-limit` seconds are left; a second one ends it at
-once. SIGUSR1 ends it when no job is left. SIGHUP reads log level and certificates again and opens the log file anew.
+once. SIGUSR1 ends it when no job is left. SIGHUP reads log level, certificates and [policies of
+functions](../policies.md) again and opens the log file anew.
 """
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "Handle",
     "JobInfo",
     "JobStatus",
+    "PolicyInfo",
     "Priority",
     "PriorityStatus",
     "WorkerInfo",
@@ -79,6 +80,15 @@ class PriorityStatus(NamedTuple):
     normal: int
     low: int
     workers: int
+
+
+class PolicyInfo(NamedTuple):
+    """A line of the admin command `policy`: what functions are allowed."""
+
+    pattern: str
+    """A function's name, or with `*` and `?` those of several."""
+    settings: dict[str, str]
+    """Keys and values as the text protocol has them, such as `timeout` and `30`."""
 
 
 class WorkerInfo(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gearfast.cli import OK, status_of
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
 from gearfast.errors import GearfastError, JobNotFound, ServerError, UsageError
+from gearfast.types import PolicyInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,7 @@ __all__ = ["add_parser", "run"]
 _STATUS = ("function", "total", "running", "workers")
 _PRIORITIES = ("function", "high", "normal", "low", "workers")
 _WORKERS = ("fd", "address", "id", "functions")
+_POLICIES = ("pattern", "settings")
 _JOBS = ("handle", "retries", "ignored", "background")
 
 
@@ -57,10 +59,43 @@ def _only(args: argparse.Namespace, rows: list[Any]) -> list[Any]:
     return [row for row in rows if not wanted or any(fnmatch.fnmatchcase(row.function, one) for one in wanted)]
 
 
+def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
+    """The list, as it is then; of `get` the function's line, or nothing; of `set` the pattern's."""
+    action, pattern = args.action, args.pattern
+    if (action == "list") != (pattern is None) or (action == "set") != bool(args.settings):
+        raise UsageError("it is `policy`, or with get FUNCTION, set PATTERN KEY=VALUE ..., or unset PATTERN")
+    if action == "get":
+        found = admin.policy(pattern)
+        return [PolicyInfo(pattern, found)] if found else []
+    if action == "unset":
+        admin.unset_policy(pattern)
+    elif action == "set":
+        settings = {}
+        for word in args.settings:
+            key, equals, value = word.partition("=")
+            if not key or not equals:
+                raise UsageError(f"{word!r} is not KEY=VALUE")
+            settings[key] = value or None
+        admin.set_policy(pattern, **settings)
+    return [entry for entry in admin.policies() if action != "set" or entry.pattern == pattern]
+
+
 _FUNCTION: dict[str, Any] = {"metavar": "FUNCTION"}
 _PATTERNS: dict[str, Any] = {"nargs": "*", "metavar": "FUNCTION", "help": "only these; * and ? as in the shell"}
 _HANDLE: dict[str, Any] = {"metavar": "HANDLE"}
 _GRACEFUL: dict[str, Any] = {"action": "store_true", "help": "end when no job is left"}
+_ACTION: dict[str, Any] = {
+    "nargs": "?",
+    "choices": ("list", "get", "set", "unset"),
+    "default": "list",
+    "help": "get FUNCTION: what holds for it; set PATTERN KEY=VALUE ...; unset PATTERN (default: list)",
+}
+_PATTERN: dict[str, Any] = {"nargs": "?", "metavar": "PATTERN", "help": "a function, or several with * and ?"}
+_SETTINGS: dict[str, Any] = {
+    "nargs": "*",
+    "metavar": "KEY=VALUE",
+    "help": "such as timeout=30 or rate=100/s; KEY= takes a key away",
+}
 _LIMITS: dict[str, Any] = {
     "nargs": "*",
     "type": int,
@@ -130,6 +165,13 @@ VERBS: Final = (
         "limit the queue of a function",
         lambda admin, args: admin.maxqueue(args.function, *args.limits),
         arguments=[("function", _FUNCTION), ("limits", _LIMITS)],
+    ),
+    Verb(
+        "policy",
+        "what functions are allowed: the list, or get, set and unset",
+        lambda admin, args: _policy(admin, args),
+        _POLICIES,
+        arguments=[("action", _ACTION), ("pattern", _PATTERN), ("settings", _SETTINGS)],
     ),
     Verb("ping", "whether it answers, and how fast", _ping, text=lambda seconds: f"{seconds * 1000:.3f} ms"),
     Verb(
@@ -310,6 +352,9 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
         rows = [
             {"server": answer.server} | _row(entry, verb.columns) for answer in answers for entry in _sorted(answer)
         ]
+        for row in rows:
+            if "settings" in row:
+                row["settings"] = _settings(row["settings"])
         return table(rows, columns) + "\n"
     lines = []
     for answer in answers:
@@ -330,12 +375,18 @@ def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
     return {name: entry if isinstance(entry, str) else getattr(entry, name) for name in columns}
 
 
+def _settings(settings: dict[str, str]) -> str:
+    return " ".join(f"{key}={value}" for key, value in settings.items())
+
+
 def _line(verb: Verb, entry: Any) -> str:
     """The line of the text protocol that this entry was read from."""
     if isinstance(entry, str):
         return entry
     if verb.columns is _WORKERS:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
+    if verb.columns is _POLICIES:
+        return f"{entry.pattern}\t{_settings(entry.settings)}"
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )

@@ -17,8 +17,8 @@ __all__ = ["add_parser", "run"]
 
 _EPILOG = """\
 Each setting is looked for in this order: flag, environment (GEARFAST_PORT for --port), the file of --config, default.
-SIGTERM ends after the running jobs, twice at once; SIGUSR1 ends when no job is left; SIGHUP reads log level and
-certificates again.
+SIGTERM ends after the running jobs, twice at once; SIGUSR1 ends when no job is left; SIGHUP reads log level,
+certificates and policies of functions again.
 """
 
 

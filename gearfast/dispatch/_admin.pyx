@@ -94,6 +94,10 @@ cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
     cdef Words words
     cdef Entry* entry
     cdef size_t i
+    if is_policy(line):
+        core.effort += <uint32_t>core.function_count
+        verb_policy(core, peer, line)
+        return True
     if not split(line, &words):
         return False
     for i in range(sizeof(VERBS) // sizeof(VERBS[0])):
@@ -325,6 +329,20 @@ cdef void verb_version(Core* core, Peer* peer, Words* words) noexcept nogil:
 
 cdef void verb_verbose(Core* core, Peer* peer, Words* words) noexcept nogil:
     say_ok(core, peer, core.verbose)
+
+
+cdef inline bint is_policy(Field line) noexcept nogil:
+    """Its first word is `policy`; it may have any number of them."""
+    return line.size >= 6 and same_letters(line.data, "policy", 6) and (line.size == 6 or line.data[6] == c' ')
+
+
+# policy [get FUNCTION | set PATTERN KEY=VALUE ... | unset PATTERN]: see policy_lines.py
+cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
+    try:
+        text = (<object>core.owner)._policy_line(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
+        write_bytes(core, peer, text, len(text))
+    except Exception:   # memory
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
 # shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15

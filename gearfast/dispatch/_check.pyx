@@ -12,6 +12,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from gearfast.dispatch._ability cimport ability_find, ability_level
 from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_journal cimport check_journal
+from gearfast.dispatch._check_policies cimport check_expiry, check_policies, is_closed
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
     check_index,
@@ -42,6 +43,7 @@ from gearfast.dispatch._job cimport (
     job_bytes,
     job_in_uniques,
     job_is_of,
+    job_losses,
     job_node,
     job_priority,
     job_unique,
@@ -142,6 +144,7 @@ cdef int check_core(Core* core) except -1:
     check_rest(core)
     check_blobs(core)
     check_journal(core)
+    check_policies(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
@@ -243,6 +246,8 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
+    if is_closed(core, function):
+        return 0
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
         while job != NULL:
@@ -315,6 +320,7 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
     cdef size_t uniques = 0
     cdef size_t timeouts = 0
     cdef size_t ignored = 0
+    cdef size_t retrying = 0
     cdef size_t bytes_of_jobs = 0
     walk_begin(&walk)
     while True:
@@ -325,11 +331,13 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers) except -1:
         check_job(core, job)
         uniques += job_in_uniques(job)
         timeouts += job.flags & JOB_RUNNING != 0 and job.timer != 0
+        retrying += job.flags & JOB_DELAYED != 0 and job_losses(job) != 0
         ignored += job.flags & (JOB_STATE | JOB_IGNORED) == JOB_IGNORED
         bytes_of_jobs += job_bytes(job)
     equal(waiters, waiters_of_peers, "requests that wait for jobs", "of clients")
     equal(uniques, core.uniques.count, "jobs that are marked as in the uniques", "there")
     equal(bytes_of_jobs, core.queued_bytes, "bytes of all jobs", "in queued_bytes")
+    equal(retrying, core.retrying_count, "jobs that wait for another try", "retrying_count")
     equal(ignored, core.ignored_count, "ignored jobs in queues", "ignored_count")
     equal(timeouts, core.timeouts.count, "running jobs with a timer", "timers of time-outs")
     return 0
@@ -343,8 +351,10 @@ cdef int check_job(Core* core, Job* job) except -1:
     if job.flags & JOB_DELAYED:
         if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")
-    elif job.timer and (not job.flags & JOB_RUNNING or not timer_is_in(&core.timeouts, job)):
-        wrong_job(job, f"state {job.flags & JOB_STATE} with a timer that is no time-out")
+    elif not job.flags & JOB_RUNNING:
+        check_expiry(core, job)
+    elif job.timer and not timer_is_in(&core.timeouts, job):
+        wrong_job(job, "running with a timer that is no time-out")
     if job.flags & JOB_CANCELLED and not job.flags & JOB_IGNORED:
         wrong_job(job, "cancelled, but not ignored")
     if job.flags & JOB_IGNORED and (job.waiters != NULL or job.flags & JOB_BACKGROUND):

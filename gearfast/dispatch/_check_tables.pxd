@@ -12,6 +12,7 @@ cdef int wrong_job(Job* job, str what) except -1
 cdef int wrong_peer(Peer* peer, str what) except -1
 cdef int wrong_ability(Ability* ability, str what) except -1
 cdef int check_index(Index* index, str name) except -1
+cdef int check_order(Heap* heap, str name) except -1
 cdef int check_timers(Heap* heap, int state, str name) except -1
 cdef bint timer_is_in(Heap* heap, Job* job) noexcept
 cdef bint is_known(Core* core, Job* job) noexcept

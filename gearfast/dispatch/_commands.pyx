@@ -51,9 +51,9 @@ from gearfast._codec cimport (
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_waiting, write_handle
-from gearfast.dispatch._end cimport fail_waiters, finish
+from gearfast.dispatch._end cimport fail_waiters
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
-from gearfast.dispatch._life cimport register, unregister, unregister_all
+from gearfast.dispatch._life cimport finish, register, try_again, unregister, unregister_all
 from gearfast.dispatch._journal cimport journal_fence
 from gearfast.dispatch._submit cimport (
     NO_MEMORY,
@@ -470,7 +470,7 @@ cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil
     finish(core, job)
 
 
-# WORK_FAIL: handle
+# WORK_FAIL: handle. With the policy retry_on_fail only the last one ends the job
 cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Field handle = until_nul(frame.args[0])
     cdef Job* job
@@ -482,17 +482,21 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     if job == NULL:
         refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
+    if try_again(core, job):
+        return
     core.stats.failed += 1
     job.function.tally.failed += 1
     fail_waiters(core, job)
     finish(core, job)
 
 
-# WORK_EXCEPTION: handle, exception
+# WORK_EXCEPTION: handle, exception. As WORK_FAIL
 cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
     if job == NULL:
         refuse(core, peer, JOB_NOT_FOUND, "An exception was received for a job that does not exist")
+        return
+    if try_again(core, job):
         return
     core.stats.exceptions += 1
     job.function.tally.exceptions += 1

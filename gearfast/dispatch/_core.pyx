@@ -441,13 +441,13 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     core.effort = 0
     if core.pending != NULL:
         resume(core)
-    more = (core.timeouts.count or core.schedule.count) and run_timers(core)
+    more = (core.timeouts.count or core.schedule.count or core.expiries.count or core.gates.count) and run_timers(core)
     checked(core, 0)
     return 0 if more else time_left(core)
 
 
 cdef bint is_idle(Core* core) noexcept nogil:
-    return core.job_count == core.delayed_count + core.ignored_count
+    return core.job_count == core.delayed_count - core.retrying_count + core.ignored_count
 
 
 cdef int64_t time_left(Core* core) noexcept nogil:
@@ -457,6 +457,10 @@ cdef int64_t time_left(Core* core) noexcept nogil:
         return 0
     if core.timeouts.count:
         wait = core.timeouts.entries[0].key - core.now
+    if core.expiries.count:
+        wait = min(wait, core.expiries.entries[0].key - core.now)
+    if core.gates.count:
+        wait = min(wait, core.gates.entries[0].key - core.now)
     if core.schedule.count:
         wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, final
 
 from gearfast.dispatch._batch import Batch
+from gearfast.dispatch.policy import Policies
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -27,6 +28,7 @@ class Dispatcher:
         verbose: str = ...,
         admin_writes: bool = ...,
         next_match: Callable[[int | None, int | None, int | None, int | None, int | None, float], int] | None = ...,
+        policies: Policies | None = ...,
     ) -> None: ...
     def connect(self, address: str = ..., *, fd: int = ..., admin: bool | None = ...) -> int: ...
     def receive(self, peer: int, data: Buffer) -> bool: ...
@@ -50,6 +52,7 @@ class Dispatcher:
     @property
     def next_number(self) -> int: ...
     def add_losses(self, losses: Iterable[tuple[int, int]]) -> None: ...
+    policies: Policies
     refusing: bool
     restoring: bool
     def restore(self, records: Buffer, ended: Buffer = ...) -> tuple[int, int]: ...

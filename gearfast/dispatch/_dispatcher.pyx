@@ -33,10 +33,12 @@ from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses
+from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses, job_losses
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
+from gearfast.dispatch._policy cimport resolve_all
 from gearfast.dispatch._records cimport (
+    JOB_DELAYED,
     MOST_LOSSES,
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
@@ -56,6 +58,8 @@ from gearfast.dispatch._slab cimport slabs_free
 from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
+from gearfast.dispatch.policy import Policies
+from gearfast.dispatch.policy_lines import answer as answer_policy_line
 from gearfast.dispatch.schedule import next_match as utc_match
 from gearfast.dispatch.schedule import parse_fields
 
@@ -80,7 +84,7 @@ cdef class Dispatcher:
     `exceptions`: every connection gets WORK_EXCEPTION. `version`, `pid`, `verbose`: answers of admin commands.
     `admin_writes`: whether a connection may by default use admin commands that change things. `next_match`: called
     for SUBMIT_JOB_SCHED with minute, hour, day, month, weekday (each int or None) and a time in seconds since 1970;
-    returns the next match, or raises ValueError.
+    returns the next match, or raises ValueError. `policies`: what functions are allowed.
     Raises ValueError for a setting out of its range.
     """
 
@@ -96,7 +100,8 @@ cdef class Dispatcher:
 
     def __init__(self, *, bytes handle_prefix=b"H:local", first_handle=1, seed=0, max_packet=protocol.MAX_PACKET,
                  max_unsent=0, high_water=0, max_queued=0, int job_retries=-1, int wakeup=0, str order="priority",
-                 bint exceptions=False, version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None):
+                 bint exceptions=False, version="0", pid=0, verbose="ERROR", bint admin_writes=True, next_match=None,
+                 policies=None):
         orders = {"priority": ORDER_PRIORITY, "function": ORDER_FUNCTION, "function-rotate": ORDER_FUNCTION_ROTATE}
         if len(handle_prefix) > PREFIX_LIMIT or b"\0" in handle_prefix or b" " in handle_prefix:
             raise ValueError(f"handle_prefix must be at most {PREFIX_LIMIT} bytes without NUL and space")
@@ -127,6 +132,8 @@ cdef class Dispatcher:
         self.core.read_only = not admin_writes
         self.core.pid = pid
         self.next_match = next_match if next_match is not None else utc_match
+        self.core.chance = self.core.seed0 ^ self.core.seed1
+        self.policies = policies if policies is not None else Policies()
         copy_text(self.core.version, sizeof(self.core.version), version)
         copy_text(self.core.verbose, sizeof(self.core.verbose), verbose)
 
@@ -146,6 +153,8 @@ cdef class Dispatcher:
         free(self.core.dirty)
         heap_free(&self.core.timeouts)
         heap_free(&self.core.schedule)
+        heap_free(&self.core.expiries)
+        heap_free(&self.core.gates)
         handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
@@ -220,6 +229,21 @@ cdef class Dispatcher:
     def pending(self):
         """Some peer has frames that wait for the next `tick`."""
         return self.core.pending != NULL
+
+    @property
+    def policies(self):
+        """What functions are allowed, as `Policies`. Setting it holds at once, for all functions and connections."""
+        return self._policies
+
+    @policies.setter
+    def policies(self, policies):
+        if not isinstance(policies, Policies):
+            raise TypeError(f"policies must be a Policies, not {policies!r}")
+        self._policies = policies
+        resolve_all(&self.core)
+
+    def _policy_line(self, line, read_only):
+        return answer_policy_line(self, line, read_only)
 
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
@@ -310,7 +334,10 @@ cdef class Dispatcher:
         for number, count in losses:
             job = handles_get(&self.core.handles, number)
             if job != NULL:
+                was_lost = job_losses(job) != 0
                 job_add_losses(job, count)
+                if job.flags & JOB_DELAYED and job_losses(job) and not was_lost:
+                    self.core.retrying_count += 1
 
     @property
     def refusing(self):

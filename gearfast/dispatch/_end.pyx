@@ -7,11 +7,13 @@ from libc.string cimport memcpy
 from gearfast._codec cimport CMD_WORK_FAIL
 from gearfast.dispatch._function cimport function_drop, queue_remove
 from gearfast.dispatch._index cimport index_remove
+from gearfast.dispatch._gate cimport expiry_clear
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_free,
     job_in_uniques,
     job_is_durable,
+    job_losses,
     job_node,
     job_priority,
     job_worker,
@@ -25,14 +27,12 @@ from gearfast.dispatch._records cimport (
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
-    JOB_STATE,
     PRIORITIES,
     Core,
     Function,
     Job,
     Waiter,
 )
-from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear
 
 
@@ -64,12 +64,14 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
     else:
         if not job.flags & JOB_DELAYED:
             queue_remove(&function.queues[job_priority(job)], job)
+            expiry_clear(core, job)
             if job.flags & JOB_IGNORED:
                 core.ignored_count -= 1
         else:
             queue_remove(&function.delayed, job)
             timer_clear(&core.schedule, job)
             core.delayed_count -= 1
+            core.retrying_count -= job_losses(job) != 0
         function.queued[job_priority(job)] -= 1
     function.total -= 1
     if job_in_uniques(job):
@@ -77,12 +79,6 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
     job_free(core, job)
-
-
-cdef void finish(Core* core, Job* job) noexcept nogil:
-    """A running job has ended and its waiters were told."""
-    tally_time(job.function.tally.running, &job.function.tally.running_ns, core.now - job.since)
-    drop(core, job)
 
 
 cdef void fail_waiters(Core* core, Job* job) noexcept nogil:
@@ -107,18 +103,21 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     if job_is_durable(job):
         journal_end(core, job)
     ignore(core, job)
-    if job.flags & JOB_DELAYED:
-        drop_failed(core, job)
 
 
 cdef void ignore(Core* core, Job* job) noexcept nogil:
-    """Nobody wants this job any more: it coalesces with nothing, and is dropped when it is met."""
+    """Nobody wants this job any more: it coalesces with nothing, and is dropped when it is met.
+
+    One that waits for its time is dropped at once.
+    """
     if job.flags & JOB_IGNORED:
         return
     if job_in_uniques(job):
         index_remove(&core.uniques, job_node(job))
     job.flags |= JOB_IGNORED
-    if not job.flags & JOB_STATE:
+    if job.flags & JOB_DELAYED:
+        drop_failed(core, job)
+    elif not job.flags & JOB_RUNNING:
         core.ignored_count += 1
 
 

@@ -9,6 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
+from gearfast.dispatch._gate cimport gate_clear, policy_release
 from gearfast.dispatch._index cimport hash_bytes, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
@@ -71,6 +72,8 @@ cdef Function* function_get(Core* core, const char* name, size_t size) noexcept 
     core.last_function = function
     core.function_count += 1
     core.name_bytes += function_bytes(size)
+    if core.resolve != NULL:
+        core.resolve(core, function)
     return function
 
 
@@ -89,6 +92,8 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     core.name_bytes -= function_bytes(function.size)
     if core.recent == function:
         core.recent = NULL
+    gate_clear(core, function)
+    policy_release(core, function.policy)
     free(function.tally)
     slab_give(&core.slabs, function, function_bytes(function.size))
 

@@ -3,7 +3,7 @@
 """Which worker gets which job: queueing, waking, grabbing.
 
 Two promises hold between any two calls:
-- no ability's level is below what its function has to give (`_ability.pxd`);
+- no ability's level is below what its function has to give (`_ability.pxd`), which is nothing while its gate is closed;
 - a worker that sleeps and had no NOOP, or has GRABs held, has no runnable job (with `wakeup` N, other workers were
   woken for it instead).
 """
@@ -24,6 +24,7 @@ from gearfast._codec cimport (
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
+from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_closed, gate_pass, policy_timeout
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_is_large,
@@ -64,6 +65,8 @@ cdef float LONGEST_TIMEOUT = 4e12   # ms, 126 years: beyond it there is none
 cdef int level_of(Core* core, Function* function) noexcept nogil:
     """What a function has to give; jobs at the head of its queues that nobody wants are dropped on the way."""
     cdef int priority
+    if gate_closed(function):
+        return 0
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
             drop_failed(core, function.queues[priority].head)
@@ -76,6 +79,7 @@ cdef void enqueue(Core* core, Job* job) noexcept nogil:
     """To the end of its queue; workers that wait for it are served or woken."""
     job.since = core.now
     queue_push(&job.function.queues[job_priority(job)], job)
+    expiry_set(core, job)
     rise(core, job.function, level_of_priority(core, job_priority(job)))
 
 
@@ -85,7 +89,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     cdef Ability* after
     cdef int below
     cdef uint32_t woken = 0
-    if core.draining:
+    if core.draining or gate_closed(function):
         return
     if core.wakeup:
         level = max(level, level_of(core, function))    # those that slept on were not brought up before
@@ -112,6 +116,13 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
             woken += 1
             ability_move(ability, level)
         ability = after
+
+
+cdef void rise_again(Core* core, Function* function) noexcept nogil:
+    """The same, to what the function has to give now: its gate has opened, or another one may be needed."""
+    cdef int level = level_of(core, function)
+    if level:
+        rise(core, function, level)
 
 
 cdef void wake(Core* core, Peer* peer) noexcept nogil:
@@ -216,6 +227,7 @@ cdef Job* pop(Core* core, Function* function) noexcept nogil:
         job = function.queues[priority].head
         if job != NULL:
             queue_remove(&function.queues[priority], job)
+            expiry_clear(core, job)
             return job
     return NULL
 
@@ -255,6 +267,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     """A queued job becomes this worker's."""
     cdef Peer* peer = ability.peer
     cdef Function* function = job.function
+    cdef int64_t timeout = 0
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
@@ -268,7 +281,12 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     function.running += 1
     core.running_count += 1
     if 0 < ability.timeout < LONGEST_TIMEOUT:
-        timer_set(&core.timeouts, job, core.now + <int64_t>(<double>ability.timeout * 1e6))
+        timeout = <int64_t>(<double>ability.timeout * 1e6)
+    if function.policy != NULL:
+        gate_pass(core, function)
+        timeout = policy_timeout(function.policy, timeout)
+    if timeout:
+        timer_set(&core.timeouts, job, core.now + timeout)
     write_assign(core, peer, job, kind)
 
 

@@ -3,9 +3,10 @@
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
-from gearfast.dispatch._end cimport drop_failed, ignore, leave_worker
+from gearfast.dispatch._end cimport drop, drop_failed, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
-from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, serve_held, wake
+from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
+from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, rise_again, serve_held, wake
 from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
@@ -24,7 +25,8 @@ from gearfast.dispatch._records cimport (
     Job,
     Peer,
 )
-from gearfast.dispatch._timers cimport timer_clear, timer_due
+from gearfast.dispatch._tally cimport tally_time
+from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
 
 cdef enum:
     TIMERS_A_TICK = 10000       # so that a million jobs that are due at once do not stop everything else
@@ -99,30 +101,80 @@ cdef void unregister_all(Core* core, Peer* peer) noexcept nogil:
         requeue(core, peer.jobs)
 
 
-# Loss and leaving
+# Ends, losses and leaving
+
+cdef void finish(Core* core, Job* job) noexcept nogil:
+    """A running job has ended and its waiters were told."""
+    cdef Function* function = job.function
+    tally_time(function.tally.running, &function.tally.running_ns, core.now - job.since)
+    drop(core, job)
+    if gate_opens(function):
+        rise_again(core, function)
+
+
+cdef inline bint was_last(Core* core, Job* job, int losses) noexcept nogil:
+    """Whether a job that was lost so often, or failed, is not tried again."""
+    cdef Function* function = job.function
+    cdef int limit = core.retries_limit if function.policy == NULL else function.policy.tries
+    return limit >= 0 and losses >= (limit if limit else 1)
+
+
+cdef bint try_again(Core* core, Job* job) noexcept nogil:
+    """A running job was ended by its worker as failed: True if it is queued again by its policy, which nobody hears."""
+    if job.function.policy == NULL or not job.function.policy.retry_on_fail or job.flags & JOB_IGNORED \
+            or was_last(core, job, <int>job_losses(job) + 1):
+        return False
+    requeue(core, job)
+    return True
+
 
 cdef void requeue(Core* core, Job* job) noexcept nogil:
     """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
-    cdef int limit = core.retries_limit
+    cdef Function* function = job.function
     if job.flags & JOB_IGNORED:
         drop_failed(core, job)
+        if gate_opens(function):
+            rise_again(core, function)
         return
     leave_worker(core, job)
     job.since = core.now
-    job.function.queued[job_priority(job)] += 1
-    queue_push(&job.function.queues[job_priority(job)], job)
+    function.queued[job_priority(job)] += 1
+    queue_push(&function.queues[job_priority(job)], job)
     job_add_losses(job, 1)
-    if limit >= 0 and <int>job_losses(job) >= (limit if limit else 1):
+    if was_last(core, job, <int>job_losses(job)):
         note_job(core, LEVEL_NOTICE, "Dropped job due to max retry count: ", job)
         drop_failed(core, job)
+        if gate_opens(function):
+            rise_again(core, function)
         return
     if job_is_durable(job):
         journal_change(core, job)
     job.numerator = 0
     job.denominator = 0
     core.stats.requeued += 1
-    job.function.tally.requeued += 1
-    rise(core, job.function, level_of_priority(core, job_priority(job)))
+    function.tally.requeued += 1
+    if function.policy == NULL:
+        rise(core, function, level_of_priority(core, job_priority(job)))
+        return
+    if not put_off(core, job):
+        expiry_set(core, job)
+    elif not gate_opens(function):
+        return
+    rise_again(core, function)
+
+
+cdef bint put_off(Core* core, Job* job) noexcept nogil:
+    """A job that was queued again waits, by its policy, for its next try; False if it need not, or without memory."""
+    cdef Function* function = job.function
+    if function.policy.backoff == 0 or timer_set(
+            &core.schedule, job, core.wall + backoff_of(core, function.policy, job_losses(job))) < 0:
+        return False
+    queue_remove(&function.queues[job_priority(job)], job)
+    queue_push(&function.delayed, job)
+    job.flags |= JOB_DELAYED
+    core.delayed_count += 1
+    core.retrying_count += 1
+    return True
 
 
 cdef void leave(Core* core, Peer* peer) noexcept nogil:
@@ -143,6 +195,7 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
 cdef bint run_timers(Core* core) noexcept nogil:
     """Do what is due by `core.now` and `core.wall`; True if there is more than one call should do."""
     cdef Job* job
+    cdef Function* function
     cdef int left = TIMERS_A_TICK
     while left:
         job = timer_due(&core.timeouts, core.now)
@@ -159,9 +212,26 @@ cdef bint run_timers(Core* core) noexcept nogil:
         timer_clear(&core.schedule, job)
         queue_remove(&job.function.delayed, job)
         core.delayed_count -= 1
+        core.retrying_count -= job_losses(job) != 0
         job.flags &= ~<int>JOB_DELAYED
         job.since = core.now
         queue_insert(&job.function.queues[job_priority(job)], job)
+        expiry_set(core, job)
         rise(core, job.function, level_of_priority(core, job_priority(job)))
+        left -= 1
+    while left:
+        job = timer_due(&core.expiries, core.now)
+        if job == NULL:
+            break
+        if not job.flags & JOB_IGNORED:
+            note_job(core, LEVEL_NOTICE, "Dropped job that was in its queue for too long: ", job)
+        drop_failed(core, job)
+        left -= 1
+    while left:
+        function = gate_due(core)
+        if function == NULL:
+            break
+        gate_clear(core, function)
+        rise_again(core, function)
         left -= 1
     return left == 0

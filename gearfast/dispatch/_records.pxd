@@ -4,7 +4,8 @@
 
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
       │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
-      ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule ─▶ Job
+      │                     └──── policy ─▶ Policy (of those functions that have one)
+      ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
       ├── slots ─▶ Peer ── holds: output that waits for a commit
       └── journal ─▶ Batch (gathering), Batch (on its way to the store)
 
@@ -12,11 +13,13 @@ Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from 
 each list that it is in, so leaving one costs no search.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef struct Core
 cdef struct Job
 cdef struct Waiter
 cdef struct Function
+cdef struct Policy
 cdef struct Tally
 cdef struct Ability
 cdef struct Peer
@@ -157,8 +160,8 @@ cdef struct Job:
     uint32_t size               # bytes of workload
     uint32_t numerator
     uint32_t denominator
-    uint32_t timer              # place in the heap of due times or of time-outs, 0 none
-    uint16_t losses             # how often it was lost with its worker, and DURABLE
+    uint32_t timer              # place in the heap of due times, of time-outs, or (queued) of expiries; 0 none
+    uint16_t losses             # how often it was lost with its worker or failed, and DURABLE
     uint8_t unique_size
     uint8_t flags               # of JobFlag
 
@@ -202,7 +205,27 @@ cdef struct Function:
     uint32_t limit[3]           # most jobs for a submission with that priority, 0 none
     uint32_t size               # of name
     Tally* tally                # counters, NULL until it has had a job
+    Policy* policy              # NULL: none
+    int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
+    uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
     char name[1]
+
+cdef struct Policy:             # what functions are allowed, as policy.py says; times in ns, 0 stands for no limit
+    Policy* next                # in Core.policies
+    size_t functions            # that have it
+    int64_t timeout             # what follows is the same in no two of them
+    int64_t backoff
+    int64_t backoff_max
+    int64_t expire
+    int64_t interval            # between two jobs
+    int64_t slack               # by which jobs may come before their interval: a burst
+    uint32_t queue[3]           # most queued jobs by priority
+    uint32_t concurrency
+    int32_t tries               # -1 no limit
+    uint8_t exponential
+    uint8_t jitter
+    uint8_t retry_on_fail
+    uint8_t drop_oldest
 
 # With a thousand connections every line of 64 bytes of a record is a miss of the cache: what a turn needs comes first.
 cdef struct Peer:               # one connection: client, worker or both
@@ -348,6 +371,8 @@ cdef struct Tally:              # of one function
     uint64_t running[32]        # jobs by the time they ran until they ended
     uint64_t restored[3]        # number of the last job that came back from the store, by priority
 
+ctypedef void (*Resolve)(Core* core, Function* function) noexcept nogil
+
 cdef enum Refusal:              # codes of ERROR
     INVALID_MAGIC = 0
     INVALID_COMMAND = 1
@@ -396,10 +421,16 @@ cdef struct Core:
     uint8_t over_ceiling        # max_queued was reached, and a log was told
     size_t running_count
     size_t delayed_count
+    size_t retrying_count       # of those, jobs that wait for another try
     size_t ignored_count        # of those in queues
     Journal* journal            # NULL: no job is durable
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
+    Heap expiries               # monotonic, of queued jobs
+    Heap gates                  # monotonic, of functions whose rate is used up
+    Policy* policies
+    Resolve resolve             # gives a new function its policy; NULL while there are none
+    uint64_t chance             # state of the generator of random numbers
     PeerSlot* slots
     size_t slot_count
     uint32_t free_slot

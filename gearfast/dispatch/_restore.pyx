@@ -11,6 +11,7 @@ from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._function cimport function_get, insert_before, queue_insert, queue_push
+from gearfast.dispatch._gate cimport expiry_set
 from gearfast.dispatch._grab cimport level_of_priority, rise
 from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
@@ -19,6 +20,7 @@ from gearfast.dispatch._job cimport (
     job_add_losses,
     job_data_hash,
     job_free,
+    job_losses,
     job_new_numbered,
     job_node,
     job_priority,
@@ -103,8 +105,10 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
         job.flags |= JOB_DELAYED
         queue_push(&function.delayed, job)
         core.delayed_count += 1
+        core.retrying_count += job_losses(job) != 0
         return 0
     put_in_place(core, function, job)
+    expiry_set(core, job)
     rise(core, function, level_of_priority(core, job_priority(job)))
     return 0
 

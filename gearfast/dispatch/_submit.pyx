@@ -7,6 +7,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport CMD_JOB_CREATED, Field
+from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_first, index_insert, index_next
@@ -29,11 +30,12 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._journal cimport journal_add, journal_bytes, journal_promise, journal_reserve
-from gearfast.dispatch._notices cimport LEVEL_WARNING, note
+from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
+    JOB_IGNORED,
     PEER_CLIENT,
     Core,
     Function,
@@ -56,6 +58,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef Job* job
     cdef uint64_t hash = 0
     cdef bint has_key
+    cdef int why
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
@@ -68,11 +71,9 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     job = find_same(core, function, wanted, &hash) if has_key else NULL
     if job != NULL:
         return join(core, peer, job, wanted.background)
-    if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
-            or core.max_queued and no_room(core, wanted) or not wanted.background and too_many_waiters(core):
-        return turn_away(core, function, functions, QUEUE_FULL)
-    if wanted.background and core.journal != NULL and core.journal.refusing:
-        return turn_away(core, function, functions, NOT_STORED)
+    why = why_not(core, function, wanted)
+    if why != SUBMITTED:
+        return turn_away(core, function, functions, why)
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
     if job == NULL:
         return NO_MEMORY
@@ -108,6 +109,38 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         journal_promise(core, peer)
     answer_created(core, peer, job.number)
     return SUBMITTED
+
+
+cdef int why_not(Core* core, Function* function, Submission* wanted) noexcept nogil:
+    """Why there can be no further job of this function, or SUBMITTED. The oldest one may have to make room for it."""
+    if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
+            or core.max_queued and no_room(core, wanted) or not wanted.background and too_many_waiters(core):
+        return QUEUE_FULL
+    if wanted.background and core.journal != NULL and core.journal.refusing:
+        return NOT_STORED
+    if function.policy != NULL and function.policy.queue[wanted.priority] \
+            and function.queued[wanted.priority] >= function.policy.queue[wanted.priority] \
+            and not make_room(core, function, wanted.priority):
+        return QUEUE_FULL
+    return SUBMITTED
+
+
+cdef bint make_room(Core* core, Function* function, int priority) noexcept nogil:
+    """By its policy the oldest job of a full queue fails; False if none does. Jobs that wait for their time stay.
+
+    Two of a queue that is far too long, as its limit is new: so it gets shorter, and no submission takes long.
+    """
+    cdef Job* job
+    cdef int dropped = 0
+    while function.policy.drop_oldest and dropped < 2 and function.queued[priority] >= function.policy.queue[priority]:
+        job = function.queues[priority].head
+        if job == NULL:
+            break
+        if not job.flags & JOB_IGNORED:
+            note_job(core, LEVEL_NOTICE, "Dropped the oldest job of a full queue: ", job)
+        drop_failed(core, job)
+        dropped += 1
+    return dropped != 0
 
 
 cdef int turn_away(Core* core, Function* function, size_t functions, int why) noexcept nogil:

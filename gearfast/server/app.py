@@ -3,7 +3,7 @@
 
 SIGTERM and SIGINT stop accepting, let running jobs finish within `shutdown_limit` and end; the same signal again ends
 at once. SIGUSR1 is gearmand's graceful shutdown: no new connections, the old ones go on until no job is left. SIGHUP
-reads the configuration again for log level and certificates.
+reads the configuration again for log level, certificates and the policies of functions.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
+from gearfast.dispatch.policy import Policies
 from gearfast.server.config import ConfigError, ServerConfig
 from gearfast.server.listen import bind_all, endpoints
 from gearfast.server.log import install, logger
@@ -190,7 +191,7 @@ class ServerApp:
             self.stop()
 
     def _hang_up(self) -> None:
-        """Takes over log level, log format and certificates; what needs a restart is named."""
+        """Takes over log level, log format, certificates and policies; what needs a restart is named."""
         if self._reload is None or self._service is None:
             return
         try:
@@ -207,7 +208,12 @@ class ServerApp:
             logger.error("The log stays where it is: %s", error.strerror)
         if context is not None and self._service.context is not None:
             self._service.context = context
+        policies = new.functions or Policies()
+        if policies != self._service.dispatcher.policies:
+            self._service.set_policies(policies)
+            logger.info("Policies of functions: %d patterns", len(policies.rules))
         live = {"log_level", "log_format", "log_file", "tls_cert", "tls_key", "tls_client_ca", "shutdown_limit"}
+        live.add("functions")
         old = self._service.config
         names = ServerConfig.__dataclass_fields__
         waiting = [name for name in names if name not in live and getattr(new, name) != getattr(old, name)]

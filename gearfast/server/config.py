@@ -4,7 +4,8 @@
 A setting's name, default, parser and help stand in one place, its field. The command line's flags, the environment's
 variables, the keys of the configuration file and `--print-config` are all made from the fields. A value is looked for
 in this order: flag, environment (`GEARFAST_PORT`), TOML file, default. In the file, tables only group: `[tls] cert`
-and `tls_cert` are the same key, as are `GEARFAST_TLS__CERT` and `GEARFAST_TLS_CERT`.
+and `tls_cert` are the same key, as are `GEARFAST_TLS__CERT` and `GEARFAST_TLS_CERT`. Only the policies of functions are
+tables of their own, `[functions."resize*"]`, whose keys are `FunctionPolicy`'s; they come from the file alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gearfast.protocol import DEFAULT_PORT, MAX_PACKET
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gearfast.dispatch.policy import Policies
 
 __all__ = [
     "ConfigError",
@@ -150,6 +153,12 @@ def _choice(*words: str) -> Callable[[object], str]:
     return parse
 
 
+def _policies(value: object) -> Policies:
+    from gearfast.dispatch.policy import Policies  # with the extensions, which `--help` does not need
+
+    return Policies.parse(value)
+
+
 def _setting(
     default: object, parse: Callable[[object], object], help_text: str, metavar: str = "", choices: tuple[str, ...] = ()
 ) -> Any:
@@ -263,6 +272,8 @@ class ServerConfig:
         None, _optional, "file that log lines are added to, opened again on SIGHUP (default: standard error)", "FILE"
     )
 
+    functions: Policies | None = dataclasses.field(default=None, metadata={"parse": _policies})
+
     @classmethod
     def from_values(cls, values: Mapping[str, object], source: str = "") -> ServerConfig:
         """Parses and checks `values` (setting's name to value); the rest keeps its default. Raises ConfigError."""
@@ -302,13 +313,14 @@ class Loaded(NamedTuple):
 
 
 _FIELDS: Final = {field.name: field for field in dataclasses.fields(ServerConfig)}
+_SINGLE: Final = {name: field for name, field in _FIELDS.items() if name != "functions"}
 
 
 def settings() -> list[Setting]:
-    """All settings in the order of ServerConfig."""
+    """All settings in the order of ServerConfig, but for the policies of functions."""
     return [
         Setting(name, field.default, field.metadata["help"], field.metadata["metavar"], field.metadata["choices"])
-        for name, field in _FIELDS.items()
+        for name, field in _SINGLE.items()
     ]
 
 
@@ -327,7 +339,8 @@ def _parsed(name: str, value: object, source: str) -> Any:
     try:
         return cast("Callable[[object], object]", field.metadata["parse"])(value)
     except ValueError as error:
-        raise ConfigError(f"{source + ': ' if source else ''}{name}: {value!r} {error}") from None
+        what = "" if name == "functions" else f"{value!r} "  # a table, whose error names the place
+        raise ConfigError(f"{source + ': ' if source else ''}{name}: {what}{error}") from None
 
 
 def check(config: ServerConfig) -> None:
@@ -369,7 +382,9 @@ def load_file(path: str | Path) -> dict[str, object]:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no TOML: {error}") from None
-    return {name: _parsed(name, value, str(path)) for name, value in _flatten(table).items()}
+    policies = {"functions": table.pop("functions")} if "functions" in table else {}
+    values = {**_flatten(table), **policies}
+    return {name: _parsed(name, value, str(path)) for name, value in values.items()}
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, object]:
@@ -388,11 +403,11 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
                 f"{variable}: {value!r} is no port; Kubernetes sets it for a service named gearfast: "
                 "set enableServiceLinks to false, or name the service otherwise"
             )
-        if name in _FIELDS:
+        if name in _SINGLE:
             found[name] = _parsed(name, value, variable)
         elif name in _OTHERS:
             continue
-        elif near := difflib.get_close_matches(name, _FIELDS, 1, 0.75):
+        elif near := difflib.get_close_matches(name, _SINGLE, 1, 0.75):
             raise ConfigError(f"{variable}: unknown; did you mean {ENVIRONMENT_PREFIX}{near[0].upper()}?")
     return found
 
@@ -438,14 +453,24 @@ def _toml(name: str, value: object) -> str:
     return repr(value)
 
 
+def _toml_of_policy(value: object) -> str:
+    if not isinstance(value, tuple):
+        return _toml("", value)
+    high, normal, low = value
+    return str(high) if high == normal == low else f"{{ high = {high}, normal = {normal}, low = {low} }}"
+
+
 def print_config(loaded: Loaded) -> str:
     """The configuration as a TOML file that gives the same one; a comment tells where a value came from."""
     lines = []
-    for name in _FIELDS:
+    for name in _SINGLE:
         value = getattr(loaded.config, name)
         origin = loaded.origin.get(name, "default")
         if value is None:
             lines.append(f"# {name} is not set")
         else:
             lines.append(f"{name} = {_toml(name, value)}" + ("" if origin == "default" else f"  # {origin}"))
+    for pattern, policy in loaded.config.functions.rules if loaded.config.functions else ():
+        lines += ["", f"[functions.{_toml('', pattern)}]"]
+        lines += [f"{key} = {_toml_of_policy(value)}" for key, value in policy.items()]
     return "\n".join(lines) + "\n"

@@ -19,7 +19,7 @@ import os
 import threading
 import warnings
 import weakref
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from gearfast.errors import DeadlineExceeded, UsageError
@@ -295,7 +295,7 @@ class Server(_Face):
     `host`, `port`: what to listen on; port 0 takes a free one, None listens on no TCP port. `unix`: path of a Unix
     socket besides. `ssl`: a server's SSLContext makes the TCP port TLS. The other settings are those of
     `gearfast server` by the same names (`tls_cert`, `job_retries`, …, see ServerConfig); `config` gives all of them at
-    once, but for its addresses.
+    once, but for its addresses. `functions`: policies by name or pattern, `{"resize*": {"timeout": 30}}`.
 
     As a context manager it runs in a thread of its own; as an async context manager in the running loop, and then
     gives an AsyncServer. `start` and `stop` do the former without `with`.
@@ -316,7 +316,7 @@ class Server(_Face):
         if "listen" in settings:
             raise UsageError("an embedded server has host, port and unix instead of listen")
         base = ServerConfig() if config is None else config
-        self._config = base = ServerConfig.from_values(asdict(base) | settings) if settings else base
+        self._config = base = ServerConfig.from_values(_values(base) | settings) if settings else base
         self._context = make_context(base) if ssl is None else ssl
         self._endpoints = [] if port is None else [Endpoint(host, port, tls=self._context is not None)]
         if unix is not None:
@@ -384,6 +384,10 @@ class Server(_Face):
         if core is not None and core.pid == os.getpid():
             warnings.warn(f"server {self!r} was not stopped", ResourceWarning, source=self, stacklevel=2)
             core.request_stop()
+
+
+def _values(config: ServerConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def _not_idle(service: Service, timeout: float | None) -> DeadlineExceeded:

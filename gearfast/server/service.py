@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
+    from gearfast.dispatch.policy import Policies
     from gearfast.server.accept import Acceptor
     from gearfast.server.config import ServerConfig
 from gearfast.server.listen import Listener
@@ -114,6 +115,7 @@ class Service:
             pid=os.getpid(),
             verbose=config.log_level.upper(),
             admin_writes=config.admin_writes == "all",
+            policies=config.functions,
         )
         try:
             self.reactor: Reactor | None = self._make_reactor()
@@ -227,6 +229,10 @@ class Service:
     def _timed(self) -> None:
         self._timer = None
         self._turn()
+
+    def set_policies(self, policies: Policies) -> None:
+        """What functions are allowed from now on. Connections stay."""
+        self._do(setattr, (self.dispatcher, "policies", policies))
 
     def _take_notices(self) -> None:
         for level, text in self.dispatcher.take_notices():

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from gearfast.errors import GearfastError, JobNotFound, ProtocolError, ServerError, UsageError, server_error
 from gearfast.protocol import MAX_LINE
-from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
+from gearfast.types import FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
 
 __all__ = ["AdminRequest", "AdminSession"]
 
@@ -204,6 +204,50 @@ def maxqueue(function: str, *limits: int | None) -> AdminRequest[None]:
             raise UsageError(f"a limit is 0 or more jobs, or None, not {limit!r}")
         numbers.append(str(limit or 0))
     return AdminRequest(" ".join(["maxqueue", _word("function", function), *numbers]), _nothing)
+
+
+def policies() -> AdminRequest[list[PolicyInfo]]:
+    """`policy`: PATTERN KEY=VALUE …"""
+    return AdminRequest("policy", lambda lines: [_policy(line) for line in lines], is_list=True)
+
+
+def policy(function: str) -> AdminRequest[dict[str, str]]:
+    """`policy get FUNCTION`: FUNCTION KEY=VALUE …"""
+
+    def parse(lines: list[str]) -> dict[str, str]:
+        return _policy(lines[0]).settings if lines else {}
+
+    return AdminRequest(f"policy get {_word('function', function)}", parse, is_list=True)
+
+
+def set_policy(pattern: str, settings: Mapping[str, object]) -> AdminRequest[None]:
+    """`policy set PATTERN KEY=VALUE …`; None takes a key away"""
+    if not settings:
+        raise UsageError("a policy needs a key at least, such as timeout=30")
+    words = [f"{_word('key', key)}={_setting(value)}" for key, value in settings.items()]
+    return AdminRequest(" ".join(["policy set", _word("pattern", pattern), *words]), _nothing)
+
+
+def unset_policy(pattern: str) -> AdminRequest[None]:
+    """`policy unset PATTERN`"""
+    return AdminRequest(f"policy unset {_word('pattern', pattern)}", _nothing)
+
+
+def _policy(line: str) -> PolicyInfo:
+    pattern, _, words = line.rpartition("\t")
+    if not pattern:
+        raise ValueError(line)
+    return PolicyInfo(pattern, dict(word.split("=", 1) for word in words.split()))
+
+
+def _setting(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return _word("value", ",".join(f"{name}:{number}" for name, number in value.items()))
+    return _word("value", str(value))
 
 
 def getpid() -> AdminRequest[int]:

@@ -16,7 +16,7 @@ from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import connect
 from gearfast.sync.stream import READ, WRITE, Stream, make_poller
-from gearfast.types import FunctionStatus, JobInfo, PriorityStatus, WorkerInfo
+from gearfast.types import FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -86,6 +86,25 @@ class AdminClient:
     def maxqueue(self, function: str, *limits: int | None) -> None:
         """Limit a function's queue: no number or None for no limit, one for all priorities, or high, normal, low."""
         self._call(commands.maxqueue(function, *limits))
+
+    def policies(self) -> list[PolicyInfo]:
+        """Each pattern of functions with its policy. Of gearfast's job server; gearmand refuses this and the next."""
+        return self._call(commands.policies())
+
+    def policy(self, function: str) -> dict[str, str]:
+        """What holds for a function: the keys that its patterns set, the most specific first; empty if none does."""
+        return self._call(commands.policy(function))
+
+    def set_policy(self, pattern: str, **settings: object) -> None:
+        """Change keys of a pattern's policy, at once and until the server reads its configuration again.
+
+        `settings`: see `FunctionPolicy`; None takes a key away. Keys that are not named stay.
+        """
+        self._call(commands.set_policy(pattern, settings))
+
+    def unset_policy(self, pattern: str) -> None:
+        """Take a pattern's policy away."""
+        self._call(commands.unset_policy(pattern))
 
     def getpid(self) -> int:
         """The server's process id."""

@@ -40,6 +40,20 @@ OTHER_LINES: Final = (
     *(b"show jobs now\n", b"status of things\n", b"Create Function   f9 \n"),
 )
 LISTS: Final = OTHER_LINES[:6]
+KEYS: Final[dict[str, tuple[Any, ...]]] = {
+    "timeout": (0, 0.5, 1.5, 4),
+    "tries": (-1, 1, 2, 4),
+    "backoff": (0, 0.25, 1, 3),
+    "backoff_kind": ("fixed", "exponential"),
+    "backoff_max": (0, 2),
+    "retry_on_fail": (True, True, False),
+    "max_queue": (0, 3, [1, 4, 2], 8),
+    "full": ("refuse", "drop-oldest"),
+    "concurrency": (0, 1, 2, 5),
+    "burst": (1, 2, 5),
+    "expire": (0, 1, 4, 20),
+}
+RATES: Final = {"f0": ("1/s", "47/s"), "f1": ("3/s", "90/m"), "f2": ("7/s", "0/s")}
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,30 @@ def draw_settings(seed: int) -> dict[str, Any]:
         "seed": rng.getrandbits(128),
         "handle_prefix": rng.choice((b"H:m", b"H:m", b"", b"H:" + b"x" * 40)),
         "first_handle": rng.choice((1, 1, 509, 10**9, 2**63 - 1)),
+        "policies": draw_policies(seed),
     }
+
+
+def draw_policies(seed: int) -> dict[str, dict[str, Any]]:
+    """What functions are allowed, in a third of the runs. With jitter nobody could say what comes when.
+
+    Each function has a rate of its own, so that hardly ever two of them may give out a job from the same moment on.
+    """
+    rng = Random(f"policies {seed}")
+    if rng.random() < 0.65 or CROWDS[seed // 5 % len(CROWDS)].functions > 100:
+        return {}
+    found = {}
+    for pattern in rng.sample(("*", "f*", "f0", "f1", "f2"), rng.choice((1, 1, 2, 3))):
+        keys: dict[str, Any] = {"jitter": False}
+        for key, values in KEYS.items():
+            if rng.random() < 0.3:
+                keys[key] = rng.choice(values)
+        if keys.get("max_queue"):
+            keys["full"] = rng.choice(("refuse", "drop-oldest"))
+        if pattern in RATES and rng.random() < 0.5:
+            keys["rate"] = rng.choice(RATES[pattern])
+        found[pattern] = keys
+    return found
 
 
 class Draw:
@@ -210,6 +247,7 @@ class Draw:
         else:  # to the very moment
             moments = [job.deadline - self.model.now for job in islice(self.model.timed, 50)]
             moments += [job.due - self.model.wall for job in islice(self.model.delayed, 50)]
+            moments += self.model.policy_waits(self.model.now)
             by = min(max(min(moments, default=1) - (chance > 0.95), 0), 100 * NS)
         if self.random() < 0.03:
             return ("go_on", by, int((self.random() - 0.4) * 20 * NS))

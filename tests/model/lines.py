@@ -110,8 +110,9 @@ class Lines(Packets):
             return [len(function.ghosts), 0, 0] if ghosts else [function.live, function.running, len(function.able)]
         if ghosts:
             return [sum(job.priority == p for job in function.ghosts) for p in range(3)] + [0]
-        high, normal, low = map(len, function.queues)
-        return [high, normal + len(function.delayed), low, len(function.able)]
+        delayed = [sum(job.priority == p for job in function.delayed) for p in range(3)]
+        queued = [len(queue) + later for queue, later in zip(function.queues, delayed, strict=True)]
+        return [*queued, len(function.able)]
 
     @staticmethod
     def worker_row(peer: Peer) -> bytes:

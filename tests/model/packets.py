@@ -11,8 +11,9 @@ from typing import Any, Final
 from gearfast.protocol import MAGIC_RESPONSE, MAX_ARGUMENT, MAX_OPTION, Command
 
 from .frames import Frame, response
+from .policies import Policies
 from .records import Job, Peer
-from .rules import NS, Rules
+from .rules import NS
 
 INT64: Final = 2**63 - 1
 UINT32: Final = 2**32 - 1
@@ -54,7 +55,7 @@ def calendar(*fields: Any) -> int:
     return int(after) + 1 + (minute or 0) + 60 * (hour or 0)
 
 
-class Packets(Rules):
+class Packets(Policies):
     """The model as far as packets reach."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -160,9 +161,6 @@ class Packets(Rules):
         running = b"1" if job.worker is not None else b"0"
         return response(command, key, b"1", running, b"%d" % job.numerator, b"%d" % job.denominator, *more)
 
-    def forget_ghost(self, job: Job) -> None:
-        del self.gone[job.handle], job.function.ghosts[job]
-
     def do_echo_req(self, peer: Peer, frame: Frame) -> None:
         self.say(peer, response(Command.ECHO_RES, frame.args[0]))
 
@@ -246,14 +244,14 @@ class Packets(Rules):
             self.error(peer, b"ARGUMENT_TOO_LARGE", HANDLE_TOO_LARGE)
             return
         job = self.own_job(peer, handle)
-        if job is not None:
+        if job is not None and not self.try_again(job):
             self.count(job.function, "failed")
             self.tell(job, response(Command.WORK_FAIL, handle))
             self.finish(job)
 
     def do_work_exception(self, peer: Peer, frame: Frame) -> None:
         job = self.own_job(peer, frame.args[0], b"An exception was received for a job that does not exist")
-        if job is None:
+        if job is None or self.try_again(job):
             return
         self.count(job.function, "exceptions")
         for client in job.waiting:

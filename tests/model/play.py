@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
+from gearfast.dispatch.policy import Policies
 
 from .model import Model
 from .packets import calendar
@@ -38,6 +39,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "version": "9.8.7",
     "pid": 4321,
     "admin_writes": True,
+    "policies": {},
 }
 START: Final = (5_000 * 10**9, 1_767_225_600 * 10**9)
 PRIORITIES: Final = ("high", "normal", "low")
@@ -48,7 +50,8 @@ class Play:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.settings = {**SETTINGS, **settings}
-        self.dispatcher = Dispatcher(**self.settings, next_match=calendar)
+        policies = Policies.parse(self.settings["policies"])
+        self.dispatcher = Dispatcher(**{**self.settings, "policies": policies}, next_match=calendar)
         self.model = Model(self.settings)
         self.ids: dict[int, int] = {}
         self.names: dict[int, int] = {}
@@ -222,7 +225,9 @@ class Play:
                 expected += model.counts["unwanted"] - (dispatcher.job_count - len(model.jobs))
             if stats[name] != expected:
                 raise Wrong(f"stats() says {stats[name]} {name} instead of {expected}")
-        queued = sum(function.ready for function in model.functions.values())
+        queued = sum(function.filled for function in model.functions.values()) + any(
+            job.retries for job in model.delayed
+        )
         running = sum(function.running for function in model.functions.values())
         counts = (dispatcher.idle, dispatcher.running_count, dispatcher.peer_count, len(dispatcher.functions()))
         if counts != (not queued and not running, running, len(model.peers), len(model.functions)):

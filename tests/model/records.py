@@ -5,6 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .policies import Allowed
 
 
 class Wrong(Exception):
@@ -55,11 +59,23 @@ class Function:
     able: dict[Peer, None] = field(default_factory=dict)
     limits: list[int] = field(default_factory=lambda: [0, 0, 0])
     uniques: dict[tuple[bool, bytes], Job] = field(default_factory=dict)  # (by its data, key)
+    allowed: Allowed | None = None
+    ahead: int = 0  # up to when its rate is used up
+    opens: int = 0  # when it may give out a job again, 0 now
     counts: Counter[str] = field(default_factory=Counter)  # as Dispatcher.metrics() names them; and times in ns
 
     @property
     def ready(self) -> bool:
+        return self.filled and self.open
+
+    @property
+    def filled(self) -> bool:
         return bool(self.queues[0] or self.queues[1] or self.queues[2])
+
+    @property
+    def open(self) -> bool:
+        """Its policy lets it give out a job now."""
+        return not self.opens and not (self.allowed and 0 < self.allowed.concurrency <= self.running)
 
     @property
     def live(self) -> int:

@@ -220,7 +220,7 @@ class Rules:
 
     def offer(self, job: Job) -> None:
         """A job has become runnable: to who has waited longest with a held GRAB, else who sleeps is woken."""
-        if self.draining:
+        if self.draining or not job.function.open:
             return
         function = job.function
         holders = [peer for peer in function.able if peer.held]
@@ -345,15 +345,20 @@ class Rules:
             self.meet("rotation")
             peer.turns.remove(function)
             peer.turns.append(function)
-        time_out = peer.able[function]
-        if 0 < time_out < LONGEST_TIMEOUT:
-            job.deadline = self.now + time_out * 10**6
+        time_out = self.time_limit(peer, function)
+        if time_out:
+            job.deadline = self.now + time_out
             self.timed[job] = None
         if len(job.data) > 1 << 15:
             self.meet("a large workload given out")
         if command == Command.GRAB_JOB_ALL and job.reducer:
             self.meet("a reducer given out")
         self.say(peer, self.assignment(job, command))
+
+    def time_limit(self, peer: Peer, function: Function) -> int:
+        """ns that this worker has for a job of the function; 0: any time."""
+        time_out = peer.able[function]
+        return time_out * 10**6 if 0 < time_out < LONGEST_TIMEOUT else 0
 
     def serve(self, peer: Peer, function: Function) -> None:
         """Answers the oldest held GRAB with the function's next job."""
@@ -393,7 +398,8 @@ class Rules:
         """A worker found nothing: no ghost is left in the queues of its functions either."""
         if not self.draining:
             for function in peer.turns:
-                self.forget_ghosts(function)
+                if function.open:
+                    self.forget_ghosts(function)
 
     def forget_ghosts(self, function: Function) -> None:
         for job in function.ghosts:
@@ -478,18 +484,48 @@ class Rules:
         if not job.wanted:
             self.meet("a job lost that nobody wants")
             self.bury(job)
+            self.job_ended(job.function)
             return
         fails = self.fails_when_lost(job)
         job.retries += 1
         if fails:
             self.meet("lost too often")
             self.fail(job)
+            self.job_ended(job.function)
             return
         self.meet("requeued")
         self.count(job.function, "requeued")
         job.numerator = job.denominator = 0
+        self.put_back(job)
+
+    def put_back(self, job: Job) -> None:
+        """A job that is to be tried again goes to the end of its queue; what it had kept others from is theirs."""
         job.displaced = True
-        self.enqueue(job)
+        job.since = self.now
+        job.function.queues[job.priority].append(job)
+        if job.function.allowed:
+            self.reopen(job.function)
+        else:
+            self.offer(job)
+
+    def job_ended(self, function: Function) -> None:
+        """One less runs. See `policies` for this and the next ones."""
+
+    def reopen(self, function: Function) -> None:
+        """It may have jobs to give again."""
+        raise NotImplementedError
+
+    def open_gates(self, now: int) -> None:
+        raise NotImplementedError
+
+    def expire_jobs(self, now: int) -> None:
+        raise NotImplementedError
+
+    def policy_waits(self, now: int) -> list[int]:
+        raise NotImplementedError
+
+    def ghost_waits(self, now: int) -> list[int]:
+        raise NotImplementedError
 
     def forget(self, job: Job) -> None:
         """It is nowhere any more but in the lists of those who wait for it."""
@@ -537,6 +573,7 @@ class Rules:
         job.function.counts["processing ns"] += self.now - job.since
         self.release(job)
         self.forget(job)
+        self.job_ended(job.function)
 
     def cancel(self, job: Job) -> None:
         self.meet("cancelled while it runs" if job.worker is not None else "cancelled in the queue")
@@ -562,7 +599,11 @@ class Rules:
                 self.meet("a client left, the job stays")
             else:
                 self.leave_uniques(job)
-                if job.worker is None:
+                if job in self.delayed:
+                    self.meet("the last client of a job left that waits for another try")
+                    self.count(job.function, "dropped")
+                    self.forget(job)
+                elif job.worker is None:
                     self.meet("the last client of a queued job left")
                     self.bury(job)
                 else:
@@ -592,8 +633,12 @@ class Rules:
         while due := [job for job in self.delayed if job.due <= wall]:
             first = min(job.due for job in due)
             self.at_one_moment([job for job in due if job.due == first])
+        self.expire_jobs(now)
+        self.open_gates(now)
         waits = [job.deadline - now for job in self.timed] + [job.due - wall for job in self.delayed]
-        if wait is not None and wait != min(waits, default=-1):
+        waits += self.policy_waits(now)
+        earlier = [ghost for ghost in self.ghost_waits(now) if ghost < min(waits, default=ghost + 1)]
+        if wait is not None and wait != min(waits, default=-1) and wait not in earlier:
             raise Wrong(f"tick() returned {wait} instead of {min(waits, default=-1)}")
 
     def at_one_moment(self, jobs: list[Job]) -> None:

@@ -52,6 +52,8 @@ def test_everything_was_met(met: Counter[str]) -> None:
         ("exceptions", True),
         ("max_packet", 1000),
         ("draining", True),
+        ("policies", {"f*": {"concurrency": 1}}),
+        ("policies", {"f*": {"expire": 1}}),
     ],
 )
 def test_another_rule_would_be_noticed(name: str, value: Any) -> None:

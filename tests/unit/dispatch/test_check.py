@@ -22,6 +22,13 @@ names = st.sampled_from(NAMES)
 handles = st.sampled_from(HANDLES)
 uniques = st.sampled_from([b"", b"-", b"u1", b"u2"])
 workloads = st.sampled_from([b"", b"w", b"v"])
+POLICIES = st.sampled_from(
+    [
+        *(b"timeout=0.5", b"tries=2 retry_on_fail=true", b"backoff=1", b"backoff=2 backoff_kind=fixed tries=-1"),
+        *(b"concurrency=1", b"concurrency=2 rate=1/s burst=2", b"rate=1/s burst=1", b"rate=0 concurrency=0"),
+        *(b"max_queue=1", b"max_queue=2 full=drop-oldest", b"expire=2", b"expire=4 backoff=1 retry_on_fail=1"),
+    ]
+)
 packets = st.one_of(
     st.builds(
         encode,
@@ -42,6 +49,8 @@ packets = st.one_of(
     handles.map(lambda handle: b"cancel job " + handle + b"\n"),
     names.map(lambda name: b"drop function " + name + b"\n"),
     names.map(lambda name: b"maxqueue " + name + b" 2\n"),
+    st.builds(b"policy set %b %b\n".__mod__, st.tuples(st.sampled_from([*NAMES, b"*"]), POLICIES)),
+    st.sampled_from([*NAMES, b"*"]).map(lambda pattern: b"policy unset " + pattern + b"\n"),
 )
 # (who, what): bytes to send, None to leave, a number of seconds to let pass
 steps = st.tuples(st.integers(0, 4), st.one_of(packets, packets, packets, st.none(), st.integers(1, 5)))

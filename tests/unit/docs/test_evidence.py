@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What docs/semantics.md and docs/failures.md say is shown by tests that exist."""
+"""What docs/semantics.md, docs/failures.md and docs/policies.md say is shown by tests that exist."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gearfast.dispatch.policy import KEYS
+
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md")]
+PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md")]
 SHOWN = re.compile(r"<!-- shown by: (.*?)-->", re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs docs/ of a checkout")
@@ -33,3 +35,10 @@ def test_each_statement_of_the_semantics_names_one() -> None:
     statements = re.findall(r"^- \*\*.*?(?=^- |^#|^[A-Z]|\Z)", text, re.DOTALL | re.MULTILINE)
     assert len(statements) > 20
     assert [statement for statement in statements if "shown by:" not in statement] == []
+
+
+def test_the_table_of_keys_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    table = [(name, default, about.replace(" (`drop-oldest`)", "")) for name, default, about in rows]
+    assert table == [(name, key.metadata["default"], key.metadata["help"]) for name, key in KEYS.items()]
