@@ -76,11 +76,16 @@ def _names_a_job(annotation: Any, callable_: Callable[..., Any]) -> bool:
         try:
             annotation = eval(annotation, getattr(inspect.unwrap(callable_), "__globals__", {}))
         except Exception:  # noqa: BLE001  # imported for type checkers alone, so its text has to do
-            return annotation.rpartition(".")[2].strip() in JOBS
+            return _reads_as_job(annotation)
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not types.NoneType]
         return all(_names_a_job(kind, callable_) for kind in kinds)
     if isinstance(annotation, type):
         return issubclass(annotation, BaseJob)
     forward = getattr(annotation, "__forward_arg__", None)  # Python 3.14's, of a name that is not there
-    return isinstance(forward, str) and forward.rpartition(".")[2] in JOBS
+    return isinstance(forward, str) and _reads_as_job(forward)
+
+
+def _reads_as_job(annotation: str) -> bool:
+    kinds = [kind.strip().rpartition(".")[2] for kind in annotation.split("|")]
+    return kinds[0] in JOBS and all(kind in JOBS or kind == "None" for kind in kinds)
