@@ -15,6 +15,7 @@ from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import UsageError
 from gearfast.sync.worker import Worker
 from gearfast.tasks.app import App
+from gearfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -53,6 +54,8 @@ def _made(found: Any, what: str) -> Worker | AsyncWorker:
         return found
     if isinstance(found, App):
         return _worker_of(found)
+    if isinstance(found, Task):
+        raise UsageError(f"{what} is a task; its app is what a worker is made of")
     if callable(found):
         if inspect.iscoroutinefunction(found):
             raise UsageError(
