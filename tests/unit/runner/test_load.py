@@ -118,7 +118,7 @@ def test_what_can_be_named(folder: Path, target: str, kind: type) -> None:
         ("shop_declared_tasks:ap", "did you mean shop_declared_tasks:app"),
         (
             "shop_declared_tasks",
-            "module shop_declared_tasks has no 'worker'; did you mean shop_declared_tasks:app or shop_declared_tasks:async_app or",
+            "module shop_declared_tasks has no 'worker'; did you mean shop_declared_tasks:app or ",
         ),
         ("shop_jobs:needs", "is called without arguments, but: missing a required argument: 'config'"),
         ("shop_jobs:coroutine", "is a coroutine function"),
