@@ -123,7 +123,12 @@ class AsyncClient:
         """
         now = monotonic()
         job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
-        return self._begin(job, now, None)
+        pump = self._get_pump()
+        future = AsyncJobFuture(job, pump, self)
+        job.events = deque()
+        job.waiter = future
+        pump.start(job, now)
+        return future
 
     async def submit_background(
         self,
@@ -349,11 +354,7 @@ class AsyncClient:
     ) -> AsyncJobFuture[T]:
         """As `submit`, for a task: `decode` makes the future's result of the job's, and may raise a GearfastError."""
         now = monotonic()
-        return self._begin(
-            self._calls.job(function, workload, unique, priority, timeout, now, None, retry), now, decode
-        )
-
-    def _begin(self, job: JobRequest, now: float, decode: Callable[[bytes], T] | None) -> AsyncJobFuture[T]:
+        job = self._calls.job(function, workload, unique, priority, timeout, now, None, retry)
         pump = self._get_pump()
         future = AsyncJobFuture(job, pump, self, decode)
         job.events = deque()

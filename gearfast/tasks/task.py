@@ -142,9 +142,10 @@ class Call(Generic[P, R_co, M_co]):
         wire = self._task.wire
 
         def encode(item: Any) -> Bytes:
+            workload = wire.workload((item, *args), kwargs)
             if make_unique is not None:
                 keys.append(make_unique(item, *args, **kwargs))
-            return wire.workload((item, *args), kwargs)
+            return workload
 
         if make_unique is not None:
             options["unique"] = lambda workload: keys.popleft()  # it is asked once for each workload, in their order
@@ -153,7 +154,7 @@ class Call(Generic[P, R_co, M_co]):
         decode = _decoded_async if isinstance(results, AsyncIterator) else _decoded
         return decode(results, wire, options.get("return_exceptions", False))
 
-    def workload(self, *args: P.args, **kwargs: P.kwargs) -> bytes:
+    def workload(self, /, *args: P.args, **kwargs: P.kwargs) -> bytes:
         """The workload of such a call, as it travels. Raises TypeError and SerializeError."""
         return bytes(self._task.wire.workload(args, kwargs))
 
@@ -202,7 +203,7 @@ class Task(Call[P, R_co, R_co]):
 
     if not TYPE_CHECKING:  # checkers know it by the classes below
 
-        def __call__(self, *args, **kwargs):
+        def __call__(self, /, *args, **kwargs):
             return self.callable(*args, **kwargs)
 
     @overload

@@ -11,18 +11,33 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gearfast import AsyncClient, Client, Data, Handle, JobException, JobFailed, Server, Status, as_completed
+from gearfast import (
+    App,
+    AsyncClient,
+    AsyncWorker,
+    Client,
+    Data,
+    Handle,
+    JobException,
+    JobFailed,
+    Server,
+    Status,
+    Worker,
+    as_completed,
+)
 from gearfast.cli import OK, USAGE
 
 from . import gearmand
 from . import task_program as program
 from .command_line import command, gearfast
+from .either_worker import at_work
 from .servers import PATIENCE, ServerProcess, clean_environment
 
 server_kind = gearmand.server_kind
@@ -189,8 +204,6 @@ def test_what_cannot_be_run(target: str, said: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_task_that_forks_has_one_end(own_client: Client, server: Server) -> None:
-    from gearfast import App, Worker
-
     app = App()
     failed: list[str] = []
 
@@ -211,3 +224,50 @@ def test_a_task_that_forks_has_one_end(own_client: Client, server: Server) -> No
     with gearmand.working(worker):
         assert fork.run(own_client) == "the parent"
     assert failed == []
+
+
+def test_hooks_of_an_app_lie_inside_those_of_the_worker(server: Server, own_client: Client) -> None:
+    app = App()
+    seen: list[str] = []
+    plain = app.task("plain")(lambda: seen.append("task"))
+    worker = Worker(server.url)
+    for owner, hooks in (("worker", (worker.before_job, worker.after_job)), ("app", (app.before, app.after))):
+        for when, hook in zip(("before", "after"), hooks, strict=True):
+            hook(lambda job, told=f"{owner} {when}": seen.append(told))
+    worker.add(app)
+    with gearmand.working(worker):
+        plain.run(own_client)
+    assert seen == ["worker before", "app before", "task", "app after", "worker after"]
+
+
+def test_a_coroutine_that_overruns_its_timeout(server: Server, own_client: Client) -> None:
+    """It is cancelled, which the worker knows the reason of, and only its hooks are told."""
+    app = App()
+    told: list[str] = []
+
+    @app.task("endless", timeout=1)
+    async def endless() -> None:
+        if told:  # the server gives the job to the next one, who is the same
+            return
+        try:
+            await asyncio.Event().wait()
+        finally:
+            told.append("cancelled")
+
+    @app.on_failure
+    def app_failed(job: object, error: Exception) -> None:
+        told.append(f"app: {error!r}")
+
+    worker = AsyncWorker(server.url)
+    ended = threading.Event()
+
+    @worker.on_failure
+    def worker_failed(job: object, error: Exception) -> None:
+        told.append(type(error).__name__)
+        ended.set()
+
+    worker.add(app)
+    with at_work(worker):
+        endless.submit_background(own_client)
+        assert ended.wait(PATIENCE)
+    assert told == ["cancelled", "TimeoutError"]

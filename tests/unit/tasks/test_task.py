@@ -169,7 +169,9 @@ def test_the_tasks_own_arguments_may_have_any_name(serve: Serve) -> None:
     _, client = serve(mine)
     call = names.options(priority=Priority.HIGH)
     assert call.run(client, "s", "c", unique="u", timeout=1, args=2, kwargs=3, job=4) == ["s", "c", "u", 1, 2, 3, 4]
-    assert names.run(client, self="s", client="c", unique="u", timeout=1, args=2, kwargs=3, job=4)[0] == "s"
+    given: dict[str, Any] = {"self": "s", "client": "c", "unique": "u", "timeout": 1, "args": 2, "kwargs": 3, "job": 4}
+    assert names.run(client, **given) == names(**given) == ["s", "c", "u", 1, 2, 3, 4]
+    assert names.workload(**given).startswith(b'{"args":[],"kwargs":{"self":"s",')
 
 
 @pytest.mark.parametrize(
