@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ProtocolError,
         QueueFull,
         ResultTooLarge,
+        SerializeError,
         ServerError,
         SubmitUncertain,
         UnknownOption,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from gearfast.sync.client import Client
     from gearfast.sync.future import JobFuture, as_completed
     from gearfast.sync.worker import Job, Worker
+    from gearfast.tasks.app import App
+    from gearfast.tasks.task import Task
     from gearfast.types import (
         FunctionStatus,
         Handle,
@@ -81,6 +84,7 @@ _HOMES = {
         "ProtocolError",
         "QueueFull",
         "ResultTooLarge",
+        "SerializeError",
         "ServerError",
         "SubmitUncertain",
         "UnknownOption",
@@ -97,6 +101,8 @@ _HOMES = {
     "gearfast.sync.client": ("Client",),
     "gearfast.sync.future": ("JobFuture", "as_completed"),
     "gearfast.sync.worker": ("Job", "Worker"),
+    "gearfast.tasks.app": ("App",),
+    "gearfast.tasks.task": ("Task",),
     "gearfast.types": (
         "FunctionStatus",
         "Handle",
@@ -112,6 +118,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AdminClient",
+    "App",
     "AsyncAdminClient",
     "AsyncClient",
     "AsyncJob",
@@ -148,10 +155,12 @@ __all__ = [
     "QueueFull",
     "ResultTooLarge",
     "Retry",
+    "SerializeError",
     "Server",
     "ServerError",
     "Status",
     "SubmitUncertain",
+    "Task",
     "Timeout",
     "UnknownOption",
     "UsageError",

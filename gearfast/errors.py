@@ -17,6 +17,7 @@ GearfastError
 │   ├── JobException                … WORK_EXCEPTION, with what the worker said of it
 │   └── JobCancelled                the job was cancelled by this client
 ├── ResultTooLarge                  a job's result is over the client's limit, or the worker's
+├── SerializeError                  a task's argument or result cannot be made bytes, or bytes cannot be made one
 ├── Fail                            raised by a worker's callable to report WORK_FAIL
 └── Cancelled                       raised in a worker's callable by `job.check()`: nobody wants the result
 """
@@ -47,6 +48,7 @@ __all__ = [
     "ProtocolError",
     "QueueFull",
     "ResultTooLarge",
+    "SerializeError",
     "ServerError",
     "SubmitUncertain",
     "UnknownOption",
@@ -213,6 +215,21 @@ class ResultTooLarge(GearfastError):
         self._about(server, function, handle)
         self.size = size
         self.limit = limit
+
+
+class SerializeError(GearfastError):
+    """A serializer cannot do its work for the task `function`.
+
+    In a client: an argument, named by `argument`, cannot be sent, so nothing was; or a result cannot be read. In a
+    worker it ends the job with WORK_EXCEPTION: the workload cannot be read, or the result not be sent.
+    """
+
+    def __init__(
+        self, message: str, *, server: str = "", function: str = "", handle: str = "", argument: str = ""
+    ) -> None:
+        super().__init__(message)
+        self._about(server, function, handle)
+        self.argument = argument
 
 
 class Fail(GearfastError):

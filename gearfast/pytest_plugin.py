@@ -8,7 +8,7 @@
 `gearfast_clock`: a `FakeClock`, the time of `gearfast_memory_server` and of all clients and workers.
 `gearfast_proxy`: a `FaultProxy` before `gearfast_server`.
 `gearfast_client`, `gearfast_async_client`: a `Client` and an `AsyncClient` of `gearfast_url`.
-`gearfast_worker`: call it with a worker, or with callables by name; it runs in a thread until the end of the test.
+`gearfast_worker`: call it with a worker, an App, or callables by name; it runs in a thread until the end of the test.
 `gearfast_url`: where the clients go: to `gearfast_memory_server` in a test that uses that, the recorder or the clock;
 to `gearfast_proxy` in one that uses it; else to `gearfast_server`. Workers go to the server itself.
 
@@ -196,7 +196,7 @@ def gearfast_async_client(gearfast_url: str) -> Iterator[AsyncClient]:
 
 @pytest.fixture
 def gearfast_worker(request: pytest.FixtureRequest) -> Iterator[Callable[..., WorkerThread]]:
-    """Call it with callables by name (or a worker) to have them do this test's jobs in a thread; as `WorkerThread`.
+    """Call it with an App, callables by name or a worker, to do this test's jobs in a thread; as `WorkerThread`.
 
     `server` is another one than the test's, or a URL; `concurrency` as for `Worker`. It stops at the end of the test.
     """

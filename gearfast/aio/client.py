@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from gearfast.aio.fork import watch
 from gearfast.aio.future import NOTHING, Arrivals, AsyncJobFuture, Source
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncClient"]
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
+T = TypeVar("T")
 
 
 class AsyncClient:
@@ -278,7 +279,7 @@ class AsyncClient:
             await self._ask(request, survey.index)
         return survey.result()
 
-    async def cancel(self, job: str | AsyncJobFuture, *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
+    async def cancel(self, job: str | AsyncJobFuture[Any], *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.
 
         Arguments and errors as for `Client.cancel`.
@@ -339,6 +340,27 @@ class AsyncClient:
         await self.close()
 
     # Inside
+
+    def _submit(
+        self,
+        decode: Callable[[bytes], T],
+        function: str,
+        workload: bytes | bytearray | memoryview,
+        *,
+        unique: str | bytes | None = None,
+        priority: Priority = Priority.NORMAL,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> AsyncJobFuture[T]:
+        """As `submit`, for a task: `decode` makes the future's result of the job's, and may raise a GearfastError."""
+        now = monotonic()
+        job = self._calls.job(function, workload, unique, priority, timeout, now, None, retry)
+        pump = self._get_pump()
+        future = AsyncJobFuture(job, pump, self, decode)
+        job.events = deque()
+        job.waiter = future
+        pump.start(job, now)
+        return future
 
     def _get_pump(self) -> Pump:
         pump = self._pump

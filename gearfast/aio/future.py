@@ -6,34 +6,47 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from gearfast.aio.stream import Pump
-from gearfast.errors import DeadlineExceeded
+from gearfast.errors import DeadlineExceeded, GearfastError
 from gearfast.session.calls import check_window
 from gearfast.session.events import Data, Event
 from gearfast.session.requests import JobRequest, Request, late
 from gearfast.types import Handle, JobStatus
 
 if TYPE_CHECKING:
+    from typing_extensions import (
+        TypeVar,
+    )  # for checkers, which all have it: a default makes AsyncJobFuture that of bytes
+
     from gearfast.aio.client import AsyncClient
+
+    T = TypeVar("T", default=bytes)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 __all__ = ["NOTHING", "Arrivals", "AsyncJobFuture", "Source", "async_as_completed"]
 
-T = TypeVar("T")
 NOTHING: Final = object()
 F = TypeVar("F", bound="asyncio.Future[Any]")
 
 
-class AsyncJobFuture(asyncio.Future[bytes]):
+class AsyncJobFuture(asyncio.Future[T]):
     """The result of a submitted job, to come. Also an `asyncio.Future`: await it.
 
+    Its result is bytes, or, if a task was submitted, what the task's serializer makes of them: `AsyncJobFuture[str]`.
     `cancel` gives up waiting; a job that nobody waits for any more is dropped by the server if it is still queued when
     the client's connection ends. `AsyncClient.cancel` takes it from the server.
     """
 
-    def __init__(self, job: JobRequest, pump: Pump, client: AsyncClient) -> None:
+    def __init__(
+        self, job: JobRequest, pump: Pump, client: AsyncClient, decode: Callable[[bytes], T] | None = None
+    ) -> None:
         super().__init__(loop=pump.loop)
+        self._decode = decode
         self._job = job
         self._pump = pump
         self._client = client
@@ -119,8 +132,13 @@ class AsyncJobFuture(asyncio.Future[bytes]):
         if request.done and not self.done():
             if request.error is not None:
                 self.set_exception(request.error)
-            else:
+            elif self._decode is None:
                 self.set_result(request.result)
+            else:
+                try:
+                    self.set_result(self._decode(request.result))
+                except GearfastError as error:
+                    self.set_exception(error)
 
     async def _await_handle(self, timeout: float | None) -> Handle:  # noqa: ASYNC109
         """The handle, as soon as the server has given it; empty if the job ended without one. Raises JobTimeout."""

@@ -143,7 +143,7 @@ class AsyncWorker:
         self._turn_soon()
 
     def add(self, source: object) -> None:
-        """Register the functions of a table, or of an object whose methods are marked by `gearfast.function`.
+        """Register the tasks of an App, the functions of a table, or an object's methods marked by `gearfast.function`.
 
         A table maps names to callables, or to `gearfast.Function` for settings. An object may also have a method
         `__gearfast_functions__` that returns a table. A class is called without arguments. Raises UsageError.

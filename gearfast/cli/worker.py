@@ -31,9 +31,9 @@ _USAGE = """gearfast worker MODULE:WORKER [-p PROCESSES] [-t THREADS] [options]
        gearfast worker -f FUNCTION [options] [--command 'PROGRAM ARGS' | -- PROGRAM ARGS]"""
 
 _EPILOG = """\
-MODULE:WORKER is a gearfast.Worker, an AsyncWorker, or a function that returns one. What the command line says of
-servers and threads goes over what the program says. Its processes are replaced when they crash. SIGTERM and SIGINT end
-them after the jobs in hand, a second one at once; SIGHUP replaces one after another.
+MODULE:WORKER is a gearfast.Worker, an AsyncWorker, an App, or a function that returns one. What the command line says
+of servers and threads goes over what the program says. Its processes are replaced when they crash. SIGTERM and SIGINT
+end them after the jobs in hand, a second one at once; SIGHUP replaces one after another.
 
 A program gets the workload on standard input; what it writes to standard output is the result. If its exit status is
 not 0, its output is sent as data and the job fails. It finds GEARFAST_FUNCTION, GEARFAST_HANDLE and GEARFAST_UNIQUE in

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import UsageError
 from gearfast.sync.worker import Worker
+from gearfast.tasks.app import App
+from gearfast.tasks.task import Task
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,8 +29,9 @@ ATTRIBUTE = "worker"
 def load(target: str, folder: str = ".") -> Worker | AsyncWorker:
     """The worker of `module:attribute`; modules are looked for in `folder` first.
 
-    The attribute is a Worker, an AsyncWorker, or a function that returns one. Raises UsageError, with near names, if
-    there is nothing of that name or it is something else; what the module itself raises goes through.
+    The attribute is a Worker, an AsyncWorker, an App, of whose tasks a worker is made, or a function that returns one
+    of them. Raises UsageError, with near names, if there is nothing of that name or it is something else; what the
+    module itself raises goes through.
     """
     name, colon, attribute = target.partition(":")
     if not name or (colon and not attribute):
@@ -49,6 +52,10 @@ def load(target: str, folder: str = ".") -> Worker | AsyncWorker:
 def _made(found: Any, what: str) -> Worker | AsyncWorker:
     if isinstance(found, Worker | AsyncWorker):
         return found
+    if isinstance(found, App):
+        return _worker_of(found)
+    if isinstance(found, Task):
+        raise UsageError(f"{what} is a task; its app is what a worker is made of")
     if callable(found):
         if inspect.iscoroutinefunction(found):
             raise UsageError(
@@ -61,10 +68,18 @@ def _made(found: Any, what: str) -> Worker | AsyncWorker:
         except ValueError:  # a builtin that does not tell
             pass
         made = found()
-        if isinstance(made, Worker | AsyncWorker):
-            return made
-        raise UsageError(f"{what} returned {_kind(made)}, not a Worker or an AsyncWorker")
-    raise UsageError(f"{what} is {_kind(found)}, not a Worker, an AsyncWorker or a function that returns one")
+        if isinstance(made, Worker | AsyncWorker | App):
+            return _made(made, what)
+        raise UsageError(f"{what} returned {_kind(made)}, not a Worker, an AsyncWorker or an App")
+    raise UsageError(
+        f"{what} is {_kind(found)}, not a Worker, an AsyncWorker or a function that returns one, nor an App"
+    )
+
+
+def _worker_of(app: App) -> Worker | AsyncWorker:
+    worker = AsyncWorker() if app.needs_loop else Worker()
+    worker.add(app)
+    return worker
 
 
 def _import(name: str, folder: str, tail: str) -> ModuleType:
@@ -89,14 +104,14 @@ def _near_modules(name: str, missing: str, folder: str) -> list[str]:
 
 
 def _instead(module: ModuleType, attribute: str) -> str:
-    """What there is: the module's workers, else names that look alike."""
+    """What there is: the module's workers and apps, else names that look alike."""
     names = [name for name in vars(module) if not name.startswith("_")]
-    workers = [name for name in names if isinstance(vars(module)[name], Worker | AsyncWorker)]
+    workers = [name for name in names if isinstance(vars(module)[name], Worker | AsyncWorker | App)]
     makers = [name for name in names if inspect.isfunction(vars(module)[name])]
     first = difflib.get_close_matches(attribute, workers + makers, 3, 0.6) or workers
     if first:
         return f"did you mean {' or '.join(f'{module.__name__}:{name}' for name in first)}?"
-    return "it has no Worker and no AsyncWorker of any name"
+    return "it has no Worker and no AsyncWorker of any name, nor an App"
 
 
 def _kind(value: object) -> str:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gearfast.errors import UsageError
 from gearfast.protocol import MAX_ARGUMENT
 
-__all__ = ["Function", "check_function_name", "collect", "function", "make_function"]
+__all__ = ["Function", "HasFunctions", "check_function_name", "collect", "function", "make_function"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +27,13 @@ class Function(NamedTuple):
     """Jobs of this function at a time; None: as many as the worker does at all."""
     process: bool = False
     """It runs in a child process."""
+
+
+class HasFunctions(Protocol):
+    """An object that tells its functions itself, as an App does."""
+
+    def __gearfast_functions__(self) -> Mapping[str, Function | Callable[..., Any]]:
+        """A table of them."""
 
 
 def function(

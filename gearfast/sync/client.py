@@ -16,7 +16,7 @@ from itertools import islice
 from math import inf
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from gearfast.errors import GearfastError, UsageError
 from gearfast.frontend.sockets import new_prefix
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Client"]
 
 W = TypeVar("W", bound="bytes | bytearray | memoryview")
+T = TypeVar("T")
 LOOK: Final = 0.0001
 """Seconds between two looks for results while an iterator is asked for more."""
 IDLE: Final = 0.005
@@ -301,7 +302,7 @@ class Client:
             self._ask(request, survey.index)
         return survey.result()
 
-    def cancel(self, job: str | JobFuture, *, timeout: float | None = None) -> bool:
+    def cancel(self, job: str | JobFuture[Any], *, timeout: float | None = None) -> bool:
         """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.
 
         Who waits for it gets JobCancelled if it is this client, else JobFailed. A job that runs goes on until its
@@ -361,6 +362,24 @@ class Client:
         self.close()
 
     # Inside
+
+    def _submit(
+        self,
+        decode: Callable[[bytes], T],
+        function: str,
+        workload: bytes | bytearray | memoryview,
+        *,
+        unique: str | bytes | None = None,
+        priority: Priority = Priority.NORMAL,
+        timeout: float | None = None,
+        retry: Retry | None = None,
+    ) -> JobFuture[T]:
+        """As `submit`, for a task: `decode` makes the future's result of the job's, and may raise a GearfastError."""
+        job = self._calls.job(function, workload, unique, priority, timeout, monotonic(), None, retry)
+        submitter = self._submitter
+        if submitter is None or submitter.ended:
+            submitter = self._start_submitter()
+        return submitter.submit(job, self, decode)
 
     def _make_pump(self) -> Pump:
         pump = Pump(self._calls.make_hub(), context=self._context)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from gearfast.errors import DeadlineExceeded, JobTimeout, UsageError
+from gearfast.errors import DeadlineExceeded, GearfastError, JobTimeout, UsageError
 from gearfast.session.calls import ClientCalls, check_window
 from gearfast.session.events import Data, Event
 from gearfast.session.requests import JobRequest, Request, late
@@ -23,23 +23,35 @@ from gearfast.types import Handle, JobStatus
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from typing_extensions import TypeVar  # for checkers, which all bring it: a default means bytes
+
     from gearfast.sync.client import Client
+
+    T = TypeVar("T", default=bytes)
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 __all__ = ["JobFuture", "Submitter", "as_completed"]
 
 F = TypeVar("F", bound="Future[Any]")
 
 
-class JobFuture(Future[bytes]):
+class JobFuture(Future[T]):
     """The result of a submitted job, to come. Also a `concurrent.futures.Future`.
 
+    Its result is bytes, or, if a task was submitted, what the task's serializer makes of them: `JobFuture[str]`.
     `cancel` gives up waiting; a job that nobody waits for any more is dropped by the server if it is still queued when
     the client's connection ends. `Client.cancel` takes it from the server. A callback of `add_done_callback` runs in
     the client's thread, so it must not wait for another job of the client.
     """
 
-    def __init__(self, job: JobRequest, submitter: Submitter, client: Client) -> None:
+    def __init__(
+        self, job: JobRequest, submitter: Submitter, client: Client, decode: Callable[[bytes], T] | None = None
+    ) -> None:
         super().__init__()
+        self._decode = decode
         self._job = job
         self._submitter = submitter
         self._client = client
@@ -71,10 +83,11 @@ class JobFuture(Future[bytes]):
         """How often the job went out: 1, more if it was sent again after a lost connection or by a Retry, 0 not yet."""
         return self._job.earlier + self._job.submissions
 
-    def result(self, timeout: float | None = None) -> bytes:
+    def result(self, timeout: float | None = None) -> T:
         """The job's result, waiting for it for up to `timeout` seconds.
 
-        Raises as `Client.run`; JobTimeout if it is not there in time, and CancelledError after `cancel`.
+        Raises as `Client.run`; JobTimeout if it is not there in time, and CancelledError after `cancel`; a task's
+        future also SerializeError.
         """
         try:
             return super().result(timeout)
@@ -164,7 +177,7 @@ class JobFuture(Future[bytes]):
         """In a forked child: who waited, and whom it was to call back, are the parent's."""
         self._condition = threading.Condition()
         self._changed = None
-        self._done_callbacks: list[Callable[[Future[bytes]], object]] = []
+        self._done_callbacks: list[Callable[[Future[T]], object]] = []
 
     def _late(self, what: str) -> JobTimeout:
         return late(self._job, what)
@@ -222,9 +235,9 @@ class Submitter:
         self._thread = threading.Thread(target=self._run, name="gearfast-client", daemon=True)
         self._thread.start()
 
-    def submit(self, job: JobRequest, client: Client) -> JobFuture:
-        """Send a job, from the caller's thread if that does not block."""
-        future = JobFuture(job, self, client)
+    def submit(self, job: JobRequest, client: Client, decode: Callable[[bytes], T] | None = None) -> JobFuture[T]:
+        """Send a job, from the caller's thread if that does not block. `decode` makes the future's result of bytes."""
+        future = JobFuture(job, self, client, decode)
         job.events = deque()
         job.waiter = future
         with self.lock:
@@ -288,9 +301,16 @@ class Submitter:
 
 
 def _settle(request: Request) -> None:
-    future: JobFuture = request.waiter
+    future: JobFuture[Any] = request.waiter
     with suppress(InvalidStateError):  # it was cancelled
         if request.error is not None:
             future.set_exception(request.error)
-        else:
+        elif future._decode is None:
             future.set_result(request.result)
+        else:
+            try:
+                value = future._decode(request.result)
+            except GearfastError as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)

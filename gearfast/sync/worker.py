@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import threading
@@ -152,10 +153,13 @@ class Worker:
         `concurrency`: jobs of this function at a time; one at its limit is not asked for, others are. Such a function
         has a connection of its own to each server, which is why jobs of equal priority do not take turns with others.
         `process`: it runs in a child process, which imports the callable by its name; one that overruns its `timeout`
-        by a second is killed, and one that dies ends its job with WORK_EXCEPTION. Raises UsageError.
+        by a second is killed, and one that dies ends its job with WORK_EXCEPTION. Raises UsageError, for a coroutine
+        function too.
         """
         key = check_function_name(name)
         one = make_function(callable, timeout, concurrency, process)
+        if inspect.iscoroutinefunction(callable):
+            raise UsageError(f"function {name!r} needs an event loop, and a Worker has none: use an AsyncWorker")
         work = self._in_child(one, name) if process else callable
         with self._lock:
             self._functions[name] = one
@@ -164,7 +168,7 @@ class Worker:
         self._wake()
 
     def add(self, source: object) -> None:
-        """Register the functions of a table, or of an object whose methods are marked by `gearfast.function`.
+        """Register the tasks of an App, the functions of a table, or an object's methods marked by `gearfast.function`.
 
         A table maps names to callables, or to `gearfast.Function` for settings. An object may also have a method
         `__gearfast_functions__` that returns a table. A class is called without arguments. Raises UsageError.

@@ -11,14 +11,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from gearfast.errors import Fail, UsageError
+from gearfast.session.functions import HasFunctions, collect
 from gearfast.testing import waits
 
 if TYPE_CHECKING:
     from gearfast.testing.memory import MemoryServer
 
-__all__ = ["Inline"]
+__all__ = ["Functions", "Inline"]
 
 Callables = Mapping[str, Callable[..., Any]]
+Functions = Callables | HasFunctions
+"""Callables by name, or an App."""
 
 _running: ContextVar[frozenset[str]] = ContextVar("gearfast_running", default=frozenset())
 """Servers of which a worker runs here and its callable is not at work: its own waits must not start another one."""
@@ -42,12 +45,12 @@ class Tally:
 class Inline:
     """The callables of a server, and the workers that run them for as long as there are jobs."""
 
-    def __init__(self, server: MemoryServer, functions: Callables | None) -> None:
+    def __init__(self, server: MemoryServer, functions: Functions | None) -> None:
         self._server = server
         self._pid = os.getpid()
-        self.functions = dict(functions or {})
+        self.functions = {} if functions is None else _callables(functions)
 
-    def drain(self, functions: Callables | None, raise_errors: bool) -> int:
+    def drain(self, functions: Functions | None, raise_errors: bool) -> int:
         """As `MemoryServer.drain`."""
         from gearfast.sync.worker import Worker
 
@@ -63,7 +66,7 @@ class Inline:
             tally.raise_errors()
         return tally.done
 
-    async def drain_async(self, functions: Callables | None, raise_errors: bool) -> int:
+    async def drain_async(self, functions: Functions | None, raise_errors: bool) -> int:
         """As `MemoryServer.drain_async`."""
         from gearfast.aio.worker import AsyncWorker
 
@@ -78,8 +81,8 @@ class Inline:
             tally.raise_errors()
         return tally.done
 
-    def _table(self, functions: Callables | None) -> Callables:
-        table = self.functions if functions is None else functions
+    def _table(self, functions: Functions | None) -> Callables:
+        table = self.functions if functions is None else _callables(functions)
         if not table:
             raise UsageError("there is no function to do jobs with; give them to drain or to the server")
         return table
@@ -146,6 +149,12 @@ class Inline:
         """The same in a loop."""
         while functions := self.due():
             await self.drain_async(functions, False)
+
+
+def _callables(functions: Functions) -> dict[str, Callable[..., Any]]:
+    if isinstance(functions, Mapping):
+        return dict(functions)
+    return {name: one.callable for name, one in collect(functions).items()}
 
 
 def _missing(server: str, name: str) -> Callable[[Any], bytes]:

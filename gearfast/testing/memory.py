@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -25,7 +25,7 @@ from gearfast.frontend import memory
 from gearfast.server.embedded import ConnectionInfo
 from gearfast.sync.stream import Stream, WakePipe
 from gearfast.testing import waits
-from gearfast.testing.inline import Inline
+from gearfast.testing.inline import Functions, Inline
 from gearfast.testing.recorder import Recorder, Submission
 from gearfast.types import JobInfo, Priority
 
@@ -160,9 +160,9 @@ class MemoryServer:
     `name`: made up if left out. `mode`: "manual" keeps jobs until a worker, or `drain`, does them; "inline" does them
     with `functions` before the client's call goes on: in the thread of a `Client`, in the loop of an `AsyncClient`.
     A client that waits for a function that is not there gets a JobException then. `functions`: callables by name, as
-    `Worker.register` takes them; `function` adds more. `clock`: a FakeClock, whose time it has instead of the real one.
-    `settings`: those of the dispatcher (`job_retries`, `wakeup`, `order`, `exceptions`, `max_queued`, `max_packet`,
-    `handle_prefix`). `recorder` has what was submitted.
+    `Worker.register` takes them, or an App; `function` adds more. `clock`: a FakeClock, whose time it has instead of
+    the real one. `settings`: those of the dispatcher (`job_retries`, `wakeup`, `order`, `exceptions`, `max_queued`,
+    `max_packet`, `handle_prefix`). `recorder` has what was submitted.
 
     It runs inside `with`, or from `start` to `stop`. A forked process does not have it.
     """
@@ -172,7 +172,7 @@ class MemoryServer:
         name: str | None = None,
         *,
         mode: Mode = "manual",
-        functions: Mapping[str, Callable[..., Any]] | None = None,
+        functions: Functions | None = None,
         clock: FakeClock | None = None,
         **settings: Any,
     ) -> None:
@@ -376,7 +376,7 @@ class MemoryServer:
 
         return decorate
 
-    def drain(self, functions: Mapping[str, Callable[..., Any]] | None = None, *, raise_errors: bool = True) -> int:
+    def drain(self, functions: Functions | None = None, *, raise_errors: bool = True) -> int:
         """Do the queued jobs of `functions` (those of the server if left out), and those that they submit, here.
 
         A `Worker` does them, so that clients and `recorder` see their results. Returns how many they were. What a
@@ -385,9 +385,7 @@ class MemoryServer:
         """
         return self._jobs.drain(functions, raise_errors)
 
-    async def drain_async(
-        self, functions: Mapping[str, Callable[..., Any]] | None = None, *, raise_errors: bool = True
-    ) -> int:
+    async def drain_async(self, functions: Functions | None = None, *, raise_errors: bool = True) -> int:
         """The same by an `AsyncWorker`: callables may be coroutine functions."""
         return await self._jobs.drain_async(functions, raise_errors)
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Final, Protocol, Self
 
 from gearfast.aio.worker import AsyncWorker
 from gearfast.errors import UsageError
+from gearfast.session.functions import collect
 from gearfast.sync.worker import Worker
+from gearfast.testing.inline import Functions
 
 __all__ = ["HasJobs", "WorkerThread"]
 
@@ -34,20 +35,20 @@ class HasJobs(Protocol):
 class WorkerThread:
     """Runs a worker in a thread, from `start` to `stop` or inside `with`.
 
-    `worker`: a `Worker`, an `AsyncWorker`, or callables by name, for which one is made at `server` (an AsyncWorker if
-    there is a coroutine function among them). `concurrency`: of the one that is made.
+    `worker`: a `Worker`, an `AsyncWorker`, or an App or callables by name, for which one is made at `server` (an
+    AsyncWorker if there is a coroutine function among them). `concurrency`: of the one that is made.
     `server`: a `Server`, a `MemoryServer` or a URL; `finish` needs one of the former.
     """
 
     def __init__(
         self,
-        worker: Worker | AsyncWorker | Mapping[str, Callable[..., Any]],
+        worker: Worker | AsyncWorker | Functions,
         server: HasJobs | str | None = None,
         *,
         concurrency: int = 1,
     ) -> None:
         self._server = None if isinstance(server, str) else server
-        if isinstance(worker, Mapping):
+        if not isinstance(worker, Worker | AsyncWorker):
             if server is None:
                 raise UsageError("callables need a server to do jobs for")
             worker = _make_worker(worker, server if isinstance(server, str) else server.url, concurrency)
@@ -107,9 +108,8 @@ class WorkerThread:
             self._error = error
 
 
-def _make_worker(functions: Mapping[str, Callable[..., Any]], url: str, concurrency: int) -> Worker | AsyncWorker:
-    is_async = any(map(inspect.iscoroutinefunction, functions.values()))
+def _make_worker(functions: Functions, url: str, concurrency: int) -> Worker | AsyncWorker:
+    is_async = any(inspect.iscoroutinefunction(one.callable) for one in collect(functions).values())
     worker = (AsyncWorker if is_async else Worker)(url, concurrency=concurrency)
-    for name, callable in functions.items():
-        worker.register(name, callable)
+    worker.add(functions)
     return worker

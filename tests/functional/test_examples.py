@@ -68,6 +68,12 @@ ALONE = {
         r"render is cancelled",
         r"the worker stops",
     ],
+    "tasks": [
+        r"a\.png at 64 pixels",
+        r"\{'a\.png': \['boat', 'sea'\]\}",
+        r"b\.png at 320 pixels",
+        r"c\.png at 320 pixels",
+    ],
     "packets": [r"SUBMIT_JOB \(b'reverse', b'unique-1', b'Hello'\)", r"text line: b'status'"],
 }
 OTHERS = {"worker", "async_worker", "tls", "test_with_server"}

@@ -63,7 +63,7 @@ def test_client(gearfast_client, gearfast_server):
 
 IN_MEMORY = """
 import pytest
-from gearfast import Client, Job, JobTimeout, Server
+from gearfast import App, Client, Job, JobTimeout, Server
 
 def test_recorder(gearfast_client, gearfast_recorder, gearfast_memory_server):
     gearfast_client.submit_background("mail", b"to ada", unique="ada")
@@ -97,6 +97,12 @@ def test_worker(gearfast_worker, gearfast_client, gearfast_memory_server):
 def test_worker_over_sockets(gearfast_worker, gearfast_client, gearfast_server):
     gearfast_worker({"reverse": lambda job: job.workload[::-1]})
     assert gearfast_client.run("reverse", b"abc", timeout=30) == b"cba"
+
+def test_worker_of_an_app(gearfast_worker, gearfast_client, gearfast_server):
+    app = App()
+    double = app.task("double")(lambda number: 2 * number)
+    gearfast_worker(app)
+    assert double.run(gearfast_client, [1]) == [1, 1]
 
 def test_worker_of_another_server(gearfast_worker, gearfast_client):
     with Server() as other, Client(other.url) as client:
@@ -238,7 +244,7 @@ def test_in_memory(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(IN_MEMORY)
     done = run_pytest(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "9 passed" in done.stdout
+    assert "10 passed" in done.stdout
 
 
 # The runner, its mark, its fixture, and whether the other one is installed too.

@@ -13,6 +13,7 @@ import pytest
 
 from gearfast import (
     AdminClient,
+    AsyncClient,
     AsyncWorker,
     Cancelled,
     Client,
@@ -20,6 +21,7 @@ from gearfast import (
     JobException,
     JobFailed,
     Server,
+    UsageError,
     Worker,
     current_job,
     function,
@@ -85,6 +87,28 @@ def test_functions_by_table_and_by_class(job_server: ServerProcess, kind: type[A
     with at_work(worker), Client(job_server.address) as client:
         found = [client.run(name, b"ab", timeout=PATIENCE) for name in ("small", "large", "reverse", "slowly")]
         assert found == [b"small ab", b"large ab", b"ba", b"ba"]
+
+
+def test_a_blocking_worker_takes_no_coroutine_function() -> None:
+    """Nobody would await it: each job would end with an exception."""
+
+    async def coroutine(job: Any) -> bytes:
+        return b"awaited"
+
+    async def main(server: Server) -> bytes:
+        worker = AsyncWorker(server.url)
+        worker.register("f", coroutine)
+        running = asyncio.create_task(worker.run())
+        async with AsyncClient(server.url) as client:
+            result = await client.run("f", timeout=PATIENCE)
+        worker.stop()
+        await running
+        return result
+
+    with Server() as server:
+        with pytest.raises(UsageError, match="function 'f' needs an event loop, and a Worker has none"):
+            Worker(server.url).register("f", coroutine)  # type: ignore[arg-type]
+        assert asyncio.run(main(server)) == b"awaited"
 
 
 def test_a_function_at_its_limit_lets_others_by(job_server: ServerProcess, kind: type[AnyWorker]) -> None:

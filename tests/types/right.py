@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from typing import assert_type
+from typing import Any, assert_type
 
 import gearfast
 from gearfast import (
     AdminClient,
+    App,
     AsyncClient,
     AsyncJob,
     AsyncJobFuture,
@@ -25,14 +28,16 @@ from gearfast import (
     JobStatus,
     Priority,
     Retry,
+    SerializeError,
     Server,
+    Task,
     Timeout,
     Worker,
     as_completed,
 )
 from gearfast.compat import aiogear, gear, gearman
 from gearfast.session.events import Event
-from gearfast.testing import FakeClock, MemoryServer, Recorder
+from gearfast.testing import FakeClock, MemoryServer, Recorder, WorkerThread
 
 
 def client() -> None:
@@ -117,6 +122,122 @@ async def async_worker() -> None:
         return None
 
     await w.run()
+
+
+app = App(prefix="shop.")
+
+
+@app.task("resize", timeout=30, retries=3, backoff=Backoff(2, max=300), priority=Priority.LOW)
+def resize(path: str, width: int = 320) -> str:
+    return path
+
+
+@app.task
+def count(job: Job, text: str) -> int:
+    job.send_status(1, 2)
+    return len(text)
+
+
+@app.task
+async def fetch(url: str, *, tries: int = 1) -> dict[str, int]:
+    return {url: tries}
+
+
+@app.task("render")
+async def render(job: AsyncJob, *pages: int) -> list[str]:
+    return [str(page) for page in pages]
+
+
+@app.task
+def either(job: Job | AsyncJob, text: str) -> int:
+    return len(text)
+
+
+@app.task(unique=lambda value, **_: str(value), serializer=json)
+def anything(value: object, width: int = 1) -> str:
+    return ""
+
+
+@app.task
+def untyped(value):  # type: ignore[no-untyped-def]
+    return value
+
+
+@app.task
+def dynamic(value: Any, width: int) -> str:
+    return ""
+
+
+@app.task(serializer="raw", unique=b"nightly")
+def nothing() -> None: ...
+
+
+def tasks(c: Client, job: Job) -> None:
+    assert_type(resize("a.png", width=64), str)
+    assert_type(resize.run(c, "a.png"), str)
+    assert_type(resize.run(c, path="a.png", width=64), str)
+    assert_type(resize.submit(c, "a.png", 64), JobFuture[str])
+    assert_type(resize.submit(c, "a.png").result(timeout=1), str)
+    assert_type(resize.submit(c, "a.png").events(), Iterator[Event])
+    assert_type(resize.submit_background(c, "a.png", width=64), Handle)
+    assert_type(resize.options(unique="p/17", delay=3).submit_background(c, "a.png"), Handle)
+    assert_type(resize.options(timeout=3, retry=Retry(2)).run(c, "a.png", width=3), str)
+    assert_type(resize.map(c, ["a.png"], width=64), Iterator[str])
+    assert_type(resize.map(c, (name for name in "abc"), 64), Iterator[str])
+    assert_type(resize.options(window=5, ordered=False).map(c, ["a.png"]), Iterator[str])
+    assert_type(resize.options(return_exceptions=True).map(c, ["a.png"]), Iterator[str | GearfastError])
+    assert_type(resize.workload("a.png", 3), bytes)
+    assert_type(resize.decode(b""), str)
+    assert_type(count(job, "text"), int)
+    assert_type(count.run(c, "text"), int)
+    assert_type(count.map(c, ["text"]), Iterator[int])
+    assert_type(fetch.run(c, "url", tries=2), dict[str, int])
+    assert_type(render.run(c, 1, 2, 3), list[str])
+    assert_type(either.run(c, "text"), int)
+    assert_type(anything.run(c, {}, width=3), str)
+    dynamic.run(c, {}, 3)
+    assert_type(nothing.submit(c), JobFuture[None])
+    untyped.run(c, value=3)
+    for done in as_completed([resize.submit(c, "a.png")]):
+        assert_type(done.result(), str)
+    some_task: Task[..., object] = resize
+    c.cancel(resize.submit(c, "a.png"))
+    try:
+        resize.run(c, "a.png")
+    except SerializeError as error:
+        assert_type(error.argument, str)
+    Worker().add(app)
+    print(some_task.name, app.tasks["resize"])
+
+
+async def async_tasks(c: AsyncClient, job: AsyncJob) -> None:
+    assert_type(await fetch("url"), dict[str, int])
+    assert_type(await render(job, 1), list[str])
+    assert_type(await resize.run(c, "a.png", width=64), str)
+    assert_type(resize.submit(c, "a.png"), AsyncJobFuture[str])
+    assert_type(await resize.submit(c, "a.png"), str)
+    assert_type(await resize.submit_background(c, "a.png"), Handle)
+    assert_type(await resize.options(unique="u").submit_background(c, "a.png"), Handle)
+    assert_type(resize.map(c, ["a.png"], width=64), AsyncIterator[str])
+    assert_type(
+        await asyncio.gather(resize.submit(c, "a.png"), count.submit(c, "text")),
+        tuple[str, int],
+    )
+    assert_type(await asyncio.wait_for(resize.submit(c, "a.png"), 3), str)
+
+
+def hooks() -> None:
+    @app.before
+    def before(job: Job) -> None: ...
+
+    @app.on_failure
+    async def failed(job: AsyncJob, error: Exception) -> None: ...
+
+    decorated: Callable[[Job], None] = before
+    print(decorated)
+    assert_type(App(serializer=json, allow_pickle=True), App)
+    MemoryServer(mode="inline", functions=app).drain(app)
+    WorkerThread(app, "h:4730")
 
 
 def others() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gearfast
 from gearfast import (
     AdminClient,
+    App,
     AsyncClient,
     AsyncJob,
     AsyncWorker,
@@ -112,6 +113,71 @@ def async_worker(w: AsyncWorker) -> None:
     w.register("f", wants_another_job)  # wrong
     w.function("f")(returns_a_number)  # wrong
     w.run().url  # wrong
+
+
+app = App()
+
+
+@app.task("resize")
+def resize(path: str, width: int = 320) -> str:
+    return path
+
+
+@app.task
+def count(job: Job, text: str) -> int:
+    return len(text)
+
+
+@app.task
+async def fetch(url: str) -> bytes:
+    return b""
+
+
+@app.task
+def nothing() -> None: ...
+
+
+def tasks(c: Client, a: AsyncClient, job: Job) -> None:
+    resize(3)  # wrong
+    count("text")  # wrong
+    resize.run(c)  # wrong
+    resize.run("a.png")  # wrong
+    resize.run(c, 3)  # wrong
+    resize.run(c, "a.png", "64")  # wrong
+    resize.run(c, "a.png", height=64)  # wrong
+    resize.run(c, "a.png", unique="u")  # wrong
+    count.run(c, job, "text")  # wrong
+    count.run(c, text=3)  # wrong
+    resize.submit(c, 3)  # wrong
+    resize.submit(a, "a.png").result(timeout=3)  # wrong
+    resize.submit_background(c, 3)  # wrong
+    resize.map(c, [3])  # wrong
+    resize.map(c, "a.png", width="64")  # wrong
+    nothing.map(c, ["a"])  # wrong
+    resize.options(uniqe="u")  # wrong
+    resize.options(priority="high")  # wrong
+    resize.options(delay="3")  # wrong
+    resize.options(unique="u").run(c, 3)  # wrong
+    resize.delay(c, "a.png")  # wrong
+    number: int = resize.run(c, "a.png")  # wrong
+    text: str = resize.run(a, "a.png")  # wrong
+    data: bytes = fetch("url")  # wrong
+    app.task("f", timeout="3")  # wrong
+    app.task("f", retry=3)  # wrong
+    app.task(5)  # wrong
+    App("json")  # wrong
+    App(serializer=5)  # wrong
+    App(serializer=print)  # wrong
+    print(number, text, data)
+
+
+async def async_tasks(a: AsyncClient) -> None:
+    await resize.run(a, 3)  # wrong
+    await resize.submit(a, "a.png", width="64")  # wrong
+    number: int = await resize.submit(a, "a.png")  # wrong
+    for _ in resize.map(a, ["a.png"]):  # wrong
+        pass
+    print(number)
 
 
 def others() -> None:

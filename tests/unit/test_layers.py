@@ -34,7 +34,7 @@ ALLOWED = {
     "frontend": {"session"},  # what the two front ends share
     "sync": {"session", "_codec", "frontend"},
     "aio": {"session", "_codec", "frontend"},
-    "tasks": {"aio", "sync", "session"},
+    "tasks": {"frontend", "aio", "sync", "session"},
     "runner": {"frontend", "tasks", "aio", "sync", "session"},
     "compat": {"_codec", "frontend"},
 }

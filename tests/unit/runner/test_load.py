@@ -42,10 +42,33 @@ async def coroutine():
 number = 7
 """
 
+APPS = """
+import gearfast
+
+app = gearfast.App()
+async_app = gearfast.App()
+bare_app = gearfast.App()
+
+
+@app.task
+def double(number):
+    return 2 * number
+
+
+@async_app.task
+async def nap():
+    pass
+
+
+def make_app():
+    return app
+"""
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "shop_jobs.py").write_text(PROGRAM)
+    (tmp_path / "shop_declared_tasks.py").write_text(APPS)
     package = tmp_path / "shop_site"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -70,6 +93,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         ("shop_jobs:Site.jobs", Worker),
         ("shop_jobs:make_worker", Worker),
         ("shop_site.tasks:worker", Worker),
+        ("shop_declared_tasks:app", Worker),
+        ("shop_declared_tasks:make_app", Worker),
+        ("shop_declared_tasks:async_app", AsyncWorker),
     ],
 )
 def test_what_can_be_named(folder: Path, target: str, kind: type) -> None:
@@ -87,6 +113,13 @@ def test_what_can_be_named(folder: Path, target: str, kind: type) -> None:
         ("shop_site.empty", "it has no Worker and no AsyncWorker of any name"),
         ("shop_jobs:number", "shop_jobs:number is an int, not a Worker, an AsyncWorker or a function"),
         ("shop_jobs:make_nothing", "shop_jobs:make_nothing returned a NoneType, not a Worker"),
+        ("shop_declared_tasks:bare_app", "the app has no task"),
+        ("shop_declared_tasks:nap", "shop_declared_tasks:nap is a task; its app is what a worker is made of"),
+        ("shop_declared_tasks:ap", "did you mean shop_declared_tasks:app"),
+        (
+            "shop_declared_tasks",
+            "module shop_declared_tasks has no 'worker'; did you mean shop_declared_tasks:app or ",
+        ),
         ("shop_jobs:needs", "is called without arguments, but: missing a required argument: 'config'"),
         ("shop_jobs:coroutine", "is a coroutine function"),
         ("shop_jobs:", "module:attribute"),
