@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from gearfast.store.base import Store
 
@@ -11,21 +13,50 @@ __all__ = ["make_store"]
 
 
 def make_store(url: str) -> Store:
-    """`sqlite:///jobs.db` (`sqlite:////var/lib/jobs.db` is absolute), or a plain path, which means SQLite.
+    """The store that a URL, or a plain path, names.
+
+    `jobs.db`, `sqlite:///jobs.db` (`sqlite:////var/lib/jobs.db` is absolute), `memory://NAME`.
 
     Raises ValueError, saying what would be right.
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
-        from gearfast.store.sqlite import SqliteStore
+        return _sqlite_file(url)
+    make = _KINDS.get(scheme.lower())
+    if make is None:
+        raise ValueError(f"{scheme}: no such kind of store: {_RIGHT}")
+    return make(url, _split(url))
 
-        return SqliteStore(url)
-    parts = urlsplit(url)
-    if scheme == "sqlite":
-        path = unquote(parts.path).removeprefix("/")
-        if parts.netloc or not path or parts.query or parts.fragment:
-            raise ValueError(f"{url}: a SQLite store is sqlite:///PATH, with three slashes before a relative path")
-        from gearfast.store.sqlite import SqliteStore
 
-        return SqliteStore(path)
-    raise ValueError(f"{url}: a store is a path or sqlite:///PATH")
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  it raises
+    except ValueError as error:
+        raise ValueError(f"{url.partition(':')[0]}: the URL of the store is not well formed: {error}") from None
+    return parts
+
+
+def _sqlite_file(path: str) -> Store:
+    from gearfast.store.sqlite import SqliteStore
+
+    return SqliteStore(path)
+
+
+def _sqlite(url: str, parts: SplitResult) -> Store:
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or not path or parts.query or parts.fragment:
+        raise ValueError(f"{url}: a SQLite store is sqlite:///PATH, with three slashes before a relative path")
+    return _sqlite_file(path)
+
+
+def _memory(url: str, parts: SplitResult) -> Store:
+    from gearfast.store.memory import MemoryStore
+
+    if parts.path or parts.query or parts.fragment:
+        raise ValueError(f"{url}: a store in memory is memory://NAME")
+    return MemoryStore(parts.netloc)
+
+
+_KINDS: Final[dict[str, Callable[[str, SplitResult], Store]]] = {"sqlite": _sqlite, "memory": _memory}
+_RIGHT: Final = "a store is a path, sqlite:///PATH or memory://NAME"
