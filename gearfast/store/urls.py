@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from gearfast.store._place import Place
 from gearfast.store.base import Store
 
 __all__ = ["make_store"]
@@ -15,7 +17,8 @@ __all__ = ["make_store"]
 def make_store(url: str) -> Store:
     """The store that a URL, or a plain path, names.
 
-    `jobs.db`, `sqlite:///jobs.db` (`sqlite:////var/lib/jobs.db` is absolute), `memory://NAME`.
+    `jobs.db`, `sqlite:///jobs.db` (`sqlite:////var/lib/jobs.db` is absolute),
+    `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=gearfast`, `memory://NAME`.
 
     Raises ValueError, saying what would be right.
     """
@@ -58,5 +61,26 @@ def _memory(url: str, parts: SplitResult) -> Store:
     return MemoryStore(parts.netloc)
 
 
-_KINDS: Final[dict[str, Callable[[str, SplitResult], Store]]] = {"sqlite": _sqlite, "memory": _memory}
-_RIGHT: Final = "a store is a path, sqlite:///PATH or memory://NAME"
+def _postgres(url: str, parts: SplitResult) -> Store:
+    _need("psycopg", "postgresql", "postgres")
+    from gearfast.store.postgres import PostgresStore
+
+    return PostgresStore(Place.of(parts, {"schema": "gearfast"}, others=True))
+
+
+def _need(module: str, kind: str, extra: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(
+            f"{kind}: this store needs the module {module}, pip install 'gearfast[{extra}]' ({error})"
+        ) from None
+
+
+_KINDS: Final[dict[str, Callable[[str, SplitResult], Store]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgres,
+    "postgres": _postgres,
+    "memory": _memory,
+}
+_RIGHT: Final = "a store is a path, sqlite:///PATH, postgresql://HOST/DATABASE or memory://NAME"

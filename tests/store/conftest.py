@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gearfast.store import sqlite, urls
+from gearfast.store import postgres, sqlite, urls
 from gearfast.store.base import Store
+from tests.conftest import DATABASES
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", *DATABASES)
 counter = itertools.count()
 
 
@@ -21,7 +22,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store of each kind."""
     if request.param == "memory":
         return f"memory://{tmp_path.name}-{next(counter)}"
-    return str(tmp_path / "jobs.db")
+    if request.param == "sqlite":
+        return str(tmp_path / "jobs.db")
+    return request.getfixturevalue("database_url")(request.param)
 
 
 @pytest.fixture
@@ -43,7 +46,8 @@ def make_store(url: str) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def rival(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """One more store on the same data, which does not wait long for the other one to let go."""
-    monkeypatch.setattr(sqlite, "LOCK_WAIT", 0.1)
+    for module in (sqlite, postgres):
+        monkeypatch.setattr(module, "LOCK_WAIT", 0.1)
     store = urls.make_store(url)
     yield store
     store.close()

@@ -138,9 +138,9 @@ def test_many_of_everything(make_store: MakeStore) -> None:
 def test_large_records(make_store: MakeStore) -> None:
     store = make_store()
     store.open()
-    records = bytes(range(256)) * (40 << 12)
+    records = bytes(range(256)) * (40 << 10)
     store.write(Write(1, 6, [section(1, 1, 5, records)]))
-    assert make_store().open().sections[0].size == 40 << 20
+    assert make_store().open().sections[0].size == 10 << 20
     store = make_store()
     store.open()
     assert store.read([1]) == [records]
