@@ -40,7 +40,8 @@ CREATE FUNCTION gearfast_write(
     ended_sections bigint[], ended_numbers bytea[], lost bigint[], lost_times bigint[], forgotten bigint[]
 ) RETURNS void LANGUAGE plpgsql AS $function$
 BEGIN
-    UPDATE gearfast_state SET batch = new_batch, next_number = new_next_number WHERE token = my_token;
+    UPDATE gearfast_state SET batch = new_batch, next_number = new_next_number
+        WHERE single = 1 AND token = my_token;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'another server has taken it over';
     END IF;
