@@ -27,7 +27,11 @@ hypothesis.settings.register_profile("gearfast", deadline=None, derandomize=bool
 hypothesis.settings.load_profile("gearfast")
 
 # Kinds of databases, the module of each that their stores need, and what brings it.
-DATABASES = {"postgresql": ("psycopg", "gearfast[postgres]")}
+DATABASES = {
+    "postgresql": ("psycopg", "gearfast[postgres]"),
+    "mysql": ("pymysql", "gearfast[mysql]"),
+    "redis": ("redis", "gearfast[redis]"),
+}
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = [] if os.environ.get("GEARFAST_DIST") else ["packaging"]

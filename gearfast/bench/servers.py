@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Job servers as processes of their own, and the CPU time that they take (Linux).
 
-A server is named `gearfast`, `gearfast=URL` (durable jobs in that store), `floor`, `gearmand` (its default of four threads), `gearmand-t1` (one thread),
-`gearmand-h` (a hash table of a million buckets), `HOST:PORT` (any other; only its speed can be seen) or
-`HOST:PORT@PID` (any other on this machine).
+A server is named `gearfast`, `gearfast=URL` (durable jobs in that store), `floor`, `gearmand` (its default of four
+threads), `gearmand-t1` (one thread), `gearmand-h` (a hash table of a million buckets), `HOST:PORT` (any other; only its
+speed can be seen) or `HOST:PORT@PID` (any other on this machine).
 """
 
 from __future__ import annotations

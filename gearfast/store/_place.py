@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode
@@ -24,17 +25,18 @@ class Place:
     rest: dict[str, str]
 
     @classmethod
-    def of(cls, parts: SplitResult, words: dict[str, str], *, others: bool = False) -> Place:
+    def of(cls, parts: SplitResult, words: dict[str, str], *, drivers: Collection[str] | None = ()) -> Place:
         """`words`: options of this kind of store, which are identifiers, and their defaults.
 
-        `others`: unknown options are for the driver. Raises ValueError.
+        `drivers`: further ones, which are for the driver; None: all others are. Raises ValueError.
         """
         known = {**words, "durability": "full", "timeout": f"{TIMEOUT:g}"}
         given = dict(parse_qsl(parts.query, keep_blank_values=True))
         options = {name: given.pop(name, default) for name, default in known.items()}
         kind = parts.scheme
-        if given and not others:
-            raise ValueError(f"{kind}: no option {min(given)} of a store; there are {', '.join(known)}")
+        if drivers is not None and (unknown := given.keys() - set(drivers)):
+            there_are = ", ".join((*known, *drivers))
+            raise ValueError(f"{kind}: no option {min(unknown)} of a store; there are {there_are}")
         if parts.fragment:
             raise ValueError(f"{kind}: a '#' in the URL of a store has to be written %23")
         for name in words:

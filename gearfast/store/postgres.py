@@ -101,8 +101,8 @@ class PostgresStore:
             f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = 0;"
             f"SET client_encoding = 'UTF8'; SET client_min_messages = error; SET search_path TO \"{self._schema}\";"
             "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
-            # Tables that were small just now, or whose statistics are old, would be read from one end to the other. What
-            # is read like that nevertheless counts as so expensive that it would be compiled first.
+            # Tables that were small just now, or whose statistics are old, would be read from one end to the other.
+            # What is read like that nevertheless counts as so expensive that it would be compiled first.
             "SET enable_seqscan = off; SET jit = off;"
             # remote_apply, which waits for standbys too, is more than we need, and may stay.
             "SELECT set_config('synchronous_commit',"

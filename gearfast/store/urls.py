@@ -18,7 +18,9 @@ def make_store(url: str) -> Store:
     """The store that a URL, or a plain path, names.
 
     `jobs.db`, `sqlite:///jobs.db` (`sqlite:////var/lib/jobs.db` is absolute),
-    `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=gearfast`, `memory://NAME`.
+    `postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=gearfast`,
+    `mysql://USER:PASSWORD@HOST:PORT/DATABASE?prefix=gearfast`,
+    `redis://USER:PASSWORD@HOST:PORT/NUMBER?prefix=gearfast`, `memory://NAME`.
 
     Raises ValueError, saying what would be right.
     """
@@ -65,7 +67,27 @@ def _postgres(url: str, parts: SplitResult) -> Store:
     _need("psycopg", "postgresql", "postgres")
     from gearfast.store.postgres import PostgresStore
 
-    return PostgresStore(Place.of(parts, {"schema": "gearfast"}, others=True))
+    return PostgresStore(Place.of(parts, {"schema": "gearfast"}, drivers=None))
+
+
+def _mysql(url: str, parts: SplitResult) -> Store:
+    _need("pymysql", "mysql", "mysql")
+    from gearfast.store.mysql import OPTIONS, MysqlStore
+
+    place = Place.of(parts, {"prefix": "gearfast"}, drivers=OPTIONS)
+    if not place.database:
+        raise ValueError("mysql: a store in MySQL or MariaDB is mysql://USER:PASSWORD@HOST/DATABASE")
+    return MysqlStore(place)
+
+
+def _redis(url: str, parts: SplitResult) -> Store:
+    _need("redis", "redis", "redis")
+    from gearfast.store.redis import OPTIONS, RedisStore
+
+    place = Place.of(parts, {"prefix": "gearfast"}, drivers=OPTIONS)
+    if not (place.database or "0").isdecimal():
+        raise ValueError("redis: a store in Redis is redis://USER:PASSWORD@HOST/NUMBER")
+    return RedisStore(place)
 
 
 def _need(module: str, kind: str, extra: str) -> None:
@@ -81,6 +103,9 @@ _KINDS: Final[dict[str, Callable[[str, SplitResult], Store]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgres,
     "postgres": _postgres,
+    "mysql": _mysql,
+    "mariadb": _mysql,
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys"), _redis),
     "memory": _memory,
 }
-_RIGHT: Final = "a store is a path, sqlite:///PATH, postgresql://HOST/DATABASE or memory://NAME"
+_RIGHT: Final = "a store is a path, sqlite:///PATH, postgresql://HOST/DATABASE, mysql://HOST/DATABASE, redis://HOST or memory://NAME"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gearfast.store import postgres, sqlite, urls
+from gearfast.store import mysql, postgres, redis, sqlite, urls
 from gearfast.store.base import Store
 from tests.conftest import DATABASES
 
@@ -46,7 +46,7 @@ def make_store(url: str) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def rival(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """One more store on the same data, which does not wait long for the other one to let go."""
-    for module in (sqlite, postgres):
+    for module in (sqlite, postgres, mysql, redis):
         monkeypatch.setattr(module, "LOCK_WAIT", 0.1)
     store = urls.make_store(url)
     yield store

@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 60.0 * float(os.environ.get("GEARFAST_TEST_SLOW", "1"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,10 +37,11 @@ class Database:
 
     kind = ""
     package = ""
+    end_signal = "KILL"
 
     def __init__(self, *options: str) -> None:
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix=f"gearfast-{self.kind}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"gearfast-{self.kind}-", dir=in_memory()))
         self.process: subprocess.Popen[bytes] | None = None
         try:
             self.make()
@@ -73,7 +75,7 @@ class Database:
         while True:
             with (self.folder / "log").open("ab") as log:
                 # A server whose keeper dies in whatever way dies too.
-                command = ["setpriv", "--pdeathsig", "KILL", *self.command()]
+                command = ["setpriv", "--pdeathsig", self.end_signal, *self.command()]
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
                 )
@@ -112,7 +114,11 @@ class Database:
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
-            self.kill()
+            self.process.send_signal(getattr(signal, f"SIG{self.end_signal}"))
+            try:
+                self.process.wait(PATIENCE / 10)
+            except subprocess.TimeoutExpired:
+                self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Database:
@@ -125,6 +131,7 @@ class Database:
 class Postgres(Database):
     kind = "postgresql"
     package = "postgresql"
+    end_signal = "QUIT"  # at once, but it takes its shared memory along
 
     def __init__(self, *options: str) -> None:
         # It does not run as root.
@@ -159,27 +166,104 @@ class Postgres(Database):
         )
 
     def command(self) -> list[str]:
-        settings = [f"unix_socket_directories={self.folder}", "listen_addresses=", "shared_buffers=32MB", *self.options]
+        settings = [f"unix_socket_directories={self.folder}", "listen_addresses=", "shared_buffers=32MB"]
+        settings += ["dynamic_shared_memory_type=mmap", *self.options]
         # Setting the user forgets what setpriv was told before: so it is told again.
         user = self.as_user()
-        user = [*user, "--pdeathsig", "KILL"] if user else []
+        user = [*user, "--pdeathsig", self.end_signal] if user else []
         program = [str(self.program()), "-D", str(self.folder / "data")]
         return [*user, *program, *(part for setting in settings for part in ("-c", setting))]
 
-    def admin(self) -> object:
+    def admin(self) -> Any:
         """A connection of psycopg."""
         import psycopg
 
         return psycopg.connect(f"host={self.folder} user=gearfast dbname=postgres", autocommit=True, connect_timeout=5)
 
     def ping(self) -> None:
-        self.admin().close()  # type: ignore[attr-defined]
+        self.admin().close()
 
     def url(self, name: str) -> str:
         return f"postgresql://gearfast@/postgres?host={self.folder}&schema={name}"
 
 
-KINDS: dict[str, type[Database]] = {each.kind: each for each in (Postgres,)}
+class Mysql(Database):
+    kind = "mysql"
+    package = "mariadb-server"
+
+    @classmethod
+    def program(cls) -> str | None:
+        return shutil.which("mariadbd", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+
+    def make(self) -> None:
+        what = [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", f"--user={user}", *what], check=True, capture_output=True
+        )
+        (self.folder / "data" / "jobs").mkdir()
+
+    def command(self) -> list[str]:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        where = [
+            f"--datadir={self.folder / 'data'}",
+            f"--socket={self.folder / 's'}",
+            f"--pid-file={self.folder / 'p'}",
+        ]
+        small = ["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=32M", "--skip-networking"]
+        return [str(self.program()), "--no-defaults", f"--user={user}", *where, *small, *self.options]
+
+    def admin(self) -> Any:
+        """A connection of PyMySQL."""
+        import pymysql
+
+        return pymysql.connect(unix_socket=str(self.folder / "s"), user="root", database="jobs", autocommit=True)
+
+    def ping(self) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self.folder / "s"))
+        self.admin().close()
+
+    def url(self, name: str) -> str:
+        return f"mysql://root@/jobs?unix_socket={self.folder / 's'}&prefix={name}"
+
+
+class Redis(Database):
+    kind = "redis"
+    package = "redis-server"
+
+    @classmethod
+    def program(cls) -> str | None:
+        return shutil.which("redis-server") or shutil.which("valkey-server")
+
+    def command(self) -> list[str]:
+        where = ["--port", "0", "--unixsocket", str(self.folder / "s"), "--dir", str(self.folder), "--save", ""]
+        return [str(self.program()), *where, "--appendonly", "yes", "--appendfsync", "always", *self.options]
+
+    def ask(self, *words: str) -> bytes:
+        """What it says to one command, as bytes of its protocol."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE)
+            sock.connect(str(self.folder / "s"))
+            sock.sendall(" ".join(words).encode() + b"\r\n")
+            return sock.recv(65536)
+
+    def ping(self) -> None:
+        assert self.ask("PING") == b"+PONG\r\n"
+
+    def url(self, name: str) -> str:
+        return f"redis:///0?unix_socket={self.folder / 's'}&prefix={name}"
+
+
+KINDS: dict[str, type[Database]] = {each.kind: each for each in (Postgres, Mysql, Redis)}
+
+
+def in_memory() -> str | None:
+    """A folder in memory, which is quicker to sync than a disk, if there is one with room."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage("/dev/shm").free > 1 << 30:
+            return "/dev/shm"
+    return None
 
 
 def fresh_name() -> str:
