@@ -39,6 +39,12 @@ class Place:
             raise ValueError(f"{kind}: no option {min(unknown)} of a store; there are {there_are}")
         if parts.fragment:
             raise ValueError(f"{kind}: a '#' in the URL of a store has to be written %23")
+        if drivers is not None:
+            try:
+                parts.port  # noqa: B018  it raises
+            except ValueError:
+                # What it could not read may be half of a password.
+                raise ValueError(f"{kind}: the port in the URL of the store is no number") from None
         for name in words:
             if not WORD.fullmatch(options[name]):
                 raise ValueError(f"{kind}: {name}: 1 to 48 letters, digits and underscores, no digit in front")
@@ -67,6 +73,11 @@ class Place:
         return float(self.options["timeout"])
 
     @property
+    def port(self) -> int | None:
+        """None: the URL names none."""
+        return self.parts.port
+
+    @property
     def password(self) -> str:
         """As it is, not quoted."""
         return unquote(self.parts.password or self.rest.get("password", ""))
@@ -89,7 +100,8 @@ class Place:
     @property
     def url(self) -> str:
         """Without the store's own options."""
-        return self.parts._replace(query=urlencode(self.rest, quote_via=quote)).geturl()
+        query = urlencode(self.rest, quote_via=quote)
+        return f"{self.parts.scheme}://{self.parts.netloc}{self.parts.path}" + (query and f"?{query}")
 
     @property
     def name(self) -> str:

@@ -170,7 +170,7 @@ class MysqlStore:
         if "unix_socket" in place.rest:
             sock = socket.socket(socket.AF_UNIX)
         else:
-            sock = socket.create_connection((place.host or "localhost", place.parts.port or 3306), place.timeout)
+            sock = socket.create_connection((place.host or "localhost", place.port or 3306), place.timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:

@@ -120,7 +120,7 @@ class RedisStore:
         else:
             options |= {
                 "host": place.host or "localhost",
-                "port": place.parts.port or 6379,
+                "port": place.port or 6379,
                 "socket_connect_timeout": place.timeout,
                 "socket_keepalive": True,
             }

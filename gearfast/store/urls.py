@@ -35,11 +35,10 @@ def make_store(url: str) -> Store:
 
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  it raises
-    except ValueError as error:
-        raise ValueError(f"{url.partition(':')[0]}: the URL of the store is not well formed: {error}") from None
-    return parts
+        return urlsplit(url)
+    except ValueError:
+        # It would tell what it could not read, which may be half of a password.
+        raise ValueError(f"{url.partition(':')[0]}: the URL of the store is not well formed") from None
 
 
 def _sqlite_file(path: str) -> Store:

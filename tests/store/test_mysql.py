@@ -48,8 +48,3 @@ def test_more_than_a_packet(database_url: Url) -> None:
     assert (contents.batch, contents.sections) == (1, [info])
     assert store.read([1]) == [records]
     store.close()
-
-
-def test_a_url_without_a_database() -> None:
-    with pytest.raises(ValueError, match="mysql://USER:PASSWORD@HOST/DATABASE"):
-        make_store("mysql://host")
