@@ -33,9 +33,11 @@ LOCK_WAIT = 2.0
 PAUSE: Final = 0.05
 
 _CLAIM: Final = """
+-- HDEL: see redis-write.lua; with it this goes when memory is full, too.
 if (redis.call('HGET', KEYS[1], 'token') or '0') ~= ARGV[1] then
     return 0
 end
+redis.call('HDEL', KEYS[1], 'nothing')
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'owner', ARGV[3], 'client', ARGV[4], 'run', ARGV[5], 'version', ARGV[6])
 redis.call('HSETNX', KEYS[1], 'batch', '0')
 redis.call('HSETNX', KEYS[1], 'next_number', '1')

@@ -29,7 +29,11 @@ for i = added_from, added_to, 3 do
     taken[id] = true
 end
 
--- HSET first: when memory is full it is refused, unless the script has changed something before.
+-- When memory is full it is the first writing command of a script that decides: HSET is refused, and so is the script,
+-- while HDEL is not. So jobs can end, which makes room, but none can be added.
+if added_from > added_to then
+    redis.call('HDEL', KEYS[1], 'nothing')
+end
 redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'next_number', ARGV[3])
 for i = dropped_from, dropped_to do
     redis.call('HDEL', KEYS[2], ARGV[i])
