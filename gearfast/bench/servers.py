@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Job servers as processes of their own, and the CPU time that they take (Linux).
 
-A server is named `gearfast`, `floor`, `gearmand` (its default of four threads), `gearmand-t1` (one thread),
-`gearmand-h` (a hash table of a million buckets), `HOST:PORT` (any other; only its speed can be seen) or
-`HOST:PORT@PID` (any other on this machine).
+A server is named `gearfast`, `gearfast=URL` (durable jobs in that store), `floor`, `gearmand` (its default of four
+threads), `gearmand-t1` (one thread), `gearmand-h` (a hash table of a million buckets), `HOST:PORT` (any other; only its
+speed can be seen) or `HOST:PORT@PID` (any other on this machine).
 """
 
 from __future__ import annotations
@@ -105,8 +105,9 @@ class Server:
     """A running job server; a context manager that stops it.
 
     name: see the module. cpus: where it runs, None for anywhere; unix: listen on a Unix socket too, if it can. tls:
-    listen with TLS, with a certificate of its own making (needs openssl). store: background jobs are kept in a file, in
-    the folder for temporary files (`TMPDIR`), which had better be on a disk.
+    listen with TLS, with a certificate of its own making (needs openssl). store: background jobs are kept, by
+    `gearfast=URL` in the store of this URL, else in a file in the folder for temporary files (`TMPDIR`), which had
+    better be on a disk.
     under: a command that the server's own follows, such as `valgrind`; it may exec the server or have it as its child.
     Raises ServerError if it cannot be started.
     """
@@ -121,7 +122,7 @@ class Server:
         store: bool = False,
         under: Sequence[str] = (),
     ) -> None:
-        self.name = name
+        self.name, _, self._url = name.partition("=")
         self._tls = tls
         self._store = store
         self._under = under
@@ -174,7 +175,7 @@ class Server:
             if self._path:
                 command += ["--unix", self._path]
             if self._store:
-                command += ["--store", os.path.join(self._folder.name, "jobs.db")]
+                command += ["--store", self._url or os.path.join(self._folder.name, "jobs.db")]
             if self._tls:
                 command += ["--tls-cert", str(make_certificate(Path(self._folder.name)))]
         elif self.name in GEARMAND_OPTIONS:
@@ -189,7 +190,9 @@ class Server:
             command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", "--backlog", "4096"]
             command += GEARMAND_OPTIONS[self.name]
         else:
-            raise ServerError(f"unknown server {self.name}: gearfast, floor, gearmand, gearmand-t1 or HOST:PORT[@PID]")
+            raise ServerError(
+                f"unknown server {self.name}: gearfast[=URL], floor, gearmand, gearmand-t1 or HOST:PORT[@PID]"
+            )
         with pinned(cpus), open(os.path.join(self._folder.name, "log"), "wb") as log:
             command[:0] = self._under
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -25,7 +25,8 @@ Runs the same traffic against gearfast, gearmand and any other job server, inter
 server's CPU per job, its ratio to the floor (a C program that does nothing but relay) as the median of paired ratios
 with a 95 % interval, jobs a second, and latency. Linux only.
 
-Servers: gearfast, floor, gearmand (four threads), gearmand-t1 (one thread), HOST:PORT, HOST:PORT@PID (its CPU too).
+Servers: gearfast, floor, gearmand (four threads), gearmand-t1 (one thread), HOST:PORT, HOST:PORT@PID (its CPU too);
+gearfast=URL keeps durable jobs in that store, not in SQLite, as gearfast=postgresql:///jobs.
 
     gearfast bench --full --check --json samples.json           everything, about 15 minutes; --resume goes on with it
     gearfast bench --rows 'unix-*',queue-10m --pairs 11 --check

@@ -112,6 +112,14 @@ def test_a_server_that_goes_away_is_an_error() -> None:
             loader.sample(1.0, Meter(lambda: 0.0))
 
 
+def test_a_server_with_a_store_of_its_own() -> None:
+    traffic = Traffic(kind="background", phase="submit", limit=JOBS, store=True)
+    with Server("gearfast=memory://bench", store=True) as server, Loader(server.address, traffic) as loader:
+        assert loader.sample(30.0, Meter(server.cpu)).jobs == JOBS
+    with pytest.raises(ServerError), Server("gearfast=oracle://bench", store=True):
+        pass
+
+
 def test_servers_that_cannot_be_started_say_why(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="unknown server"):
         Server("nothing")

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = Path(os.environ["GEARFAST_DIST"])
-SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".h", ".pth", ".sql"}
+SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".h", ".lua", ".pth", ".sql"}
 C_SOURCES = {"gearfast/bench/floor.c"}
 """C that is a source; all other C below gearfast/ was made by Cython."""
 LINUX_ONLY = ("gearfast/server/_reactor", "gearfast/bench/")
@@ -82,7 +82,7 @@ def test_wheel_has_what_is_used_and_no_more(wheel: Path) -> None:
     inside = {name for name in names if name.startswith("gearfast/")}
     built = {name for name in inside if name.endswith((".so", ".pyd"))}
     pages = {name for name in checkout({".html"}) if name.startswith("gearfast/demo/")}
-    expected = checkout({".py", ".pyi", ".pxd", ".sql"}) | photos() | pages | C_SOURCES | {"gearfast/py.typed"}
+    expected = checkout({".py", ".pyi", ".pxd", ".lua", ".sql"}) | photos() | pages | C_SOURCES | {"gearfast/py.typed"}
     assert inside - built == expected
     # auditwheel puts shared libraries into gearfast.libs; gearfast needs none but the C library.
     assert {name.split("/")[0] for name in names} == {

@@ -97,3 +97,50 @@ def test_large_numbers(make_store: MakeStore) -> None:
     assert make_store().open() == Contents(
         high, high + 1, [SectionInfo(high, high - 1, high, 2, 7, (), pack(high))], {high: 255}
     )
+
+
+def test_one_server_at_a_time(make_store: MakeStore, rival: Store) -> None:
+    store = make_store()
+    store.open()
+    with pytest.raises(StoreError, match=r"in use|locked"):
+        rival.open()
+    store.write(Write(1, 6, [section(1, 1, 5)]))
+    with pytest.raises(StoreError, match="not open"):
+        rival.write(Write(2, 7))
+    store.close()
+    assert rival.open().batch == 1
+
+
+def test_nothing_to_give_back(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    assert store.shrink() is False
+
+
+def test_many_of_everything(make_store: MakeStore) -> None:
+    """More than fits into one statement, where there is such a limit."""
+    store = make_store()
+    store.open()
+    numbers = range(1, 20_001)
+    store.write(Write(1, 20_001, [section(1, 1, 20_000, late=tuple(range(30_000, 32_000)))], {1: pack(*numbers)}))
+    store.write(Write(2, 20_001, losses=dict.fromkeys(numbers, 1)))
+    contents = make_store().open()
+    assert contents.sections[0].ended == pack(*numbers)
+    assert len(contents.sections[0].late) == 2000
+    assert contents.losses == dict.fromkeys(numbers, 1)
+    store = make_store()
+    store.open()
+    store.write(Write(3, 200_000, [section(n, 100_000 + n, 100_000 + n) for n in range(2, 3000)], forget=list(numbers)))
+    store.write(Write(4, 200_000, drop=list(range(1, 3000))))
+    assert make_store().open() == Contents(4, 200_000, [], {})
+
+
+def test_large_records(make_store: MakeStore) -> None:
+    store = make_store()
+    store.open()
+    records = bytes(range(256)) * (40 << 10)
+    store.write(Write(1, 6, [section(1, 1, 5, records)]))
+    assert make_store().open().sections[0].size == 10 << 20
+    store = make_store()
+    store.open()
+    assert store.read([1]) == [records]

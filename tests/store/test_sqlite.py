@@ -83,7 +83,7 @@ def test_urls(url: str, path: str) -> None:
     assert store.path == path
 
 
-@pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite:///", "oracle://host/db", "sqlite:///a?mode=ro"])
+@pytest.mark.parametrize("url", ["sqlite://jobs.db", "sqlite:///", "sqlite:///a?mode=ro"])
 def test_urls_that_are_wrong(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///PATH"):
         make_store(url)

@@ -1,0 +1,56 @@
+-- One write: all of it or nothing. A script is not undone when it fails, so all that may be wrong is looked at first.
+-- KEYS: state, sections, records, ended, losses. ARGV: token, batch, next number, how many there are of each of dropped,
+-- added, ended, lost and forgotten, then these. Numbers stay text, since those of Lua have 53 bits.
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
+    return redis.error_reply('FENCED another server has taken it over')
+end
+local at = 9
+local function take(count, width)
+    local first = at
+    at = at + count * width
+    return first, at - 1, width
+end
+
+local dropped_from, dropped_to = take(tonumber(ARGV[4]), 1)
+local added_from, added_to = take(tonumber(ARGV[5]), 3)
+local ended_from, ended_to = take(tonumber(ARGV[6]), 2)
+local lost_from, lost_to = take(tonumber(ARGV[7]), 2)
+local forgotten_from, forgotten_to = take(tonumber(ARGV[8]), 1)
+
+local free, taken = {}, {}
+for i = dropped_from, dropped_to do
+    free[ARGV[i]] = true
+end
+for i = added_from, added_to, 3 do
+    local id = ARGV[i]
+    if taken[id] or (not free[id] and redis.call('HEXISTS', KEYS[2], id) == 1) then
+        return redis.error_reply('TAKEN section ' .. id .. ' is there already')
+    end
+    taken[id] = true
+end
+
+-- When memory is full it is the first writing command of a script that decides: HSET is refused, and so is the script,
+-- while HDEL is not. So jobs can end, which makes room, but none can be added.
+if added_from > added_to then
+    redis.call('HDEL', KEYS[1], 'nothing')
+end
+redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'next_number', ARGV[3])
+for i = dropped_from, dropped_to do
+    redis.call('HDEL', KEYS[2], ARGV[i])
+    redis.call('HDEL', KEYS[3], ARGV[i])
+    redis.call('HDEL', KEYS[4], ARGV[i])
+end
+for i = added_from, added_to, 3 do
+    redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 2])
+end
+for i = ended_from, ended_to, 2 do
+    redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1])
+end
+for i = lost_from, lost_to, 2 do
+    redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1])
+end
+for i = forgotten_from, forgotten_to do
+    redis.call('HDEL', KEYS[5], ARGV[i])
+end
+return 'OK'

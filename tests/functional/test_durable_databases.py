@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`gearfast server --store URL` with a database that is killed and started again, and kills of the server itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from gearfast.protocol import Command
+from tests.chaos.kills import run_kills
+
+from .server_tools import LIMIT, ServerProcess
+from .test_durable import do_all, places, submit
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+def test_a_database_is_killed_and_started_again(need_database: Callable[[str], ModuleType], kind: str) -> None:
+    """What is submitted meanwhile waits for it; then the job server is killed too, and nothing is lost."""
+    with need_database(kind).KINDS[kind]() as database:
+        store = database.url("jobs")
+        with ServerProcess("--store", store, "--store-patience", "60") as server, server.connect() as client:
+            submit(client, 100)
+            database.kill()
+            for n in range(100, 200):
+                client.send(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n)
+            server.wait_line("The store failed")
+            database.start()
+            for _ in range(100, 200):
+                client.packet(Command.JOB_CREATED)
+            server.wait_line("The store is back")
+            submit(client, 100, first=200)
+            server.signal("SIGKILL")
+            server.wait()
+        with ServerProcess("--store", store) as server, server.connect() as wire:
+            assert do_all(wire, 300) == places(0, 300)
+
+
+def test_a_second_server_is_refused(database_url: Callable[[str], str]) -> None:
+    store = database_url("postgresql")
+    with ServerProcess("--store", store) as server, server.connect() as client:
+        submit(client, 1)
+        command = [sys.executable, "-m", "gearfast", "server", "--port", "0", "--store", store]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+        assert done.returncode == 2
+        assert "in use by another server" in done.stderr
+        submit(client, 1)
+
+
+def test_kills(database_url: Callable[[str], str], tmp_path: Path) -> None:
+    ledger, about = run_kills(tmp_path, 3, 1, database_url("postgresql"))
+    assert not ledger.faults, "\n".join([about, *ledger.faults])
+    assert len(ledger.acknowledged) > 50
+    assert ledger.reported

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What every store in a database does: who may write, a database that is away, hangs or dies, and secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from gearfast.store import mysql, postgres, redis, urls
+from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from tests.conftest import DATABASES
+
+Pair = tuple[Any, Any]
+
+
+def section(id: int) -> Section:
+    return Section(SectionInfo(id, id, id, 1, 3), b"job")
+
+
+INFO = section(1).info
+
+
+@pytest.fixture(params=DATABASES)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for module in (mysql, postgres, redis):
+        monkeypatch.setattr(module, "LOCK_WAIT", 0.1)
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
+    """Two servers' stores on the same data; the first one is open."""
+    url = database_url(kind)
+    one, other = urls.make_store(url), urls.make_store(url)
+    one.open()
+    yield one, other
+    one.close()
+    other.close()
+
+
+def give_up_lock(store: Any) -> None:
+    """As if its connection had been lost for the database, while for the server it is still good."""
+    if isinstance(store, postgres.PostgresStore):
+        assert store._link is not None
+        store._link.ask("SELECT pg_advisory_unlock_all()")
+    elif isinstance(store, mysql.MysqlStore):
+        store._ask(f"SELECT RELEASE_LOCK('{store._lock_name}')")
+    else:
+        store._ask("HSET", store._keys[0], "run", "an earlier one")
+
+
+def cut(store: Any) -> None:
+    """Ends its connection at the database's side."""
+    with contextlib.suppress(Exception):  # each has an error of its own for this
+        if isinstance(store, postgres.PostgresStore):
+            assert store._link is not None
+            store._link.ask("SELECT pg_terminate_backend(pg_backend_pid())")
+        elif isinstance(store, mysql.MysqlStore):
+            store._ask(f"KILL CONNECTION {store._session}")
+        else:
+            killer = store._connect()
+            killer.send_command("CLIENT", "KILL", "ID", store._ask("CLIENT", "ID"))
+            killer.read_response()
+            killer.disconnect()
+
+
+def forget_connection(store: Any) -> Any:
+    """As if the network had eaten it: neither end closes it. What is returned keeps it open."""
+    name = {postgres.PostgresStore: "_link", mysql.MysqlStore: "_db"}.get(type(store), "_connection")
+    connection = getattr(store, name)
+    setattr(store, name, None)
+    return connection
+
+
+def test_who_lost_the_lock_and_its_place_writes_no_more(pair: Pair) -> None:
+    """Its connection is still good: the database itself refuses it, and whatever it asks for later."""
+    one, other = pair
+    one.write(Write(1, 6, [section(1)]))
+    give_up_lock(one)
+    other.open()
+    with pytest.raises(StoreError, match="another server has taken it over"):
+        one.write(Write(2, 7, [section(2)], drop=[1]))
+    with pytest.raises(StoreError, match="in use by another server"):
+        one.open()
+    other.write(Write(5, 9))
+    other.close()
+    with pytest.raises(StoreError, match="another server has had it since"):
+        one.open()
+    assert other.open() == Contents(5, 9, [INFO], {})
+
+
+def test_its_own_lost_connection_is_not_in_its_way(pair: Pair, kind: str) -> None:
+    one, other = pair
+    for n in range(1, 4):
+        lost = forget_connection(one)
+        assert one.open().batch == n - 1
+        lost.disconnect() if kind == "redis" else lost.close()
+        one.write(Write(n, n + 1))
+    with pytest.raises(StoreError, match="in use"):
+        other.open()
+
+
+def test_a_lost_connection_is_an_error_and_then_made_again(pair: Pair) -> None:
+    one, _ = pair
+    cut(one)
+    with pytest.raises(StoreError):
+        one.write(Write(1, 2))
+    with pytest.raises(StoreError):
+        one.read([1])
+    assert one.open().batch == 0
+    one.write(Write(1, 2))
+
+
+def test_a_database_that_is_away_and_its_password(kind: str) -> None:
+    store = urls.make_store(f"{kind}://me:very%20secret@127.0.0.1:1/0")
+    assert store.name == f"{kind}://me@127.0.0.1:1/0" + SHOWN[kind]
+    with pytest.raises(StoreError, match="refused") as caught:
+        store.open()
+    assert "secret" not in str(caught.value)
+
+
+SHOWN = {"postgresql": "?schema=gearfast", "mysql": "?prefix=gearfast", "redis": "?prefix=gearfast"}
+
+
+def test_a_newer_schema(pair: Pair) -> None:
+    one, _ = pair
+    if isinstance(one, postgres.PostgresStore):
+        assert one._link is not None
+        one._link.ask("UPDATE gearfast_state SET version = 999")
+    elif isinstance(one, mysql.MysqlStore):
+        one._ask("UPDATE gearfast_state SET version = 999")
+    else:
+        one._ask("HSET", one._keys[0], "version", "999")
+    with pytest.raises(StoreError, match=r"newer gearfast \(schema 999"):
+        one.open()
+
+
+def unsafe(database: Any, kind: str, on: bool) -> None:
+    """A setting with which it would lose jobs with the machine's power."""
+    if kind == "postgresql":
+        with database.admin() as admin:
+            admin.execute("ALTER SYSTEM SET fsync = off" if on else "ALTER SYSTEM RESET fsync")
+            admin.execute("SELECT pg_reload_conf()")
+    elif kind == "mysql":
+        with database.admin() as admin, admin.cursor() as cursor:
+            cursor.execute(f"SET GLOBAL innodb_flush_log_at_trx_commit = {2 if on else 1}")
+    else:
+        database.ask("CONFIG", "SET", "appendfsync", "everysec" if on else "always")
+
+
+UNSAFE = {
+    "postgresql": r"fsync = off, .*durability=relaxed",
+    "mysql": r"innodb_flush_log_at_trx_commit = 2, .*durability=relaxed",
+    "redis": r"appendfsync everysec, .*durability=relaxed",
+}
+
+
+def refuse_what_is_unsafe(database: Any, kind: str) -> None:
+    url = database.url("unsafe")
+    unsafe(database, kind, True)
+    with pytest.raises(StoreError, match=UNSAFE[kind]):
+        while True:  # PostgreSQL tells its sessions by and by
+            store = urls.make_store(url)
+            store.open()
+            store.close()
+    relaxed = urls.make_store(url + "&durability=relaxed")
+    assert relaxed.open().batch == 0
+    relaxed.close()
+    unsafe(database, kind, False)
+
+
+def test_a_database_that_is_unsafe_hangs_or_is_killed(
+    kind: str, need_database: Callable[[str], ModuleType], patience: Callable[[float], float]
+) -> None:
+    """One after the other, since each kind takes seconds to start."""
+    with need_database(kind).KINDS[kind]() as database:
+        refuse_what_is_unsafe(database, kind)
+        store = urls.make_store(database.url("jobs") + f"&timeout={patience(2)}")
+        store.open()
+        store.write(Write(1, 2, [section(1)]))
+        database.signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreError, match=r"no answer within|timed out|Timeout"):
+                store.write(Write(2, 3, losses={1: 1}))
+            with pytest.raises(StoreError):
+                store.write(Write(2, 3))
+        finally:
+            database.signal(signal.SIGCONT)
+        assert store.open().batch in (1, 2)
+        store.write(Write(3, 4, losses={1: 2}))
+        database.kill()
+        with pytest.raises(StoreError):
+            store.write(Write(4, 5))
+        with pytest.raises(StoreError):
+            store.open()
+        database.start()
+        assert store.open() == Contents(3, 4, [INFO], {1: 2})
+        store.write(Write(4, 5, [section(4)]))
+        assert store.read([4, 1]) == [b"job", b"job"]
+        store.close()
