@@ -51,9 +51,9 @@ from gearfast._codec cimport (
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_waiting, write_handle
-from gearfast.dispatch._end cimport fail_waiters
+from gearfast.dispatch._end cimport fail_waiters, finish
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
-from gearfast.dispatch._life cimport finish, register, try_again, unregister, unregister_all
+from gearfast.dispatch._life cimport finish_allowed, register, try_again, unregister, unregister_all
 from gearfast.dispatch._journal cimport journal_fence
 from gearfast.dispatch._submit cimport (
     NO_MEMORY,
@@ -438,6 +438,14 @@ cdef void relay_large(Core* core, Waiter* waiter, int command, const char* data,
     body_drop(core, &body)
 
 
+cdef inline void end_job(Core* core, Job* job) noexcept nogil:
+    """Its worker has ended it."""
+    if job.function.policy == NULL:
+        finish(core, job)
+    else:
+        finish_allowed(core, job)
+
+
 # WORK_DATA, WORK_WARNING: handle, data
 cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
@@ -467,7 +475,7 @@ cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil
     core.stats.completed += 1
     job.function.tally.completed += 1
     relay(core, job, frame)
-    finish(core, job)
+    end_job(core, job)
 
 
 # WORK_FAIL: handle. With the policy retry_on_fail only the last one ends the job
@@ -487,7 +495,7 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     core.stats.failed += 1
     job.function.tally.failed += 1
     fail_waiters(core, job)
-    finish(core, job)
+    end_job(core, job)
 
 
 # WORK_EXCEPTION: handle, exception. As WORK_FAIL
@@ -501,7 +509,7 @@ cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogi
     core.stats.exceptions += 1
     job.function.tally.exceptions += 1
     relay_exception(core, job, frame)
-    finish(core, job)
+    end_job(core, job)
 
 
 cdef void relay_exception(Core* core, Job* job, Frame* frame) noexcept nogil:

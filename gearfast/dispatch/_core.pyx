@@ -441,7 +441,7 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     core.effort = 0
     if core.pending != NULL:
         resume(core)
-    more = (core.timeouts.count or core.schedule.count or core.expiries.count or core.gates.count) and run_timers(core)
+    more = (core.timeouts.count or core.schedule.count or core.policies != NULL) and run_timers(core)
     checked(core, 0)
     return 0 if more else time_left(core)
 
@@ -457,10 +457,11 @@ cdef int64_t time_left(Core* core) noexcept nogil:
         return 0
     if core.timeouts.count:
         wait = core.timeouts.entries[0].key - core.now
-    if core.expiries.count:
-        wait = min(wait, core.expiries.entries[0].key - core.now)
-    if core.gates.count:
-        wait = min(wait, core.gates.entries[0].key - core.now)
+    if core.policies != NULL:
+        if core.expiries.count:
+            wait = min(wait, core.expiries.entries[0].key - core.now)
+        if core.gates.count:
+            wait = min(wait, core.gates.entries[0].key - core.now)
     if core.schedule.count:
         wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:

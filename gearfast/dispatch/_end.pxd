@@ -8,6 +8,7 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil
 cdef void drop(Core* core, Job* job) noexcept nogil
 cdef void drop_failed(Core* core, Job* job) noexcept nogil
 cdef void drop_function(Core* core, Function* function) noexcept nogil
+cdef void finish(Core* core, Job* job) noexcept nogil
 cdef void fail_waiters(Core* core, Job* job) noexcept nogil
 cdef void cancel(Core* core, Job* job) noexcept nogil
 cdef void ignore(Core* core, Job* job) noexcept nogil

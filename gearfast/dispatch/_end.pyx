@@ -33,6 +33,7 @@ from gearfast.dispatch._records cimport (
     Job,
     Waiter,
 )
+from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear
 
 
@@ -79,6 +80,12 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
     job_free(core, job)
+
+
+cdef void finish(Core* core, Job* job) noexcept nogil:
+    """A running job has ended and its waiters were told."""
+    tally_time(job.function.tally.running, &job.function.tally.running_ns, core.now - job.since)
+    drop(core, job)
 
 
 cdef void fail_waiters(Core* core, Job* job) noexcept nogil:

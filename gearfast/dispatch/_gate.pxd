@@ -9,8 +9,10 @@ nothing to give. A function without a policy costs the test of one pointer.
 from libc.stdint cimport int64_t
 
 from gearfast.dispatch._records cimport Core, Function, Job, Policy
-from gearfast.dispatch._timers cimport timer_clear, timer_set
+from gearfast.dispatch._timers cimport timer_clear
 
+cdef bint gate_is_closed(Function* function) noexcept nogil
+cdef void expiry_begin(Core* core, Job* job) noexcept nogil
 cdef void gate_pass(Core* core, Function* function) noexcept nogil
 cdef Function* gate_due(Core* core) noexcept nogil
 cdef void gate_clear(Core* core, Function* function) noexcept nogil
@@ -20,8 +22,7 @@ cdef int64_t backoff_of(Core* core, Policy* policy, int tries) noexcept nogil
 
 
 cdef inline bint gate_closed(Function* function) noexcept nogil:
-    return function.policy != NULL and (
-        function.gate != 0 or function.policy.concurrency and function.running >= function.policy.concurrency)
+    return function.policy != NULL and gate_is_closed(function)
 
 
 cdef inline bint gate_opens(Function* function) noexcept nogil:
@@ -31,9 +32,9 @@ cdef inline bint gate_opens(Function* function) noexcept nogil:
 
 
 cdef inline void expiry_set(Core* core, Job* job) noexcept nogil:
-    """A job has come into its queue. Without memory for its timer it does not expire."""
-    if job.function.policy != NULL and job.function.policy.expire:
-        timer_set(&core.expiries, job, job.since + job.function.policy.expire)
+    """A job has come into its queue."""
+    if job.function.policy != NULL:
+        expiry_begin(core, job)
 
 
 cdef inline void expiry_clear(Core* core, Job* job) noexcept nogil:

@@ -6,7 +6,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 
 from gearfast.dispatch._heap cimport heap_put, heap_take
-from gearfast.dispatch._records cimport Core, Function, Policy
+from gearfast.dispatch._records cimport Core, Function, Job, Policy
+from gearfast.dispatch._timers cimport timer_set
 
 cdef int64_t LONGEST = 1000000000000000000      # ns, 31 years
 
@@ -14,6 +15,17 @@ cdef int64_t LONGEST = 1000000000000000000      # ns, 31 years
 cdef inline size_t gate_spot() noexcept nogil:
     cdef Function some
     return <size_t>(<char*>&some.gate - <char*>&some)
+
+
+cdef bint gate_is_closed(Function* function) noexcept nogil:
+    """Of a function with a policy."""
+    return function.gate != 0 or function.policy.concurrency and function.running >= function.policy.concurrency
+
+
+cdef void expiry_begin(Core* core, Job* job) noexcept nogil:
+    """Of such a function's job. Without memory for its timer it does not expire."""
+    if job.function.policy.expire:
+        timer_set(&core.expiries, job, job.since + job.function.policy.expire)
 
 
 # Rates: a job uses up `interval` from now, or from where the jobs before it end; these may be `slack` ahead of now.

@@ -63,10 +63,13 @@ cdef float LONGEST_TIMEOUT = 4e12   # ms, 126 years: beyond it there is none
 # Queueing and waking
 
 cdef int level_of(Core* core, Function* function) noexcept nogil:
-    """What a function has to give; jobs at the head of its queues that nobody wants are dropped on the way."""
+    """What a function has to give now, which is nothing while its gate is closed."""
+    return 0 if gate_closed(function) else level_of_queues(core, function)
+
+
+cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
+    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way."""
     cdef int priority
-    if gate_closed(function):
-        return 0
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
             drop_failed(core, function.queues[priority].head)
@@ -186,7 +189,7 @@ cdef Ability* next_ability(Core* core, Peer* peer) noexcept nogil:
     for level in range(PRIORITIES, 0, -1):
         while peer.ready[level].count:
             ability = <Ability*>peer.ready[level].entries[0].item
-            really = level_of(core, ability.function)
+            really = 0 if gate_closed(ability.function) else level_of_queues(core, ability.function)
             if really == level:
                 return ability
             ability_move(ability, really)
@@ -199,7 +202,7 @@ cdef inline Ability* only_ability(Core* core, Ability* ability) noexcept nogil:
     cdef int really
     if level == 0 or level == HELD:
         return NULL
-    really = level_of(core, ability.function)
+    really = 0 if gate_closed(ability.function) else level_of_queues(core, ability.function)
     if really != level:
         ability_move(ability, really)
     return ability if really else NULL

@@ -3,7 +3,7 @@
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
-from gearfast.dispatch._end cimport drop, drop_failed, ignore, leave_worker
+from gearfast.dispatch._end cimport drop_failed, finish, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
 from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, rise_again, serve_held, wake
@@ -25,7 +25,6 @@ from gearfast.dispatch._records cimport (
     Job,
     Peer,
 )
-from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
 
 cdef enum:
@@ -103,11 +102,10 @@ cdef void unregister_all(Core* core, Peer* peer) noexcept nogil:
 
 # Ends, losses and leaving
 
-cdef void finish(Core* core, Job* job) noexcept nogil:
-    """A running job has ended and its waiters were told."""
+cdef void finish_allowed(Core* core, Job* job) noexcept nogil:
+    """As `finish`, of a function with a policy, which may then have another one to give."""
     cdef Function* function = job.function
-    tally_time(function.tally.running, &function.tally.running_ns, core.now - job.since)
-    drop(core, job)
+    finish(core, job)
     if gate_opens(function):
         rise_again(core, function)
 

@@ -223,6 +223,19 @@ class TestExpire:
         assert wire.pass_time(100) == -1
         assert w.grab_all() == [b"2"]
 
+    def test_very_many_at_once_take_several_ticks(self, make_wire: MakeWire) -> None:
+        wire = make_wire(policies=allowed(expire=1))
+        c = wire.peer("c")
+        for _ in range(3):
+            c.send_raw(Q.SUBMIT_JOB_BG(b"f", b"", b"x") * 5000)
+            wire.tick()
+        c.take()
+        assert wire.dispatcher.job_count == 15_000
+        assert wire.pass_time(1) == 0
+        assert wire.dispatcher.job_count == 5_000
+        assert wire.tick() == -1
+        assert wire.dispatcher.job_count == 0
+
     def test_before_the_rate_lets_one_go(self, make_wire: MakeWire) -> None:
         wire = make_wire(policies=allowed(expire=1, rate="1/s", burst=1))
         c, w = wire.peer("c"), wire.worker("w", b"f")
