@@ -81,7 +81,35 @@ def wait_for(look: Callable[[], object]) -> None:
             return
 
 
-@pytest.fixture(params=["sqlite_queue", "redis_queue"])
+@pytest.fixture
+def postgres_queue(need_database: Callable[[str], Any]) -> Iterator[Queue]:
+    with need_database("postgresql").Postgres() as database:
+
+        def all_of_it() -> object:
+            with database.admin() as connection:
+                return sorted(connection.execute("SELECT * FROM queue").fetchall())
+
+        options = ["-q", "Postgres", "--libpq-conninfo", f"host={database.folder} user=gearfast dbname=postgres"]
+        url = f"postgresql://gearfast@/postgres?host={database.folder}"
+        yield Queue("Postgres", options, url, all_of_it)
+
+
+@pytest.fixture
+def mysql_queue(need_database: Callable[[str], Any]) -> Iterator[Queue]:
+    port = free_port()
+    with need_database("mysql").Mysql("--skip-networking=0", "--bind-address=127.0.0.1", f"--port={port}") as database:
+
+        def all_of_it() -> object:
+            with database.admin() as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT * FROM gearman_queue ORDER BY unique_key")
+                return cursor.fetchall()
+
+        options = ["-q", "MySQL", "--mysql-host", "127.0.0.1", "--mysql-port", str(port), "--mysql-user", "root"]
+        url = f"mysql://root@127.0.0.1:{port}/jobs"
+        yield Queue("MySQL", [*options, "--mysql-db", "jobs"], url, all_of_it)
+
+
+@pytest.fixture(params=["sqlite_queue", "postgres_queue", "mysql_queue", "redis_queue"])
 def queue(request: pytest.FixtureRequest, require: Any) -> Queue:
     require.program("gearmand", "gearman-job-server")
     found: Queue = request.getfixturevalue(request.param)
