@@ -55,7 +55,7 @@ class Json:
         import json
 
         self._encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-        self._decode = json.loads
+        self._decode = json.JSONDecoder().decode
 
     def dumps(self, value: Any, /) -> bytes:
         """A value as bytes. Raises TypeError or ValueError."""
@@ -63,7 +63,7 @@ class Json:
 
     def loads(self, data: bytes, /) -> Any:
         """The value again. Raises ValueError."""
-        return self._decode(data)
+        return self._decode(str(data, "utf-8"))
 
 
 class MessagePack:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -74,7 +74,7 @@ class Call(Generic[P, R_co, M_co]):
     def run(self, client: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Submit a job and return its result. Raises as `Client.run`, and SerializeError for what is no result."""
         workload, options = self._job(client, "run", ALWAYS, args, kwargs)
-        return _then(client, client.run(self._task.name, workload, **options), self._task.wire.result)
+        return _then(client.run(self._task.name, workload, **options), self._task.wire.result)
 
     @overload
     def submit(self, client: Client, /, *args: P.args, **kwargs: P.kwargs) -> JobFuture[R_co]: ...
@@ -273,19 +273,14 @@ if TYPE_CHECKING:  # what calling a task itself takes and gives
         def __call__(self, job: J, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
 
 
-@functools.cache
-def _is_async(run: Callable[..., Any]) -> bool:
-    """Whether results of a client with this method are awaited."""
-    return inspect.iscoroutinefunction(run)
-
-
 def _check_client(client: Any) -> None:
     if not hasattr(client, "submit_background"):
         raise TypeError(f"a task's first argument is a Client or an AsyncClient, not {type(client).__name__}")
 
 
-def _then(client: Any, result: Any, decode: Callable[[bytes], Any]) -> Any:
-    if not _is_async(type(client).run):
+def _then(result: Any, decode: Callable[[bytes], Any]) -> Any:
+    """The value of what a client's `run` gave: a result, or one to be awaited."""
+    if not isinstance(result, Awaitable):
         return decode(result)
 
     async def wait() -> Any:

@@ -49,7 +49,7 @@ def pid() -> int:
 
 @app.task
 def upper(text: str) -> str:
-    """A program that is no Python does it in one of the tests."""
+    """A shell script does it in one of the tests."""
     return text.upper()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -174,18 +173,12 @@ def test_another_client(server: Server, own_client: Client) -> None:
         assert (done.returncode, done.stdout.rstrip()) == (OK, b'"a.png@64"')
 
 
-def test_another_worker(server: Server, own_client: Client, tmp_path: Path) -> None:
-    script = tmp_path / "upper.py"
-    script.write_text(
-        "import json, sys\n"
-        "call = json.load(sys.stdin)\n"
-        "assert call['kwargs'] == {}\n"
-        "json.dump(call['args'][0].upper(), sys.stdout)\n"
-    )
-    text = shlex.join([sys.executable, str(script)])
-    with working(server, "--function", "tasks.upper", "--command", text):
-        assert program.upper.run(own_client, "é") == "É"
-        assert own_client.run("tasks.upper", json.dumps({"args": ["x"], "kwargs": {}}).encode()) == b'"X"'
+def test_another_worker(server: Server, own_client: Client) -> None:
+    """A shell script that finds the one argument in the workload and writes JSON."""
+    script = "sed 's/.*\\[\\(.*\\)\\].*/\\1/' | tr a-z A-Z"
+    with working(server, "--function", "tasks.upper", "--command", shlex.join(["sh", "-c", script])):
+        assert program.upper.run(own_client, "text") == "TEXT"
+        assert list(program.upper.map(own_client, ["a", "b"])) == ["A", "B"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -301,3 +302,14 @@ def test_asyncio() -> None:
                     resize.run(client, "a", 1, 2)  # type: ignore[call-overload]
 
     asyncio.run(main())
+
+
+def test_a_client_that_is_none_of_ours() -> None:
+    """Such as a test's stand-in: what its `run` gives is a result, or awaited for one."""
+    client = create_autospec(Client, instance=True)
+    client.run.return_value = b'"stand-in"'
+    assert resize.run(client, "a") == "stand-in"
+    client.run.assert_called_once_with("t.resize", resize.workload("a"), priority=Priority.LOW)
+    other = create_autospec(AsyncClient, instance=True)
+    other.run.return_value = b'"stand-in"'
+    assert asyncio.run(resize.run(other, "a")) == "stand-in"

@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from gearfast import SerializeError, UsageError
 from gearfast.tasks.serializers import make_serializer
@@ -92,6 +94,26 @@ def test_a_workload_that_is_no_call(workload: bytes, said: str) -> None:
         wire().arguments(workload)
     assert str(caught.value).startswith(f"function 'resize': {said}")
     assert (caught.value.function, caught.value.argument) == ("resize", "")
+
+
+CALLS = st.fixed_dictionaries(
+    {}, optional={"args": st.lists(st.integers()) | st.text(), "kwargs": st.dictionaries(st.text(), st.integers())}
+)
+
+
+@given(st.binary() | CALLS.map(lambda call: json.dumps(call).encode()) | st.integers().map(lambda n: b"%d" % n))
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "raw"])
+def test_any_bytes_are_arguments_or_an_error(serializer: str, require: Any, workload: bytes) -> None:
+    """What anybody may send never raises anything else, so that it never is more than one job's failure."""
+    require.module("msgpack", "msgpack")
+    one = wire(serializer)
+    try:
+        args, kwargs = one.arguments(workload)
+    except (SerializeError, TypeError) as error:
+        said = str(error)
+    else:
+        said = "resize" if one.parameters.bind(args, kwargs) else ""
+    assert "resize" in said
 
 
 def test_names_that_are_no_text(require: Any) -> None:
