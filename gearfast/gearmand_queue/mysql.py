@@ -25,8 +25,8 @@ def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:
     Raises QueueError, without the password.
     """
     try:
-        import pymysql
-        from pymysql.cursors import SSCursor
+        import pymysql  # type: ignore[import-untyped, unused-ignore]
+        from pymysql.cursors import SSCursor  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise QueueError('MySQL needs PyMySQL: pip install "gearfast[mysql]"') from None
     parts = urlsplit(url)
