@@ -144,7 +144,7 @@ class PostgresStore:
         return f" ({rows[0][0].decode()}, since {rows[0][1].decode()})" if rows else ""
 
     def _migrate(self, link: Link) -> None:
-        if not link.ask("SELECT 1 FROM pg_namespace WHERE nspname = current_setting('search_path')"):
+        if not link.ask(f"SELECT 1 FROM pg_namespace WHERE nspname = '{self._schema}'"):
             link.run(f'CREATE SCHEMA "{self._schema}"')
         version = 0
         if link.ask("SELECT 1 WHERE to_regclass('gearfast_state') IS NOT NULL"):

@@ -77,7 +77,12 @@ class Database:
                 # A server whose keeper dies in whatever way dies too.
                 command = ["setpriv", "--pdeathsig", self.end_signal, *self.command()]
                 self.process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    env=environment(),
                 )
             while self.process.poll() is None:
                 try:
@@ -163,6 +168,7 @@ class Postgres(Database):
             check=True,
             capture_output=True,
             cwd=self.folder,
+            env=environment(),
         )
 
     def command(self) -> list[str]:
@@ -199,7 +205,10 @@ class Mysql(Database):
         what = [f"--datadir={self.folder / 'data'}", "--auth-root-authentication-method=normal", "--skip-test-db"]
         user = pwd.getpwuid(os.geteuid()).pw_name
         subprocess.run(
-            ["mariadb-install-db", "--no-defaults", f"--user={user}", *what], check=True, capture_output=True
+            ["mariadb-install-db", "--no-defaults", f"--user={user}", *what],
+            check=True,
+            capture_output=True,
+            env=environment(),
         )
         (self.folder / "data" / "jobs").mkdir()
 
@@ -264,6 +273,11 @@ def in_memory() -> str | None:
         if shutil.disk_usage("/dev/shm").free > 1 << 30:
             return "/dev/shm"
     return None
+
+
+def environment() -> dict[str, str]:
+    """Without what only our own processes are to have, such as a sanitizer."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("LD_", "ASAN_", "UBSAN_"))}
 
 
 def fresh_name() -> str:

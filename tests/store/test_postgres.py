@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gearfast.store import postgres
-from gearfast.store.base import StoreError
+from gearfast.store.base import StoreError, Write
 from gearfast.store.urls import make_store
 
 Url = Callable[[str], str]
@@ -54,4 +54,12 @@ def test_commits_wait_for_the_disk(database_url: Url, value: str) -> None:
     store.open()
     expected = b"remote_apply" if value == "remote_apply" else b"on"
     assert ask(store, "SELECT current_setting('synchronous_commit')") == [[expected]]
+    store.close()
+
+
+def test_a_schema_whose_name_has_to_be_quoted(database_url: Url) -> None:
+    store = new(database_url("postgresql") + "Order")
+    store.open()
+    store.write(Write(1, 2))
+    assert store.open().batch == 1
     store.close()
