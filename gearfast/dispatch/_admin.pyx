@@ -22,6 +22,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._end cimport cancel, drop_function
+from gearfast.dispatch._notices cimport LEVEL_INFO, note
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport (
     HIGH,
@@ -339,8 +340,13 @@ cdef inline bint is_policy(Field line) noexcept nogil:
 # policy [get FUNCTION | set PATTERN KEY=VALUE ... | unset PATTERN]: see policy_lines.py
 cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
     try:
-        text = (<object>core.owner)._policy_line(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
+        owner = <object>core.owner
+        before = owner.policies
+        text = owner._policy_line(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
         write_bytes(core, peer, text, len(text))
+        if owner.policies is not before:
+            told = b"Text command: " + <bytes>line.data[:line.size]
+            note(core, LEVEL_INFO, told, len(told))
     except Exception:   # memory
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 

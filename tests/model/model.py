@@ -157,6 +157,8 @@ class Model(Lines):
             except (Wrong, Open) as found:
                 failure = found if failure is None or isinstance(found, Open) else failure
             if before is None or not self.doubts.turn():
+                if self.guessed and isinstance(failure, Wrong):
+                    raise Open(f"several gates may have opened in another order: {failure}") from None
                 raise failure
             self.restore(before)
 
@@ -185,6 +187,7 @@ class Model(Lines):
         """A phase: what the peers got in it, and who is to be closed now."""
         self.wakes.clear()
         self.ended.clear()
+        self.guessed = False
         for name, peer in self.peers.items():
             peer.unsent = peer.at = 0
             peer.seen = seen.get(name, b"")

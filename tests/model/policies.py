@@ -70,6 +70,7 @@ class Policies(Rules):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__(settings)
         self.policies: dict[str, dict[str, Any]] = settings.get("policies", {})
+        self.guessed = False  # in this phase: which of several gates opened first, at one moment
 
     def function(self, name: bytes) -> Function:
         found = super().function(name)
@@ -116,17 +117,27 @@ class Policies(Rules):
             self.meet("another try is due")
         super().come_due(job)
 
+    def at_one_moment(self, jobs: list[Job]) -> None:
+        gated = any(job.function.allowed and job.function.allowed.concurrency for job in jobs)
+        self.guessed = self.guessed or (gated and len({job.function.name for job in jobs}) > 1)
+        super().at_one_moment(jobs)
+
     def may_be_next(self, job: Job) -> bool:
         function, policy = job.function, job.function.allowed
         if not policy or (job.worker is None and function.open):
             return super().may_be_next(job)
-        if job.worker is not None and (not job.wanted or self.fails_when_lost(job)):
-            return super().may_be_next(job)
-        if job.worker is None or function.opens or 0 < policy.concurrency < function.running:
+        if job.worker is None:
             return True  # nobody gets anything for it
+        fails = job.wanted and self.fails_when_lost(job)
+        if fails and not self.is_told_failed(job):
+            return False
         queues = [list(queue) for queue in function.queues]
-        if not self.wait_before_try(job):
+        comes_back = job.wanted and not fails and not self.wait_before_try(job)
+        if comes_back:
             queues[job.priority].append(job)
+        makes_room = policy.concurrency == function.running
+        if function.opens or not (makes_room or (comes_back and not 0 < policy.concurrency < function.running)):
+            return True
         return self.is_given_out(function, next((queue for queue in queues if queue), []))
 
     def is_given_out(self, function: Function, queue: list[Job]) -> bool:
@@ -178,6 +189,7 @@ class Policies(Rules):
         while late := [one for one in self.functions.values() if 0 < one.opens <= now]:
             first = min(one.opens for one in late)
             several = [one for one in late if one.opens == first]
+            self.guessed = self.guessed or len(several) > 1
             function = next((one for one in several if self.opens_next(one)), several[0])
             function.opens = 0
             self.reopen(function)

@@ -35,6 +35,16 @@ def test_set_get_unset(make_wire: MakeWire) -> None:
     a.send(b"policy set resize* timeout= max_queue=\n", b"policy\n").expect(b"OK\r\n.\n")
 
 
+def test_the_log_tells_of_changes_alone(make_wire: MakeWire) -> None:
+    wire = make_wire()
+    a = wire.peer("a")
+    a.send(b"policy set f tries=2\n").expect(b"OK\r\n")
+    a.send(b"policy\n").expect(b"f\ttries=2\n.\n")
+    a.send(b"policy unset f\n").expect(b"OK\r\n")
+    told = [("INFO", "Text command: policy set f tries=2"), ("INFO", "Text command: policy unset f")]
+    assert wire.dispatcher.take_notices() == told
+
+
 @pytest.mark.parametrize(
     ("line", "text"),
     [
