@@ -100,7 +100,7 @@ class MysqlStore:
     """`place`: `mysql://USER:PASSWORD@HOST:PORT/DATABASE?prefix=gearfast`. Raises StoreError from every method."""
 
     def __init__(self, place: Place) -> None:
-        import pymysql
+        import pymysql  # type: ignore[import-untyped, unused-ignore]
 
         self._place = place
         self._prefix = place.option("prefix")
