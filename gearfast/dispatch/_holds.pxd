@@ -9,6 +9,7 @@ from gearfast.dispatch._records cimport PEER_HOLDING, Core, Peer
 
 cdef int hold_reserve(Peer* peer) noexcept nogil
 cdef bint hold_add(Peer* peer, uint64_t batch) noexcept nogil
+cdef bint hold_postpone(Peer* peer, uint64_t batch, uint64_t to) noexcept nogil
 cdef void hold_release(Core* core, Peer* peer, uint64_t batch) noexcept nogil
 
 

@@ -63,6 +63,27 @@ cdef bint hold_add(Peer* peer, uint64_t batch) noexcept nogil:
     return True
 
 
+cdef bint hold_postpone(Peer* peer, uint64_t batch, uint64_t to) noexcept nogil:
+    """What waits for `batch`, the oldest one, waits for the next one, `to`. False if something waits for that already,
+    or nothing for this."""
+    cdef Holds* holds = peer.holds
+    cdef Hold* hold
+    if not peer.flags & PEER_HOLDING or holds.list[holds.first].batch != batch:
+        return False
+    hold = &holds.list[holds.first]
+    hold.batch = to
+    if holds.count == 1 or hold[1].batch != to:
+        return True
+    if holds.count > 2:
+        hold[2].before += hold[1].before
+    else:
+        holds.before -= hold[1].before
+    hold[1] = hold[0]
+    holds.first += 1
+    holds.count -= 1
+    return False
+
+
 cdef void hold_release(Core* core, Peer* peer, uint64_t batch) noexcept nogil:
     """All batches up to this one are settled."""
     cdef Holds* holds = peer.holds

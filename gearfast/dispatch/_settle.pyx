@@ -4,15 +4,15 @@
 
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
 longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already
-is told again with the next one.
+is told again with the next one, for which those wait who asked about it.
 """
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memmove
 
-from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers, bytes_space
+from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop_failed
-from gearfast.dispatch._holds cimport hold_release
+from gearfast.dispatch._holds cimport hold_postpone, hold_release
 from gearfast.dispatch._job cimport handles_get, job_is_durable
 from gearfast.dispatch._journal cimport batch_clear, batch_has
 from gearfast.dispatch._peer cimport peer_by_id
@@ -45,6 +45,8 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
             continue
         if not stored:
             refuse_held(core, peer, batch)
+            if peer.fence == batch.number:
+                wait_on(core, peer, batch.number)
         hold_release(core, peer, batch.number)
     journal.committing = NULL
     if not stored:
@@ -53,6 +55,16 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         tell_again(core, batch)
     batch_clear(batch, 0)
     journal.spare = batch
+
+
+cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:
+    """A worker that asked whether the ends of its jobs are stored: they go with the next batch, and so does the answer.
+
+    Without memory for that it is told what is not so yet.
+    """
+    cdef Batch* next = core.journal.gathering
+    if bytes_space(&next.holders, sizeof(uint64_t)) != NULL and hold_postpone(peer, number, next.number):
+        bytes_add_number(&next.holders, peer.id)
 
 
 cdef void give_up(Core* core, Batch* batch) noexcept nogil:

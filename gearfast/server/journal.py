@@ -298,9 +298,10 @@ class Journal:
     def _insist(self, batch: Batch, error: StoreError) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.
 
-        It is given up after `patience`, if its clients can be told: what has ended can only wait.
+        It is given up after `patience`: clients are told that their jobs are not stored, ends go with the next batch.
         """
-        logger.error("The store failed: %s", error)
+        if not self._away:
+            logger.error("The store failed: %s", error)
         began = time.monotonic()
         attempt = 0
         while not self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)]):
@@ -314,8 +315,9 @@ class Journal:
             else:
                 self._is_back()
                 return True
-            if batch.records and time.monotonic() - began > self._patience:
-                logger.error("The store stays away, durable jobs are refused: %s", error)
+            if time.monotonic() - began > self._patience:
+                if not self._away:
+                    logger.error("The store stays away, durable jobs are refused: %s", error)
                 self._away = True
                 self._given_up = batch.number
                 self._post(self._refuse, True)

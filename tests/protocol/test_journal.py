@@ -313,6 +313,30 @@ def test_what_is_not_stored_is_refused(durable: Durable) -> None:
     c.expect(R.JOB_CREATED(handle(4)), R.ECHO_RES(b"3"))
 
 
+@pytest.mark.parametrize("asked_again", [False, True])
+def test_who_asked_about_an_end_that_is_not_stored_waits_on(durable: Durable, asked_again: bool) -> None:
+    c, w = durable.peer("c").send(submit(b"f", data=b"x")), durable.worker("w", b"f")
+    durable.commit()
+    c.expect(R.JOB_CREATED(handle(1)))
+    w.grab()
+    w.send(Q.WORK_COMPLETE(handle(1), b""), Q.ECHO_REQ(b"stored?"))
+    durable.batch()
+    if asked_again:
+        c.send(submit(b"g"))
+        w.send(Q.GET_STATUS(handle(1)), submit(b"h"), Q.ECHO_REQ(b"more"))
+    durable.settle(stored=False)
+    w.expect()
+    assert numbers(durable.batch().ended) == [1]
+    w.expect()
+    durable.settle()
+    expected = [R.ECHO_RES(b"stored?")]
+    if asked_again:
+        expected += [R.STATUS_RES(handle(1), b"0", b"0", b"0", b"0"), R.JOB_CREATED(handle(3)), R.ECHO_RES(b"more")]
+    w.expect(*expected)
+    if asked_again:
+        c.expect(R.JOB_CREATED(handle(2)))
+
+
 def test_a_job_that_runs_when_it_turns_out_not_to_be_stored_runs_out(durable: Durable) -> None:
     c, w = durable.peer("c").send(submit(b"f", data=b"x")), durable.worker("w", b"f")
     assert w.grab() == b"x"

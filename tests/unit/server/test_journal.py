@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The journal's thread beside a store that finds damage."""
+"""The journal's thread beside a store that finds damage, or is away."""
 
 from __future__ import annotations
 
@@ -15,17 +15,28 @@ from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
 from gearfast.protocol import Command
 from gearfast.server.journal import Journal
-from gearfast.store.base import SectionDamaged
+from gearfast.store.base import Contents, SectionDamaged, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
 
 JOBS = 300
 LIMIT = 30.0
 
 
-class Rotten(SqliteStore):
-    """Sections in `rotten` cannot be read."""
+class Faulty(SqliteStore):
+    """Sections in `rotten` cannot be read; nothing can be done while it is `away`."""
 
     rotten: frozenset[int] = frozenset()
+    away = False
+
+    def open(self) -> Contents:
+        if self.away:
+            raise StoreError("the disk is away")
+        return super().open()
+
+    def write(self, write: Write) -> None:
+        if self.away:
+            raise StoreError("the disk is away")
+        super().write(write)
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         ids = list(sections)
@@ -39,10 +50,10 @@ class Machine:
     """A dispatcher and its journal; `run` does what the journal's thread posts, until there is nothing more to come."""
 
     def __init__(self, path: Path, rotten: Iterable[int] = ()) -> None:
-        self.store = Rotten(path)
+        self.store = Faulty(path)
         self.store.rotten = frozenset(rotten)
         self.calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
-        self.journal = Journal(self.store)
+        self.journal = Journal(self.store, patience=0.01)
         self.dispatcher = Dispatcher(first_handle=self.journal.first_number)
         self.dispatcher.tick(1, 1)
         self.journal.start(self.dispatcher, lambda call, *values: self.calls.put((call, values)))
@@ -89,3 +100,26 @@ def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         "section 7 is damaged: 1 jobs stay there",
     ]
     assert len(SqliteStore(tmp_path / "jobs.db").open().sections) == 10
+
+
+def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_job(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(1)
+    server, worker = machine.dispatcher, machine.peer
+    server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    (job,) = server.jobs()
+    machine.store.away = True
+    server.receive(worker, encode(Command.WORK_COMPLETE, b"%s:%d" % (b"H:local", job["number"]), b""))
+    assert server.job_count == 0
+    machine.journal.take()
+    client = server.connect()
+    server.receive(client, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    machine.run(lambda: bool(server.refusing and server.job_count == 0))
+    refusal = encode(Command.ERROR, b"QUEUE_ERROR", b"The job could not be stored")
+    assert server.take_output(client) == refusal
+    server.receive(client, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"at once"))
+    assert server.take_output(client) == refusal
+    machine.store.away = False
+    machine.run(lambda: not server.refusing and machine.journal.is_idle)
+    machine.journal.close()
+    assert SqliteStore(tmp_path / "jobs.db").open().sections == []
