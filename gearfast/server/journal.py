@@ -69,7 +69,7 @@ class Journal:
         self._closing = threading.Event()
         self._away = False
         self._untidy = False
-        self._given_up = 0
+        self._given_up: set[int] = set()
 
     # The server's thread
 
@@ -219,18 +219,21 @@ class Journal:
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
     def _commit(self, batch: Batch) -> None:
-        write = self._plan(batch)
-        try:
-            self.store.write(write)
-        except StoreError as error:
-            stored = self._insist(batch, error)
-        else:
-            stored = True
+        stored = self._insist(batch) if self._away else self._try(batch)
         self._batch = batch.number
         self._settle(stored)
         self._untidy = True
         if stored and self._queue.empty():
             self._tidy()
+
+    def _try(self, batch: Batch) -> bool:
+        """What the usual batch takes."""
+        try:
+            self.store.write(self._plan(batch))
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+            return self._insist(batch)
+        return True
 
     def _tidy(self) -> bool:
         """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""
@@ -295,13 +298,12 @@ class Journal:
             if self._losses.pop(number, None) is not None:
                 write.forget.append(number)
 
-    def _insist(self, batch: Batch, error: StoreError) -> bool:
+    def _insist(self, batch: Batch) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.
 
-        It is given up after `patience`: clients are told that their jobs are not stored, ends go with the next batch.
+        What is there, and so what the batch means for it, is only known once it is open again. The batch is given up
+        after `patience`: clients are told that their jobs are not stored, ends go with the next batch.
         """
-        if not self._away:
-            logger.error("The store failed: %s", error)
         began = time.monotonic()
         attempt = 0
         while not self._closing.wait(PAUSES[min(attempt, len(PAUSES) - 1)]):
@@ -310,28 +312,32 @@ class Journal:
                 contents = self._open_again()
                 if contents.batch < batch.number:
                     self.store.write(self._plan(batch))
-            except StoreError as again:
-                error = again
+            except StoreError as error:
+                if time.monotonic() - began > self._patience:
+                    self._give_up(batch, error)
+                    return False
             else:
                 self._is_back()
                 return True
-            if time.monotonic() - began > self._patience:
-                if not self._away:
-                    logger.error("The store stays away, durable jobs are refused: %s", error)
-                self._away = True
-                self._given_up = batch.number
-                self._post(self._refuse, True)
-                self._adopt(Contents(0, 0, [], {}))
-                return False
         return False
 
+    def _give_up(self, batch: Batch, error: StoreError) -> None:
+        if not self._away:
+            logger.error("The store stays away, durable jobs are refused: %s", error)
+        self._away = True
+        self._given_up.add(batch.number)
+        self._post(self._refuse, True)
+        self._adopt(Contents(0, 0, [], {}))
+
     def _open_again(self) -> Contents:
-        """Opens the store after an error. A batch that was given up may be in it after all: its clients were told that
-        it is not, so it goes."""
+        """Opens the store after an error. Batches that were given up may be in it after all: their clients were told that
+        they are not, so they go."""
         contents = self.store.open()
-        if self._given_up in [info.id for info in contents.sections]:
-            self.store.write(Write(contents.batch, self.next_number, drop=[self._given_up]))
+        stored = self._given_up.intersection(info.id for info in contents.sections)
+        if stored:
+            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored)))
             contents = self.store.open()
+        self._given_up.clear()
         self._adopt(contents)
         return contents
 

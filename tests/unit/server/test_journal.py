@@ -23,10 +23,12 @@ LIMIT = 30.0
 
 
 class Faulty(SqliteStore):
-    """Sections in `rotten` cannot be read; nothing can be done while it is `away`."""
+    """Sections in `rotten` cannot be read; while it is `away` nothing can be done, or, if it also `lies`, writes are done
+    and said to have failed."""
 
     rotten: frozenset[int] = frozenset()
     away = False
+    lies = False
 
     def open(self) -> Contents:
         if self.away:
@@ -34,9 +36,10 @@ class Faulty(SqliteStore):
         return super().open()
 
     def write(self, write: Write) -> None:
+        if self.lies or not self.away:
+            super().write(write)
         if self.away:
             raise StoreError("the disk is away")
-        super().write(write)
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         ids = list(sections)
@@ -123,3 +126,21 @@ def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_jo
     machine.run(lambda: not server.refusing and machine.journal.is_idle)
     machine.journal.close()
     assert SqliteStore(tmp_path / "jobs.db").open().sections == []
+
+
+def test_jobs_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
+    """The write that failed had been done: whoever was told that it was not must not find it done some day."""
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(1)
+    machine.store.away = machine.store.lies = True
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"refused"))
+    machine.journal.take()
+    machine.run(lambda: bool(machine.dispatcher.refusing))
+    store = SqliteStore(tmp_path / "jobs.db")
+    machine.store.close()
+    assert len(store.open().sections) == 2
+    store.close()
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    machine.journal.close()
+    assert [info.count for info in SqliteStore(tmp_path / "jobs.db").open().sections] == [1]
