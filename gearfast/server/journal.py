@@ -330,8 +330,10 @@ class Journal:
         self._adopt(Contents(0, 0, [], {}))
 
     def _open_again(self) -> Contents:
-        """Opens the store after an error. Batches that were given up may be in it after all: their clients were told that
-        they are not, so they go."""
+        """Opens the store after an error.
+
+        Batches that were given up may be in it after all: their clients were told that they are not, so they go.
+        """
         contents = self.store.open()
         stored = self._given_up.intersection(info.id for info in contents.sections)
         if stored:

@@ -23,8 +23,10 @@ LIMIT = 30.0
 
 
 class Faulty(SqliteStore):
-    """Sections in `rotten` cannot be read; while it is `away` nothing can be done, or, if it also `lies`, writes are done
-    and said to have failed."""
+    """Sections in `rotten` cannot be read; while it is `away` nothing can be done.
+
+    If it `lies` too, writes are done, and said to have failed.
+    """
 
     rotten: frozenset[int] = frozenset()
     away = False
