@@ -7,6 +7,7 @@ from libc.stdint cimport uint64_t
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
 from gearfast.dispatch._job cimport Walk, handles_get, job_is_durable, walk_begin, walk_next
+from gearfast.dispatch._journal cimport numbers_have
 from gearfast.dispatch._peer cimport peer_unsent
 from gearfast.dispatch._record cimport RECORD_DEAD, Head, Record, record_read
 from gearfast.dispatch._records cimport (
@@ -74,14 +75,15 @@ cdef int check_batch(Core* core, Batch* batch, bint gathers) except -1:
         at += step
     equal(dead, batch.dead, "records of jobs that have ended", "in dead")
     equal(dead_bytes, batch.dead_bytes, "bytes of them", "in dead_bytes")
-    equal(batch.index.size // sizeof(Added) + bytes_numbers(&batch.late), records, "places of records", "records")
+    equal((batch.index.size + batch.late.size) // sizeof(Added), records, "places of records", "records")
     return check_index_of(batch)
 
 
 cdef bint is_late(Batch* batch, uint64_t number) noexcept:
+    cdef Added* late = <Added*>batch.late.data
     cdef size_t i
-    for i in range(bytes_numbers(&batch.late)):
-        if bytes_number(&batch.late, i) == number:
+    for i in range(batch.late.size // sizeof(Added)):
+        if late[i].number == number:
             return True
     return False
 

@@ -38,6 +38,7 @@ cdef class Sections:
     cdef size_t end_
     cdef size_t room
     cdef dict late              # number -> id
+    cdef dict late_numbers      # id -> numbers; one that was written anew since is another section's
     cdef readonly size_t live
     """Jobs that have not ended."""
     cdef readonly size_t jobs
@@ -50,6 +51,7 @@ cdef class Sections:
 
     def __cinit__(self):
         self.late = {}
+        self.late_numbers = {}
 
     def __dealloc__(self):
         cdef size_t i
@@ -132,8 +134,10 @@ cdef class Sections:
         else:
             place.last = (place - 1).last if place > &self.places[self.begin] else 0
             place.first = place.last + 1
-        for number in info.late:
-            self.late[number] = info.id
+        if info.late:
+            self.late_numbers[info.id] = info.late
+            for number in info.late:
+                self.late[number] = info.id
         self.jobs += place.count
         self.live += place.count
         self.size += place.size
@@ -148,8 +152,9 @@ cdef class Sections:
         self.live -= place.count - place.ended_count
         self.size -= place.size
         self.live_size -= self.live_of(place)
-        if self.late:
-            self.late = {number: section for number, section in self.late.items() if section != id}
+        for number in self.late_numbers.pop(id, ()):
+            if self.late.get(number) == id:
+                del self.late[number]
         return 0
 
     cdef int note_all(self, Place* place, bytes numbers) except -1:
@@ -288,6 +293,13 @@ cdef class Sections:
         if i > self.begin:
             place.first = max(place.first, self.places[i - 1].last + 1)
 
+    def leave(self, id):
+        """A section is not to be touched any more: what becomes of its jobs is noted nowhere."""
+        late = self.late_of(id)
+        self.remove(self.by_id(id))
+        for number in late:
+            self.late[number] = id      # else one that was written anew would be looked for where it was before
+
     def ended_of(self, id):
         """Numbers of the jobs of a section that have ended, rising, 8 bytes each."""
         cdef Place* place = self.by_id(id)
@@ -301,5 +313,13 @@ cdef class Sections:
         return [self.places[i].id for i in range(self.begin, self.end_)]
 
     def late_of(self, id):
-        """Numbers of the jobs of a section that lie outside of its range, ended ones included."""
-        return tuple([number for number, section in self.late.items() if section == id])
+        """Numbers of the jobs of a section that lie outside of its range, ended ones included.
+
+        One that was written anew since is only among those of the newer section.
+        """
+        return tuple([number for number in self.late_numbers.get(id, ()) if self.late.get(number) == id])
+
+    @property
+    def has_late(self):
+        """Whether any job lies outside of its section's range."""
+        return bool(self.late)
