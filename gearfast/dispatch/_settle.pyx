@@ -48,6 +48,8 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         if not stored:
             refuse_held(core, peer, batch)
         hold_release(core, peer, batch.number)
+    if not stored:
+        refuse_those_who_joined(core, batch)
     journal.committing = NULL
     if not stored:
         give_up(core, batch)
@@ -55,6 +57,17 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         tell_again(core, batch)
     batch_clear(batch, 0)
     journal.spare = batch
+
+
+cdef void refuse_those_who_joined(Core* core, Batch* batch) noexcept nogil:
+    """Requests that joined a job of this batch and wait for the one that gathers."""
+    cdef Bytes* holders = &core.journal.gathering.holders
+    cdef size_t i
+    cdef Peer* peer
+    for i in range(bytes_numbers(holders)):
+        peer = peer_by_id(core, bytes_number(holders, i))
+        if peer != NULL:
+            refuse_held(core, peer, batch)
 
 
 cdef void give_up(Core* core, Batch* batch) noexcept nogil:

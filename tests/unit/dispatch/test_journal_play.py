@@ -182,7 +182,7 @@ class Play:
         check(self.server)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(30))
 def test_nothing_acknowledged_is_lost(seed: int) -> None:
     play = Play(seed)
     for _ in range(STEPS):
@@ -191,7 +191,7 @@ def test_nothing_acknowledged_is_lost(seed: int) -> None:
     play.crash()
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(30))
 def test_no_dead_letter_is_lost(seed: int) -> None:
     play = Play(seed, Policies.parse({"f*": {"keep_failed": 10000}}))
     for _ in range(STEPS):
