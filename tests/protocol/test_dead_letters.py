@@ -410,7 +410,9 @@ class TestDurable:
         assert batch.late == (1,)
         disk.write(wire.commit())
         again = disk.server().dispatcher
-        assert (len(again.jobs()), len(again.dead_letters())) == {b"requeue": (1, 0), b"drop": (0, 0), None: (0, 1)}[verb]
+        assert (len(again.jobs()), len(again.dead_letters())) == {b"requeue": (1, 0), b"drop": (0, 0), None: (0, 1)}[
+            verb
+        ]
 
     def test_a_requeued_job_of_a_batch_that_is_not_stored_stays(self, wire: Durable, disk: Disk) -> None:
         self.dead(wire, disk, between=True)

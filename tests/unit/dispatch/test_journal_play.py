@@ -132,7 +132,7 @@ class Play:
         verb = self.rng.choice((b"requeue", b"requeue", b"drop"))
         self.server.receive(admin, b"dead %s %s\n" % (verb, letter["handle"].encode()))
         said = self.server.take_output(admin)
-        assert said == b"OK 1\r\n" or said.startswith(b"ERR NOT_QUEUED") and verb == b"requeue", said
+        assert said == b"OK 1\r\n" or (said.startswith(b"ERR NOT_QUEUED") and verb == b"requeue"), said
         self.brought_out += 1
         if verb == b"drop":
             self.finished.add(letter["number"])
