@@ -7,7 +7,6 @@ from libc.stdint cimport uint64_t
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
 from gearfast.dispatch._job cimport Walk, handles_get, job_is_durable, walk_begin, walk_next
-from gearfast.dispatch._journal cimport numbers_have
 from gearfast.dispatch._peer cimport peer_unsent
 from gearfast.dispatch._record cimport RECORD_DEAD, Head, Record, record_read
 from gearfast.dispatch._records cimport (

@@ -399,14 +399,14 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `waiting_requests`, `dead` letters, `queued_bytes` of
-        them and of all jobs, and `max_queued`, their ceiling.
+        `running`, `delayed`, `waiting_requests`, `dead` letters, `queued_bytes` of them and of
+        all jobs, and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
-        `dead` letters, `running`, `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms,
-        `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`,
-        their sum in `seconds`. A dropped function takes its counters with it.
+        `running`, `workers`, `dead` letters, `oldest_seconds` (how long the oldest queued job has waited), and two
+        histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for
+        each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

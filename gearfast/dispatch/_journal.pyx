@@ -4,8 +4,8 @@
 
 A job is durable from its first record on until its end. The record of a job that ends while it still gathers is taken
 out again, so such a job never reaches the store. A job that becomes a dead letter, or one that is a job again, gets a
-record of its own in place of the one before (`journal_rewrite`). What a client is told of a durable job waits for its batch (see
-`_holds.pyx`), unless the journal is relaxed.
+record of its own in place of the one before (`journal_rewrite`). What a client is told of a durable job waits for its
+batch (see `_holds.pyx`), unless the journal is relaxed.
 
 How a batch ends is `_settle.pyx`'s.
 """
@@ -229,7 +229,6 @@ cdef void journal_end(Core* core, Job* job) noexcept nogil:
     """A durable job has ended, or is wanted by nobody any more."""
     cdef Batch* batch = core.journal.gathering
     cdef Added* added = find_added(batch, job.number)
-    cdef Head* head
     job.losses &= MOST_LOSSES
     core.journal.jobs -= 1
     core.journal.ended += 1

@@ -328,8 +328,8 @@ cdef struct Batch:              # what is committed at once
     uint64_t number
     Bytes records               # of jobs, in the order in which they became durable
     Bytes index                 # of Added, by rising numbers: those records that `late` does not count
-    Bytes late                  # of Added: of jobs that were there long before they became durable, and of rewritten ones
-    Bytes replaced              # numbers of jobs whose earlier records do not hold any more: a newer one is in `late`
+    Bytes late                  # of Added: of jobs that were there long before they became durable, and of `replaced`
+    Bytes replaced              # numbers of jobs whose earlier records do not hold any more
     Bytes changes               # of Change
     Bytes done                  # numbers of jobs that have ended
     Bytes holders               # numbers of the peers with output that waits for this batch
