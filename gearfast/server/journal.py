@@ -299,7 +299,7 @@ class Journal:
         """What a batch means for the store; the sections are as they will be then."""
         write = Write(batch.number, self.next_number)
         if batch.replaced:
-            self._end(batch.replaced, write)
+            self._end(batch.replaced, write, moved=True)
         if batch.records:
             info = SectionInfo(batch.number, batch.first, batch.last, batch.jobs, len(batch.records), batch.late)
             self._sections.add(info)
@@ -315,8 +315,8 @@ class Journal:
         self._forget_losses((number for number, losses in changes.items() if not losses), write)
         return write
 
-    def _end(self, numbers: bytes, write: Write) -> None:
-        ended, gone = self._sections.end(numbers)
+    def _end(self, numbers: bytes, write: Write, moved: bool = False) -> None:
+        ended, gone = self._sections.end(numbers, moved)
         write.ended.update(ended)
         for id, _, _ in gone:
             write.ended.pop(id, None)

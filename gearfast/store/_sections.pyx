@@ -12,6 +12,8 @@ from libc.string cimport memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+cdef uint64_t MOVED = <uint64_t>1 << 63   # of a number that has ended here: it was late here, and is in a newer section
+
 cdef enum:
     YOUNG = 8                   # of the newest sections, which are not written anew
     LOOKS = 1024                # at sections, in one go
@@ -28,6 +30,19 @@ cdef struct Place:
     uint32_t ended_room
     uint32_t touched            # by the call at hand
     uint64_t* ended
+
+
+cdef size_t moved_away(info) except? 0:
+    """Of its jobs that are in newer sections, those that it does not count as late any more: a store may have a late
+    number once."""
+    cdef bytes packed = info.ended
+    cdef const uint64_t* ended = <const uint64_t*><const char*>packed
+    cdef size_t i
+    cdef size_t count = 0
+    for i in range(<size_t>len(packed) // sizeof(uint64_t)):
+        if ended[i] & MOVED and (ended[i] & ~MOVED) not in info.late:
+            count += 1
+    return count
 
 
 cdef class Sections:
@@ -128,7 +143,7 @@ cdef class Sections:
         """What a section says of itself, in its place."""
         place.id = info.id
         place.size = info.size
-        place.count = info.count + len(info.late)
+        place.count = info.count + len(info.late) + moved_away(info)
         if info.count:
             place.first, place.last = info.first, info.last
         else:
@@ -181,9 +196,12 @@ cdef class Sections:
         self.live_size -= place.size // place.count
         return 0
 
-    def end(self, bytes numbers not None):
+    def end(self, bytes numbers not None, bint moved=False):
         """Jobs have ended. Returns, of the sections that are touched, those that are still wanted with all the numbers
-        that have ended there ({id: bytes}), and those that are not: [(id, first, last)], which are forgotten."""
+        that have ended there ({id: bytes}), and those that are not: [(id, first, last)], which are forgotten.
+
+        `moved`: they are in the section that is added next.
+        """
         cdef const uint64_t* list = <const uint64_t*><const char*>numbers
         cdef Place* place
         cdef set touched = set()
@@ -191,7 +209,7 @@ cdef class Sections:
         for i in range(<size_t>len(numbers) // sizeof(uint64_t)):
             place = self.by_number(list[i])
             if place != NULL:
-                self.note(place, list[i])
+                self.note(place, list[i] | MOVED if moved and list[i] in self.late else list[i])
                 if not place.touched:
                     place.touched = 1
                     touched.add(place.id)
@@ -301,11 +319,11 @@ cdef class Sections:
             self.late[number] = id      # else one that was written anew would be looked for where it was before
 
     def ended_of(self, id):
-        """Numbers of the jobs of a section that have ended, rising, 8 bytes each."""
+        """Numbers of the jobs of a section that have ended, rising, 8 bytes each, without any marks."""
         cdef Place* place = self.by_id(id)
         if place == NULL:
             raise KeyError(id)
-        numbers = sorted([place.ended[i] for i in range(place.ended_count)])
+        numbers = sorted([place.ended[i] & ~MOVED for i in range(place.ended_count)])
         return b"".join([number.to_bytes(8, "little") for number in numbers])
 
     def ids(self):

@@ -65,6 +65,7 @@ class Machine:
         self.run(lambda: not self.dispatcher.restoring)
 
     def say(self, line: bytes) -> bytes:
+        self.dispatcher.take_output(self.peer)
         self.dispatcher.receive(self.peer, line)
         self.commit()
         return self.dispatcher.take_output(self.peer)
