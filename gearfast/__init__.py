@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gearfast.tasks.app import App
     from gearfast.tasks.task import Task
     from gearfast.types import (
+        DeadLetter,
         FunctionStatus,
         Handle,
         JobInfo,
@@ -104,6 +105,7 @@ _HOMES = {
     "gearfast.tasks.app": ("App",),
     "gearfast.tasks.task": ("Task",),
     "gearfast.types": (
+        "DeadLetter",
         "FunctionStatus",
         "Handle",
         "JobInfo",
@@ -131,6 +133,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "Data",
+    "DeadLetter",
     "DeadlineExceeded",
     "Decoder",
     "Fail",

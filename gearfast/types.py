@@ -7,6 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 __all__ = [
+    "DeadLetter",
     "FunctionStatus",
     "Handle",
     "JobInfo",
@@ -80,6 +81,27 @@ class PriorityStatus(NamedTuple):
     normal: int
     low: int
     workers: int
+
+
+class DeadLetter(NamedTuple):
+    """A line of the admin command `dead`, or what `dead show` tells: a job that failed for good and was kept.
+
+    The list tells all down to `time`; the rest keeps its default there.
+    """
+
+    handle: str
+    function: str
+    unique: bytes
+    tries: int
+    """How often it was given to a worker."""
+    reason: str
+    """lost (with its worker), timeout, failed (by its worker), expired (in its queue) or full (its queue was)."""
+    time: float
+    """When it failed, seconds since 1970."""
+    priority: Priority = Priority.NORMAL
+    workload: bytes = b""
+    exception: bytes | None = None
+    """The last one that a worker sent for it, 64 KiB of it at most; None: there was none."""
 
 
 class PolicyInfo(NamedTuple):

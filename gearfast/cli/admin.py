@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import fnmatch
 import json
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from gearfast.cli import OK, status_of
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
 from gearfast.errors import GearfastError, JobNotFound, ServerError, UsageError
-from gearfast.types import PolicyInfo
+from gearfast.types import DeadLetter, PolicyInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ _STATUS = ("function", "total", "running", "workers")
 _PRIORITIES = ("function", "high", "normal", "low", "workers")
 _WORKERS = ("fd", "address", "id", "functions")
 _POLICIES = ("pattern", "settings")
+_DEAD = ("handle", "function", "unique", "tries", "reason", "time")
 _JOBS = ("handle", "retries", "ignored", "background")
 
 
@@ -80,6 +82,18 @@ def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
     return [entry for entry in admin.policies() if action != "set" or entry.pattern == pattern]
 
 
+def _dead(admin: AdminClient, args: argparse.Namespace) -> Any:
+    """The list; all of one; or of `requeue` and `drop` how many there were."""
+    action, which = args.action, args.which
+    if action != "list" and which is None:
+        raise UsageError("it is `dead`, or with list [FUNCTION], show HANDLE, or requeue or drop HANDLE|FUNCTION|*")
+    if action == "list":
+        return admin.dead_letters(which)
+    if action == "show":
+        return admin.dead_letter(which)
+    return admin.requeue_dead(which) if action == "requeue" else admin.drop_dead(which)
+
+
 _FUNCTION: dict[str, Any] = {"metavar": "FUNCTION"}
 _PATTERNS: dict[str, Any] = {"nargs": "*", "metavar": "FUNCTION", "help": "only these; * and ? as in the shell"}
 _HANDLE: dict[str, Any] = {"metavar": "HANDLE"}
@@ -90,6 +104,13 @@ _ACTION: dict[str, Any] = {
     "default": "list",
     "help": "get FUNCTION: what holds for it; set PATTERN KEY=VALUE ...; unset PATTERN (default: list)",
 }
+_DEAD_ACTION: dict[str, Any] = {
+    "nargs": "?",
+    "choices": ("list", "show", "requeue", "drop"),
+    "default": "list",
+    "help": "list [FUNCTION]; show HANDLE; requeue or drop HANDLE, FUNCTION or * for all (default: list)",
+}
+_WHICH: dict[str, Any] = {"nargs": "?", "metavar": "WHICH", "help": "a handle, a function, or *"}
 _PATTERN: dict[str, Any] = {"nargs": "?", "metavar": "PATTERN", "help": "a function, or several with * and ?"}
 _SETTINGS: dict[str, Any] = {
     "nargs": "*",
@@ -173,6 +194,14 @@ VERBS: Final = (
         _POLICIES,
         arguments=[("action", _ACTION), ("pattern", _PATTERN), ("settings", _SETTINGS)],
     ),
+    Verb(
+        "dead",
+        "jobs that failed for good: the list, or show, requeue and drop",
+        lambda admin, args: _dead(admin, args),
+        _DEAD,
+        arguments=[("action", _DEAD_ACTION), ("which", _WHICH)],
+        text=lambda value: _dead_text(value),
+    ),
     Verb("ping", "whether it answers, and how fast", _ping, text=lambda seconds: f"{seconds * 1000:.3f} ms"),
     Verb(
         "shutdown",
@@ -239,6 +268,8 @@ class Answer(NamedTuple):
         """One value as JSON has it."""
         if isinstance(self.value, GearfastError):
             return {"error": str(self.value), "kind": type(self.value).__name__}
+        if isinstance(self.value, DeadLetter):
+            return _dead_plain(self.value)
         return True if self.value is None else self.value
 
     @property
@@ -262,7 +293,7 @@ def run(args: argparse.Namespace) -> int:
     status = OK
     told: object = None
     for address in addresses:
-        for answer in _ask(address, args, flagged or [args.chosen], context):
+        for answer in _ask(address, args, flagged or [_chosen(args)], context):
             failed = isinstance(answer.value, GearfastError)
             if failed and answer.value is not told:
                 told = answer.value
@@ -275,6 +306,12 @@ def run(args: argparse.Namespace) -> int:
     if answers:
         print((_json if args.json else _text)(answers, len(addresses) > 1, bool(flagged)), end="")
     return status
+
+
+def _chosen(args: argparse.Namespace) -> Verb:
+    """The command; of `dead` only the list is a table."""
+    verb: Verb = args.chosen
+    return verb._replace(columns=()) if verb.name == "dead" and args.action != "list" else verb
 
 
 def _ask(
@@ -355,6 +392,8 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
         for row in rows:
             if "settings" in row:
                 row["settings"] = _settings(row["settings"])
+            if verb.columns is _DEAD:
+                row["time"] = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(row["time"]))
         return table(rows, columns) + "\n"
     lines = []
     for answer in answers:
@@ -372,7 +411,11 @@ def _sorted(answer: Answer) -> list[Any]:
 
 
 def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
-    return {name: entry if isinstance(entry, str) else getattr(entry, name) for name in columns}
+    return {name: entry if isinstance(entry, str) else _shown(getattr(entry, name)) for name in columns}
+
+
+def _shown(value: object) -> object:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def _settings(settings: dict[str, str]) -> str:
@@ -387,6 +430,55 @@ def _line(verb: Verb, entry: Any) -> str:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
     if verb.columns is _POLICIES:
         return f"{entry.pattern}\t{_settings(entry.settings)}"
+    if verb.columns is _DEAD:
+        return "\t".join(_dead_words(entry).values())
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )
+
+
+def _escaped(data: bytes) -> str:
+    """As the text protocol has it, and what cannot be printed as `%XX` too."""
+
+    def shown(letter: str) -> str:
+        if letter not in "% " and letter.isprintable():
+            return letter
+        return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
+
+    return "".join(map(shown, data.decode("utf-8", "surrogateescape")))
+
+
+def _dead_words(letter: DeadLetter) -> dict[str, str]:
+    return {
+        "handle": letter.handle,
+        "function": _escaped(letter.function.encode("utf-8", "surrogateescape")),
+        "unique": _escaped(letter.unique),
+        "tries": str(letter.tries),
+        "reason": letter.reason,
+        "time": f"{letter.time:.3f}",
+    }
+
+
+def _dead_text(value: object) -> str:
+    """A number, or all of one dead letter: a line for each thing, as the text protocol has them."""
+    if not isinstance(value, DeadLetter):
+        return str(value)
+    words = _dead_words(value) | {"priority": value.priority.value, "workload": _escaped(value.workload)}
+    if value.exception is not None:
+        words["exception"] = _escaped(value.exception)
+    return "\n".join(f"{key}\t{word}" for key, word in words.items())
+
+
+def _dead_plain(letter: DeadLetter) -> dict[str, Any]:
+    """As JSON has it: what is UTF-8 as text, other bytes in base64 under a name that says so."""
+    plain: dict[str, Any] = letter._asdict() | {"priority": letter.priority.value}
+    for key in ("unique", "workload", "exception"):
+        data = plain[key]
+        if data is None:
+            continue
+        try:
+            plain[key] = data.decode("utf-8")
+        except UnicodeDecodeError:
+            del plain[key]
+            plain[f"{key}_base64"] = base64.b64encode(data).decode("ascii")
+    return plain

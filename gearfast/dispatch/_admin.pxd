@@ -6,3 +6,4 @@ from gearfast._codec cimport Field
 from gearfast.dispatch._records cimport Core, Peer
 
 cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil
+cdef bint line_must_wait(Field line) noexcept nogil

@@ -10,6 +10,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._dead cimport dead_line
 from gearfast.dispatch._function cimport function_find, function_get
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -57,7 +58,7 @@ cdef struct Entry:
     bint changes                # refused where a connection may only look
     Verb verb
 
-cdef Entry VERBS[12]
+cdef Entry VERBS[13]
 
 
 cdef bint split(Field line, Words* words) noexcept nogil:
@@ -351,6 +352,16 @@ cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
+# dead [FUNCTION | show HANDLE | requeue ... | drop ...]: see _dead.pyx
+cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
+    dead_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
+
+
+cdef bint line_must_wait(Field line) noexcept nogil:
+    """Whether a text command tells of what may still be in the store."""
+    return line.size >= 4 and same_letters(line.data, "dead", 4) and (line.size == 4 or line.data[4] == c' ')
+
+
 # shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15
 cdef void verb_shutdown(Core* core, Peer* peer, Words* words) noexcept nogil:
     if not peer.flags & PEER_ADMIN:
@@ -388,6 +399,7 @@ cdef void fill_table():
     VERBS[9] = entry("version", 1, False, False, verb_version)
     VERBS[10] = entry("verbose", 1, False, False, verb_verbose)
     VERBS[11] = entry("shutdown", 1, False, False, verb_shutdown)
+    VERBS[12] = entry("dead", 1, False, False, verb_dead)
 
 
 fill_table()

@@ -11,6 +11,7 @@ class Batch(NamedTuple):
     late: tuple[int, ...]
     changes: tuple[tuple[int, int], ...]
     ended: bytes
+    replaced: bytes = ...
     @property
     def is_empty(self) -> bool: ...
 

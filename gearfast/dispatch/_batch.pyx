@@ -8,7 +8,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
 from gearfast.dispatch._record cimport Record, has_ended, record_read
 from gearfast.dispatch._records cimport Added, Bytes, Change
 from gearfast.dispatch._records cimport Batch as BatchRecord
@@ -20,8 +19,9 @@ class Batch(NamedTuple):
     `number`: one more than that of the batch before. `records`: jobs that became durable, one record behind the other,
     for `Dispatcher.restore`. `first`, `last`: numbers of the first and the last of them, and `jobs`, how many they are,
     those of `late` aside; 0 if there are none. `late`: numbers of further ones, which are older than `first`, in no
-    order. `changes`: of jobs that are in the store, (number, losses with a worker). `ended`: numbers of jobs in the
-    store that have ended, 8 bytes each, in no order; some may be of no job there.
+    order. `changes`: of jobs that are in the store, (number, losses with a worker); the last one of a job counts.
+    `ended`: numbers of jobs in the store, or of `late`, that have ended, 8 bytes each, in no order; some may be of no
+    job there. `replaced`: the same of jobs whose earlier records do not hold any more, rising: the newer one is in `late`.
     """
 
     number: int
@@ -32,11 +32,12 @@ class Batch(NamedTuple):
     late: tuple
     changes: tuple
     ended: bytes
+    replaced: bytes = b""
 
     @property
     def is_empty(self):
         """There is nothing to be stored: only replies wait for it."""
-        return not (self.records or self.changes or self.ended)
+        return not (self.records or self.changes or self.ended or self.replaced)
 
 
 cdef bytes copy(Bytes* found):
@@ -45,6 +46,7 @@ cdef bytes copy(Bytes* found):
 
 cdef object make_batch(BatchRecord* record):
     cdef Added* index = <Added*>record.index.data
+    cdef Added* late = <Added*>record.late.data
     cdef Change* changes = <Change*>record.changes.data
     cdef size_t count = record.index.size // sizeof(Added)
     cdef size_t i
@@ -54,9 +56,10 @@ cdef object make_batch(BatchRecord* record):
         index[0].number if count else 0,
         index[count - 1].number if count else 0,
         count,
-        tuple([bytes_number(&record.late, i) for i in range(bytes_numbers(&record.late))]),
+        tuple([late[i].number for i in range(record.late.size // sizeof(Added))]),
         tuple([(changes[i].number, changes[i].losses) for i in range(record.changes.size // sizeof(Change))]),
         copy(&record.done),
+        copy(&record.replaced),
     )
 
 

@@ -8,7 +8,7 @@ Everything that may hold one is walked; what is reached has to be all that the d
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
 from gearfast.dispatch._job cimport Walk, job_is_large, job_large, walk_begin, walk_next
-from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Job, Part, Peer
+from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Function, Job, Letter, Part, Peer
 
 
 cdef int check_blobs(Core* core) except -1:
@@ -26,6 +26,7 @@ cdef int check_blobs(Core* core) except -1:
         if peer.flags & PEER_GONE:
             check_holders(peer, holders)
     check_workloads(core, holders)
+    check_dead_workloads(core, holders)
     for address, count in holders.items():
         blob = <Blob*><size_t>address
         equal(count, blob.references, "jobs, parts and frames that hold a blob", "is its number of references")
@@ -54,10 +55,27 @@ cdef int check_workloads(Core* core, dict holders) except -1:
         job = walk_next(&core.handles, &walk)
         if job == NULL:
             return 0
-        if job_is_large(job):
-            if not lies_in(job_large(job).blob, job_large(job).data, job.size):
-                wrong_job(job, "its workload does not lie in its blob")
-            hold(holders, job_large(job).blob)
+        check_workload(job, holders)
+
+
+cdef int check_workload(Job* job, dict holders) except -1:
+    if job_is_large(job):
+        if not lies_in(job_large(job).blob, job_large(job).data, job.size):
+            wrong_job(job, "its workload does not lie in its blob")
+        hold(holders, job_large(job).blob)
+    return 0
+
+
+cdef int check_dead_workloads(Core* core, dict holders) except -1:
+    cdef Function* function = core.first_function
+    cdef Letter* letter
+    while function != NULL:
+        letter = function.first_letter
+        while letter != NULL:
+            check_workload(letter.job, holders)
+            letter = letter.next
+        function = function.next
+    return 0
 
 
 cdef int check_holders(Peer* peer, dict holders) except -1:

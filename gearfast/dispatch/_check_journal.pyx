@@ -74,14 +74,15 @@ cdef int check_batch(Core* core, Batch* batch, bint gathers) except -1:
         at += step
     equal(dead, batch.dead, "records of jobs that have ended", "in dead")
     equal(dead_bytes, batch.dead_bytes, "bytes of them", "in dead_bytes")
-    equal(batch.index.size // sizeof(Added) + bytes_numbers(&batch.late), records, "places of records", "records")
+    equal((batch.index.size + batch.late.size) // sizeof(Added), records, "places of records", "records")
     return check_index_of(batch)
 
 
 cdef bint is_late(Batch* batch, uint64_t number) noexcept:
+    cdef Added* late = <Added*>batch.late.data
     cdef size_t i
-    for i in range(bytes_numbers(&batch.late)):
-        if bytes_number(&batch.late, i) == number:
+    for i in range(batch.late.size // sizeof(Added)):
+        if late[i].number == number:
             return True
     return False
 

@@ -53,8 +53,9 @@ from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_waiting, write_handle
 from gearfast.dispatch._end cimport fail_waiters, finish
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
-from gearfast.dispatch._life cimport finish_allowed, register, try_again, unregister, unregister_all
+from gearfast.dispatch._life cimport fail_allowed, finish_allowed, register, try_again, unregister, unregister_all
 from gearfast.dispatch._journal cimport journal_fence
+from gearfast.dispatch._letter cimport remark_put
 from gearfast.dispatch._submit cimport (
     NO_MEMORY,
     NOT_STORED,
@@ -446,6 +447,14 @@ cdef inline void end_job(Core* core, Job* job) noexcept nogil:
         finish_allowed(core, job)
 
 
+cdef inline void fail_job(Core* core, Job* job) noexcept nogil:
+    """Its worker has ended it as failed."""
+    if job.function.policy == NULL:
+        finish(core, job)
+    else:
+        fail_allowed(core, job)
+
+
 # WORK_DATA, WORK_WARNING: handle, data
 cdef void cmd_work_data(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Job* job = own_job(core, peer, frame.args[0])
@@ -495,7 +504,7 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     core.stats.failed += 1
     job.function.tally.failed += 1
     fail_waiters(core, job)
-    end_job(core, job)
+    fail_job(core, job)
 
 
 # WORK_EXCEPTION: handle, exception. As WORK_FAIL
@@ -504,12 +513,14 @@ cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogi
     if job == NULL:
         refuse(core, peer, JOB_NOT_FOUND, "An exception was received for a job that does not exist")
         return
+    if job.function.policy != NULL and job.function.policy.keep:
+        remark_put(core, job, frame.args[1].data, frame.args[1].size)
     if try_again(core, job):
         return
     core.stats.exceptions += 1
     job.function.tally.exceptions += 1
     relay_exception(core, job, frame)
-    end_job(core, job)
+    fail_job(core, job)
 
 
 cdef void relay_exception(Core* core, Job* job, Frame* frame) noexcept nogil:

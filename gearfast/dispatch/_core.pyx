@@ -11,7 +11,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy
 
 from gearfast._codec cimport FAULTY, HEADER_BYTES, LINE, PACKET, Field, Frame, decode, get_u32
-from gearfast.dispatch._admin cimport handle_line
+from gearfast.dispatch._admin cimport handle_line, line_must_wait
 from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_new, blob_resize
 from gearfast.dispatch._buffer cimport buffer_append, buffer_drop, buffer_release
 from gearfast.dispatch._commands cimport handle_packet
@@ -244,6 +244,8 @@ cdef int run(Core* core, Peer* peer, const char* data, size_t size) noexcept nog
             handle_packet(core, peer, &frame)
         elif what != LINE:
             break
+        elif core.restoring and line_must_wait(frame.args[0]):
+            return hold_back_unknown(core, peer, data, end - data)
         else:
             core.stats.lines += 1
             if not handle_line(core, peer, frame.args[0]):
@@ -462,6 +464,8 @@ cdef int64_t time_left(Core* core) noexcept nogil:
             wait = min(wait, core.expiries.entries[0].key - core.now)
         if core.gates.count:
             wait = min(wait, core.gates.entries[0].key - core.now)
+        if core.fading.count:
+            wait = min(wait, core.fading.entries[0].key - core.wall)
     if core.schedule.count:
         wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:

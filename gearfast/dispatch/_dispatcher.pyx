@@ -34,6 +34,7 @@ from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
 from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses, job_losses
+from gearfast.dispatch._letter cimport hash_of_letter, hash_of_remark
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._policy cimport resolve_all
@@ -55,7 +56,7 @@ from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_peers, read_metrics, read_stats
+from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_letters, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
 from gearfast.dispatch.policy import Policies
@@ -95,6 +96,8 @@ cdef class Dispatcher:
         if index_init(&self.core.functions, 2, hash_of_function, &self.core) < 0 \
                 or index_init(&self.core.uniques, 4, hash_of_job, &self.core) < 0 \
                 or index_init(&self.core.abilities, 2, hash_of_ability, &self.core) < 0 \
+                or index_init(&self.core.letters, 2, hash_of_letter, &self.core) < 0 \
+                or index_init(&self.core.remarks, 2, hash_of_remark, &self.core) < 0 \
                 or index_init(&self.core.handles.pages, 2, hash_of_page, &self.core) < 0:
             raise MemoryError
 
@@ -155,10 +158,13 @@ cdef class Dispatcher:
         heap_free(&self.core.schedule)
         heap_free(&self.core.expiries)
         heap_free(&self.core.gates)
+        heap_free(&self.core.fading)
         handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
+        index_free(&self.core.letters)
+        index_free(&self.core.remarks)
         blobs_free(&self.core)
         pool_free(&self.core.pool)
         slabs_free(&self.core.slabs)
@@ -371,6 +377,10 @@ cdef class Dispatcher:
         """All jobs as dicts, in the order of their handles."""
         return list_jobs(&self.core)
 
+    def dead_letters(self):
+        """All dead letters as dicts: of each function the oldest first."""
+        return list_letters(&self.core)
+
     def functions(self):
         """All functions as dicts, oldest first."""
         return list_functions(&self.core)
@@ -389,13 +399,14 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `waiting_requests`, `queued_bytes` of all jobs and `max_queued`, their ceiling.
+        `running`, `delayed`, `waiting_requests`, `dead` letters, `queued_bytes` of them and of
+        all jobs, and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
-        `running`, `workers`, `oldest_seconds` (how long the oldest queued job has waited), and two histograms,
-        `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for each of `bounds`,
-        their sum in `seconds`. A dropped function takes its counters with it.
+        `running`, `workers`, `dead` letters, `oldest_seconds` (how long the oldest queued job has waited), and two
+        histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for
+        each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

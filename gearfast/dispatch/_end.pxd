@@ -6,6 +6,8 @@ from gearfast.dispatch._records cimport Core, Function, Job
 
 cdef void leave_worker(Core* core, Job* job) noexcept nogil
 cdef void drop(Core* core, Job* job) noexcept nogil
+cdef void end_failed(Core* core, Job* job, int reason) noexcept nogil
+cdef void fail(Core* core, Job* job, int reason) noexcept nogil
 cdef void drop_failed(Core* core, Job* job) noexcept nogil
 cdef void drop_function(Core* core, Function* function) noexcept nogil
 cdef void finish(Core* core, Job* job) noexcept nogil

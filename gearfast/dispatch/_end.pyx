@@ -19,7 +19,8 @@ from gearfast.dispatch._job cimport (
     job_worker,
     write_handle,
 )
-from gearfast.dispatch._journal cimport journal_end
+from gearfast.dispatch._journal cimport journal_bury, journal_end
+from gearfast.dispatch._letter cimport letter_add, letter_drop, letter_new, remark_forget
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
@@ -31,6 +32,8 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
+    Letter,
+    Policy,
     Waiter,
 )
 from gearfast.dispatch._tally cimport tally_time
@@ -55,11 +58,23 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
 
 cdef void drop(Core* core, Job* job) noexcept nogil:
     """Forget a job, wherever it is. Its waiters must have been answered."""
-    cdef Function* function = job.function
     if job_is_durable(job):
-        if job.worker:
-            job_worker(core, job).fence = core.journal.gathering.number
+        set_fence(core, job)
         journal_end(core, job)
+    take_out(core, job)
+    remark_forget(core, job)
+    job_free(core, job)
+
+
+cdef inline void set_fence(Core* core, Job* job) noexcept nogil:
+    """The batch that gathers tells of the end of a durable job."""
+    if job.worker:
+        job_worker(core, job).fence = core.journal.gathering.number
+
+
+cdef void take_out(Core* core, Job* job) noexcept nogil:
+    """A job leaves everything but the table of handles."""
+    cdef Function* function = job.function
     if job.flags & JOB_RUNNING:
         leave_worker(core, job)
     else:
@@ -79,7 +94,45 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
         index_remove(&core.uniques, job_node(job))
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
-    job_free(core, job)
+
+
+cdef bint bury(Core* core, Job* job, int reason) noexcept nogil:
+    """A job that failed for good becomes a dead letter; False if its function keeps none, or without memory.
+
+    The oldest one makes room; two of them where the limit is new and lower, so that nothing takes long.
+    """
+    cdef Policy* policy = job.function.policy
+    cdef Letter* letter
+    cdef int left = 2
+    if policy == NULL or policy.keep == 0 or job.flags & JOB_IGNORED:
+        return False
+    letter = letter_new(core)
+    if letter == NULL:
+        return False
+    while left and job.function.letters >= policy.keep:
+        letter_drop(core, job.function.first_letter)
+        left -= 1
+    if job_is_durable(job):
+        set_fence(core, job)
+    take_out(core, job)
+    letter_add(core, letter, job, reason, core.wall)
+    if job_is_durable(job):
+        journal_bury(core, letter)
+    return True
+
+
+cdef void end_failed(Core* core, Job* job, int reason) noexcept nogil:
+    """A job has failed for good and its waiters were told."""
+    if not bury(core, job, reason):
+        drop(core, job)
+
+
+cdef void fail(Core* core, Job* job, int reason) noexcept nogil:
+    """As `drop_failed`, of a job that may become a dead letter."""
+    core.stats.dropped += 1
+    job.function.tally.dropped += 1
+    fail_waiters(core, job)
+    end_failed(core, job, reason)
 
 
 cdef void finish(Core* core, Job* job) noexcept nogil:
@@ -129,13 +182,18 @@ cdef void ignore(Core* core, Job* job) noexcept nogil:
 
 
 cdef void drop_function(Core* core, Function* function) noexcept nogil:
-    """`drop function`: one without workers and running jobs; who waits for its queued jobs gets WORK_FAIL."""
+    """`drop function`: one without workers and running jobs; who waits for its queued jobs gets WORK_FAIL.
+
+    Its dead letters go too.
+    """
     cdef int priority
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL:
             drop_failed(core, function.queues[priority].head)
     while function.delayed.head != NULL:
         drop_failed(core, function.delayed.head)
+    while function.first_letter != NULL:
+        letter_drop(core, function.first_letter)
     function_drop(core, function)
 
 

@@ -28,6 +28,7 @@ cdef enum:
 cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil
 cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field reducer, Field workload) noexcept nogil
 cdef void job_free(Core* core, Job* job) noexcept nogil
+cdef void job_release(Core* core, Job* job) noexcept nogil
 cdef size_t job_bytes(Job* job) noexcept nogil
 cdef uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil
 cdef uint64_t hash_of_job(void* core, Node* node) noexcept nogil
@@ -46,6 +47,7 @@ cdef Job* walk_next(Handles* handles, Walk* walk) noexcept nogil
 cdef void handles_free(Core* core) noexcept nogil
 cdef size_t write_handle(Core* core, char* at, uint64_t number) noexcept nogil
 cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept nogil
+cdef uint64_t number_of_handle(Core* core, const char* handle, size_t size) noexcept nogil
 
 
 cdef inline bint is_dash(const char* unique, size_t size) noexcept nogil:

@@ -96,9 +96,14 @@ cdef void drop_workload(Core* core, Job* job) noexcept nogil:
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
     """Forget a job that is in no list any more."""
-    cdef size_t size = cell_size(job_unique_room(job), job_reducer_size(job), job.size)
     handles_remove(core, job)
     core.job_count -= 1
+    job_release(core, job)
+
+
+cdef void job_release(Core* core, Job* job) noexcept nogil:
+    """The same of one whose handle does not find it any more."""
+    cdef size_t size = cell_size(job_unique_room(job), job_reducer_size(job), job.size)
     core.queued_bytes -= size
     if job_is_large(job):
         drop_workload(core, job)
@@ -261,19 +266,25 @@ cdef Job* job_by_handle(Core* core, const char* handle, size_t size) noexcept no
 
 
 cdef Job* job_of_any_handle(Core* core, const char* handle, size_t size) noexcept nogil:
+    cdef uint64_t number = number_of_handle(core, handle, size)
+    return handles_get(&core.handles, number) if number else NULL
+
+
+cdef uint64_t number_of_handle(Core* core, const char* handle, size_t size) noexcept nogil:
+    """N of a handle, 0 if it is not written as this server writes it."""
     cdef size_t i
     cdef uint64_t number = 0
     cdef char digit
     if size <= core.prefix_size or size > core.prefix_size + 20:
-        return NULL
+        return 0
     if memcmp(handle, core.prefix, core.prefix_size) != 0 or handle[core.prefix_size] == c'0':
-        return NULL
+        return 0
     for i in range(core.prefix_size, size):
         digit = handle[i]
         if digit < c'0' or digit > c'9' or number > (<uint64_t>-1 - <uint64_t>(digit - c'0')) // 10:
-            return NULL
+            return 0
         number = number * 10 + <uint64_t>(digit - c'0')
-    return handles_get(&core.handles, number)
+    return number
 
 
 cdef void fill_pairs():

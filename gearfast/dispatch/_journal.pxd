@@ -4,7 +4,7 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from gearfast.dispatch._records cimport Batch, Core, Job, Journal, Peer
+from gearfast.dispatch._records cimport Batch, Bytes, Core, Job, Journal, Letter, Peer
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
 cdef void journal_free(Core* core) noexcept nogil
@@ -13,6 +13,13 @@ cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil
 cdef void journal_promise(Core* core, Peer* peer) noexcept nogil
 cdef void journal_change(Core* core, Job* job) noexcept nogil
 cdef void journal_end(Core* core, Job* job) noexcept nogil
+cdef void journal_bury(Core* core, Letter* letter) noexcept nogil
+cdef void journal_end_letter(Core* core, Letter* letter) noexcept nogil
+cdef void journal_revive(Core* core, Job* job) noexcept nogil
+cdef int journal_rewrite(Core* core, Job* job, Letter* letter) noexcept nogil
+cdef void sort_late(Bytes* late) noexcept nogil
+cdef bint late_has(Bytes* late, uint64_t number) noexcept nogil
+cdef bint numbers_have(Bytes* numbers, uint64_t number) noexcept nogil
 cdef void journal_fence(Core* core, Peer* peer) noexcept nogil
 cdef Batch* journal_take(Core* core) noexcept nogil
 cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil
@@ -22,7 +29,7 @@ cdef bint batch_has(Batch* batch, uint64_t number) noexcept nogil
 cdef inline bint batch_is_empty(Batch* batch) noexcept nogil:
     """Nothing to be stored and nobody who waits for it."""
     return batch.records.size == batch.dead_bytes and batch.done.size == 0 and batch.changes.size == 0 \
-        and batch.holders.size == 0
+        and batch.replaced.size == 0 and batch.holders.size == 0
 
 
 cdef inline bint journal_waits(Core* core) noexcept nogil:

@@ -3,27 +3,27 @@
 """What the store has to be told of jobs, in batches: one gathers while the one before it is committed.
 
 A job is durable from its first record on until its end. The record of a job that ends while it still gathers is taken
-out again, so such a job never reaches the store. What a client is told of a durable job waits for its batch (see
-`_holds.pyx`), unless the journal is relaxed.
+out again, so such a job never reaches the store. A job that becomes a dead letter, or one that is a job again, gets a
+record of its own in place of the one before (`journal_rewrite`). What a client is told of a durable job waits for its
+batch (see `_holds.pyx`), unless the journal is relaxed.
 
 How a batch ends is `_settle.pyx`'s.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memmove
 
 from gearfast.dispatch._bytes cimport (
     bytes_add_number,
     bytes_free,
-    bytes_number,
     bytes_numbers,
     bytes_space,
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
 from gearfast.dispatch._journal cimport batch_is_empty
 from gearfast.dispatch._job cimport job_losses
-from gearfast.dispatch._record cimport RECORD_DEAD, Head, record_size, record_write
+from gearfast.dispatch._record cimport RECORD_DEAD, RECORD_REWRITE, Head, has_ended, record_size, record_write
 from gearfast.dispatch._records cimport (
     DURABLE,
     MOST_LOSSES,
@@ -34,6 +34,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Job,
     Journal,
+    Letter,
     Peer,
 )
 
@@ -54,6 +55,7 @@ cdef void batch_free(Batch* batch) noexcept nogil:
     bytes_free(&batch.records)
     bytes_free(&batch.index)
     bytes_free(&batch.late)
+    bytes_free(&batch.replaced)
     bytes_free(&batch.changes)
     bytes_free(&batch.done)
     bytes_free(&batch.holders)
@@ -72,6 +74,7 @@ cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil:
     clear(&batch.records)
     clear(&batch.index)
     clear(&batch.late)
+    clear(&batch.replaced)
     clear(&batch.changes)
     clear(&batch.done)
     clear(&batch.holders)
@@ -119,10 +122,20 @@ cdef int journal_reserve(Core* core, Peer* peer) noexcept nogil:
     return 0
 
 
+cdef Added* note_place(Batch* batch, Bytes* where, uint64_t number) noexcept nogil:
+    """The next record is this job's; NULL without memory."""
+    cdef Added* added = <Added*>bytes_space(where, sizeof(Added))
+    if added != NULL:
+        added.number = number
+        added.at = batch.records.size
+        where.size += sizeof(Added)
+    return added
+
+
 cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
     """A job becomes durable: its record goes with this batch. 0, or -1 without memory. `due`: wall ns, 0 at once."""
     cdef Batch* batch = core.journal.gathering
-    cdef size_t size = record_size(job)
+    cdef size_t size = record_size(job, NULL)
     cdef size_t count = batch.index.size // sizeof(Added)
     cdef char* at = bytes_space(&batch.records, size)
     cdef Added* added
@@ -130,15 +143,12 @@ cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
         return -1
     if job.number + 1 == core.next_number and (
             count == 0 or (<Added*>batch.index.data)[count - 1].number < job.number):
-        added = <Added*>bytes_space(&batch.index, sizeof(Added))
-        if added == NULL:
-            return -1
-        added.number = job.number
-        added.at = batch.records.size
-        batch.index.size += sizeof(Added)
-    elif bytes_add_number(&batch.late, job.number) < 0:
+        added = note_place(batch, &batch.index, job.number)
+    else:
+        added = note_place(batch, &batch.late, job.number)
+    if added == NULL:
         return -1
-    record_write(<Head*>at, job, size, due)
+    record_write(<Head*>at, job, size, due, NULL)
     batch.records.size += size
     job.losses |= DURABLE
     core.journal.jobs += 1
@@ -171,7 +181,7 @@ cdef void wait_for(Core* core, Peer* peer, uint64_t number) noexcept nogil:
 
 
 cdef inline Added* find_added(Batch* batch, uint64_t number) noexcept nogil:
-    """Where the record of this job is; NULL if it is none of this batch, or a late one."""
+    """Where the record of this job is; NULL if it is none of this batch, a late one, or taken out."""
     cdef Added* index = <Added*>batch.index.data
     cdef size_t low = 0
     cdef size_t high = batch.index.size // sizeof(Added)
@@ -184,18 +194,15 @@ cdef inline Added* find_added(Batch* batch, uint64_t number) noexcept nogil:
             low = middle
         else:
             high = middle
-    return &index[low] if index[low].number == number else NULL
+    if index[low].number != number or batch.dead and (
+            (<Head*>(batch.records.data + index[low].at)).flags & RECORD_DEAD):
+        return NULL
+    return &index[low]
 
 
 cdef bint batch_has(Batch* batch, uint64_t number) noexcept nogil:
-    """Whether this batch makes this job durable."""
-    cdef size_t i
-    if find_added(batch, number) != NULL:
-        return True
-    for i in range(bytes_numbers(&batch.late)):
-        if bytes_number(&batch.late, i) == number:
-            return True
-    return False
+    """Whether this batch, which was taken, makes this job durable."""
+    return find_added(batch, number) != NULL or late_has(&batch.late, number)
 
 
 cdef void journal_change(Core* core, Job* job) noexcept nogil:
@@ -222,18 +229,77 @@ cdef void journal_end(Core* core, Job* job) noexcept nogil:
     """A durable job has ended, or is wanted by nobody any more."""
     cdef Batch* batch = core.journal.gathering
     cdef Added* added = find_added(batch, job.number)
-    cdef Head* head
     job.losses &= MOST_LOSSES
     core.journal.jobs -= 1
     core.journal.ended += 1
     if added != NULL:
-        head = <Head*>(batch.records.data + added.at)
-        head.flags |= RECORD_DEAD
-        batch.dead += 1
-        batch.dead_bytes += head.size
+        take_back(batch, <Head*>(batch.records.data + added.at))
         core.journal.spared += 1
     elif bytes_add_number(&batch.done, job.number) < 0:
         core.journal.unkept += 1
+
+
+cdef void take_back(Batch* batch, Head* head) noexcept nogil:
+    """A record of the batch that gathers is not to be stored."""
+    head.flags |= RECORD_DEAD
+    batch.dead += 1
+    batch.dead_bytes += head.size
+
+
+cdef int journal_rewrite(Core* core, Job* job, Letter* letter) noexcept nogil:
+    """A record in place of the one that a durable job, or its dead letter, has; -1 without memory for it.
+
+    `letter`: as which it is kept from now on, NULL: as a job.
+    """
+    cdef Batch* batch = core.journal.gathering
+    cdef Added* added = find_added(batch, job.number)
+    cdef size_t size = record_size(job, letter)
+    cdef char* at = bytes_space(&batch.records, size)
+    cdef Change* change = <Change*>bytes_space(&batch.changes, sizeof(Change))
+    if at == NULL or change == NULL or bytes_space(&batch.replaced, sizeof(uint64_t)) == NULL \
+            or note_place(batch, &batch.late, job.number) == NULL:
+        return -1
+    if added != NULL:
+        take_back(batch, <Head*>(batch.records.data + added.at))
+    else:
+        bytes_add_number(&batch.replaced, job.number)
+    record_write(<Head*>at, job, size, 0, letter)
+    if added == NULL:
+        (<Head*>at).flags |= RECORD_REWRITE
+    batch.records.size += size
+    # Losses that were told before are in the record now.
+    change.number = job.number
+    change.due = 0
+    change.losses = 0
+    change.fill = 0
+    batch.changes.size += sizeof(Change)
+    return 0
+
+
+cdef void journal_bury(Core* core, Letter* letter) noexcept nogil:
+    """A durable job has become a dead letter. Without memory to tell it, it comes back as a job."""
+    core.journal.jobs -= 1
+    if journal_rewrite(core, letter.job, letter) < 0:
+        letter.job.losses &= MOST_LOSSES
+        core.journal.unkept += 1
+
+
+cdef void journal_end_letter(Core* core, Letter* letter) noexcept nogil:
+    """A durable dead letter goes."""
+    letter.job.losses &= MOST_LOSSES
+    if bytes_add_number(&core.journal.gathering.done, letter.job.number) < 0:
+        core.journal.unkept += 1
+
+
+cdef void journal_revive(Core* core, Job* job) noexcept nogil:
+    """A dead letter is a job again: durable if it was, or if there is a store to keep it. Nobody was promised that."""
+    if not job.losses & DURABLE:
+        if not core.journal.refusing:
+            journal_add(core, job, 0)
+    elif journal_rewrite(core, job, NULL) == 0:
+        core.journal.jobs += 1
+    else:
+        job.losses &= MOST_LOSSES
 
 
 cdef void journal_fence(Core* core, Peer* peer) noexcept nogil:
@@ -250,6 +316,73 @@ cdef void journal_fence(Core* core, Peer* peer) noexcept nogil:
 
 
 # Batches on their way
+
+cdef int by_number_and_place(const void* one, const void* other) noexcept nogil:
+    cdef Added* a = <Added*>one
+    cdef Added* b = <Added*>other
+    if a.number != b.number:
+        return 1 if a.number > b.number else -1
+    return 1 if a.at > b.at else -1
+
+
+cdef int by_number(const void* one, const void* other) noexcept nogil:
+    cdef uint64_t a = (<uint64_t*>one)[0]
+    cdef uint64_t b = (<uint64_t*>other)[0]
+    return 1 if a > b else -1 if a < b else 0
+
+
+cdef void sort_late(Bytes* late) noexcept nogil:
+    if late.size:
+        qsort(late.data, late.size // sizeof(Added), sizeof(Added), by_number_and_place)
+
+
+cdef bint late_has(Bytes* late, uint64_t number) noexcept nogil:
+    """Whether a job is among these, which were sorted."""
+    cdef Added* list = <Added*>late.data
+    cdef size_t low = 0
+    cdef size_t high = late.size // sizeof(Added)
+    cdef size_t count = high
+    cdef size_t middle
+    while low < high:
+        middle = (low + high) // 2
+        if list[middle].number < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low < count and list[low].number == number
+
+
+cdef bint numbers_have(Bytes* numbers, uint64_t number) noexcept nogil:
+    """The same of numbers."""
+    return has_ended(<uint64_t*>numbers.data, bytes_numbers(numbers), number)
+
+
+cdef void put_in_order(Batch* batch) noexcept nogil:
+    """Of several late records of a job the last one stays; numbers of jobs rise, each once."""
+    cdef Added* late = <Added*>batch.late.data
+    cdef uint64_t* numbers = <uint64_t*>batch.replaced.data
+    cdef size_t count = batch.late.size // sizeof(Added)
+    cdef size_t kept = 0
+    cdef size_t i
+    sort_late(&batch.late)
+    for i in range(count):
+        if i + 1 < count and late[i + 1].number == late[i].number:
+            take_back(batch, <Head*>(batch.records.data + late[i].at))
+            continue
+        late[kept] = late[i]
+        kept += 1
+    batch.late.size = kept * sizeof(Added)
+    count = bytes_numbers(&batch.replaced)
+    if count == 0:
+        return
+    qsort(numbers, count, sizeof(uint64_t), by_number)
+    kept = 0
+    for i in range(count):
+        if kept == 0 or numbers[kept - 1] != numbers[i]:
+            numbers[kept] = numbers[i]
+            kept += 1
+    batch.replaced.size = kept * sizeof(uint64_t)
+
 
 cdef void take_out_dead(Batch* batch) noexcept nogil:
     """Move the records together that are still wanted."""
@@ -285,6 +418,7 @@ cdef Batch* journal_take(Core* core) noexcept nogil:
     cdef Batch* batch = journal.gathering
     if journal.committing != NULL or batch_is_empty(batch):
         return NULL
+    put_in_order(batch)
     if batch.dead:
         take_out_dead(batch)
     journal.committing = batch

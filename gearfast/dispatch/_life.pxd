@@ -8,6 +8,7 @@ cdef int register(Core* core, Peer* peer, const char* name, size_t size, float t
 cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil
 cdef void unregister_all(Core* core, Peer* peer) noexcept nogil
 cdef void finish_allowed(Core* core, Job* job) noexcept nogil
+cdef void fail_allowed(Core* core, Job* job) noexcept nogil
 cdef bint try_again(Core* core, Job* job) noexcept nogil
 cdef void leave(Core* core, Peer* peer) noexcept nogil
 cdef bint run_timers(Core* core) noexcept nogil

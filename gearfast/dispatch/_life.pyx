@@ -3,12 +3,13 @@
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
-from gearfast.dispatch._end cimport drop_failed, finish, ignore, leave_worker
+from gearfast.dispatch._end cimport drop_failed, end_failed, fail, finish, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
 from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, rise_again, serve_held, wake
 from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
+from gearfast.dispatch._letter cimport letter_drop, letter_due
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_remove
 from gearfast.dispatch._records cimport (
@@ -19,12 +20,18 @@ from gearfast.dispatch._records cimport (
     PEER_ASLEEP,
     PEER_NOTICED,
     PEER_WORKER,
+    REASON_EXPIRED,
+    REASON_FAILED,
+    REASON_LOST,
+    REASON_TIMEOUT,
     Ability,
     Core,
     Function,
     Job,
+    Letter,
     Peer,
 )
+from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
 
 cdef enum:
@@ -88,7 +95,7 @@ cdef void unregister(Core* core, Peer* peer, Function* function) noexcept nogil:
         after = job.next
         core.effort += 1
         if job.function == function:
-            requeue(core, job)
+            requeue(core, job, REASON_LOST)
         job = after
 
 
@@ -97,7 +104,7 @@ cdef void unregister_all(Core* core, Peer* peer) noexcept nogil:
     while peer.abilities != NULL:
         withdraw(core, peer.abilities)
     while peer.jobs != NULL:
-        requeue(core, peer.jobs)
+        requeue(core, peer.jobs, REASON_LOST)
 
 
 # Ends, losses and leaving
@@ -106,6 +113,16 @@ cdef void finish_allowed(Core* core, Job* job) noexcept nogil:
     """As `finish`, of a function with a policy, which may then have another one to give."""
     cdef Function* function = job.function
     finish(core, job)
+    if gate_opens(function):
+        rise_again(core, function)
+
+
+cdef void fail_allowed(Core* core, Job* job) noexcept nogil:
+    """As `finish_allowed`, of a job that its worker has failed for good."""
+    cdef Function* function = job.function
+    tally_time(function.tally.running, &function.tally.running_ns, core.now - job.since)
+    job_add_losses(job, 1)
+    end_failed(core, job, REASON_FAILED)
     if gate_opens(function):
         rise_again(core, function)
 
@@ -122,12 +139,15 @@ cdef bint try_again(Core* core, Job* job) noexcept nogil:
     if job.function.policy == NULL or not job.function.policy.retry_on_fail or job.flags & JOB_IGNORED \
             or was_last(core, job, <int>job_losses(job) + 1):
         return False
-    requeue(core, job)
+    requeue(core, job, REASON_FAILED)
     return True
 
 
-cdef void requeue(Core* core, Job* job) noexcept nogil:
-    """A running job was lost with its worker: to the end of its queue, or failed if that happened too often."""
+cdef void requeue(Core* core, Job* job, int reason) noexcept nogil:
+    """A running job was lost with its worker: to the end of its queue, or failed if that happened too often.
+
+    `reason`: what it is a dead letter for then.
+    """
     cdef Function* function = job.function
     if job.flags & JOB_IGNORED:
         drop_failed(core, job)
@@ -141,7 +161,7 @@ cdef void requeue(Core* core, Job* job) noexcept nogil:
     job_add_losses(job, 1)
     if was_last(core, job, <int>job_losses(job)):
         note_job(core, LEVEL_NOTICE, "Dropped job due to max retry count: ", job)
-        drop_failed(core, job)
+        fail(core, job, reason)
         if gate_opens(function):
             rise_again(core, function)
         return
@@ -194,6 +214,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
     """Do what is due by `core.now` and `core.wall`; True if there is more than one call should do."""
     cdef Job* job
     cdef Function* function
+    cdef Letter* letter
     cdef int left = TIMERS_A_TICK
     while left:
         job = timer_due(&core.timeouts, core.now)
@@ -201,7 +222,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
             break
         note_job(core, LEVEL_WARNING, "Worker timeout reached on job, requeueing: ", job)
         job.function.tally.timeouts += 1
-        requeue(core, job)
+        requeue(core, job, REASON_TIMEOUT)
         left -= 1
     while left:
         job = timer_due(&core.schedule, core.wall)
@@ -223,7 +244,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
             break
         if not job.flags & JOB_IGNORED:
             note_job(core, LEVEL_NOTICE, "Dropped job that was in its queue for too long: ", job)
-        drop_failed(core, job)
+        fail(core, job, REASON_EXPIRED)
         left -= 1
     while left:
         function = gate_due(core)
@@ -231,5 +252,11 @@ cdef bint run_timers(Core* core) noexcept nogil:
             break
         gate_clear(core, function)
         rise_again(core, function)
+        left -= 1
+    while left:
+        letter = letter_due(core)
+        if letter == NULL:
+            break
+        letter_drop(core, letter)
         left -= 1
     return left == 0

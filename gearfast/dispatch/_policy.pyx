@@ -11,8 +11,9 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_adjust, gate_clear, policy_release
 from gearfast.dispatch._grab cimport rise_again
+from gearfast.dispatch._letter cimport letter_renew
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._records cimport PRIORITIES, Core, Function, Job, Policy
+from gearfast.dispatch._records cimport PRIORITIES, Core, Function, Job, Letter, Policy
 
 cdef const char* NO_POLICY = "no memory for the policy of a function: it has none"
 
@@ -30,6 +31,8 @@ cdef int fill(Core* core, Policy* policy, wanted) except -1:
     policy.exponential = wanted.backoff_kind != "fixed"
     policy.jitter = wanted.has_jitter
     policy.expire = ns(wanted.expire)
+    policy.keep_for = ns(wanted.keep_failed_for)
+    policy.keep = wanted.keep_failed or 0
     policy.interval = wanted.interval_ns
     policy.slack = min((wanted.burst_size - 1) * wanted.interval_ns, 10**18)
     for i in range(PRIORITIES):
@@ -100,6 +103,7 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
     cdef Policy* before = function.policy
     cdef bint other_rate = policy == NULL or before == NULL or policy.interval != before.interval \
         or policy.slack != before.slack
+    cdef bint other_keep = (policy.keep_for if policy != NULL else 0) != (before.keep_for if before != NULL else 0)
     cdef bint other_expiry = (policy.expire if policy != NULL else 0) != (before.expire if before != NULL else 0)
     function.policy = policy
     policy_release(core, before)
@@ -111,6 +115,8 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
     gate_adjust(core, function)
     if other_expiry:
         renew_expiries(core, function)
+    if other_keep:
+        renew_letters(core, function)
     rise_again(core, function)
 
 
@@ -123,3 +129,10 @@ cdef void renew_expiries(Core* core, Function* function) noexcept nogil:
             expiry_clear(core, job)
             expiry_set(core, job)
             job = job.next
+
+
+cdef void renew_letters(Core* core, Function* function) noexcept nogil:
+    cdef Letter* letter = function.first_letter
+    while letter != NULL:
+        letter_renew(core, letter)
+        letter = letter.next

@@ -4,10 +4,12 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from gearfast.dispatch._records cimport Job
+from gearfast.dispatch._records cimport Job, Letter
 
 cdef enum:
     RECORD_PRIORITY = 3         # of flags: the queue
+    RECORD_REWRITE = 32         # takes the place of an earlier one, which may be in the store
+    RECORD_LETTER = 64          # of a dead letter: exception and Death stand behind the workload
     RECORD_DEAD = 128           # ended while it gathered: never stored
 
 cdef struct Head:               # little-endian; then function, unique, reducer, workload, and NULs up to `size`
@@ -22,6 +24,13 @@ cdef struct Head:               # little-endian; then function, unique, reducer,
     uint16_t losses
     uint16_t zero
 
+cdef struct Death:              # the end of a dead letter's record, before the NULs; not aligned
+    int64_t when                # wall ns
+    uint32_t exception          # bytes of it
+    uint16_t zero
+    uint8_t has_exception
+    uint8_t reason
+
 cdef struct Record:             # one that was read
     Head* head
     const char* function
@@ -29,8 +38,10 @@ cdef struct Record:             # one that was read
     const char* reducer
     const char* workload
     size_t size                 # of workload
+    Death death                 # of a dead letter's
+    const char* exception       # of the same; NULL: none
 
-cdef size_t record_size(Job* job) noexcept nogil
-cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept nogil
+cdef size_t record_size(Job* job, Letter* letter) noexcept nogil
+cdef void record_write(Head* head, Job* job, size_t size, int64_t due, Letter* letter) noexcept nogil
 cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil
 cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil

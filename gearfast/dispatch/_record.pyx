@@ -9,20 +9,32 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._job cimport job_losses, job_priority, job_reducer, job_unique, job_workload
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Job
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, REASONS, Job, Letter
+
+
+cdef enum:
+    MOST_WORKLOAD = 0x80000000  # bytes, behind which no exception is stored
 
 
 cdef inline size_t whole(size_t size) noexcept nogil:
     return (size + 7) & ~<size_t>7
 
 
-cdef size_t record_size(Job* job) noexcept nogil:
+cdef size_t record_size(Job* job, Letter* letter) noexcept nogil:
     cdef size_t reducer = job_reducer(job).size if job.flags & JOB_HAS_REDUCER else 0
-    return whole(sizeof(Head) + job.function.size + job.unique_size + reducer + job.size)
+    cdef size_t death = 0
+    if letter != NULL:
+        death = sizeof(Death) + (letter.remark.size if keeps_remark(letter) else 0)
+    return whole(sizeof(Head) + job.function.size + job.unique_size + reducer + job.size + death)
 
 
-cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept nogil:
-    """`size`: its record_size; `due`: wall ns, 0 at once."""
+cdef inline bint keeps_remark(Letter* letter) noexcept nogil:
+    """Whether there is one. Behind a workload that fills a record it is left out."""
+    return letter.remark != NULL and letter.job.size < MOST_WORKLOAD
+
+
+cdef void record_write(Head* head, Job* job, size_t size, int64_t due, Letter* letter) noexcept nogil:
+    """`size`: its record_size; `due`: wall ns, 0 at once; `letter`: NULL, or the job's."""
     cdef char* at = <char*>(head + 1)
     head.size = <uint32_t>size
     head.number = job.number
@@ -39,8 +51,23 @@ cdef void record_write(Head* head, Job* job, size_t size, int64_t due) noexcept 
         head.reducer = <uint8_t>(1 + job_reducer(job).size)
         at = put(at, job_reducer(job).data, job_reducer(job).size)
     at = put(at, job_workload(job), job.size)
+    if letter != NULL:
+        head.flags |= RECORD_LETTER
+        at = put_death(at, letter)
     head.fill = <uint8_t>(<char*>head + size - at)
     memset(at, 0, head.fill)
+
+
+cdef char* put_death(char* at, Letter* letter) noexcept nogil:
+    cdef Death death
+    memset(&death, 0, sizeof(Death))
+    death.when = letter.when
+    death.reason = letter.reason
+    if keeps_remark(letter):
+        death.has_exception = 1
+        death.exception = letter.remark.size
+        at = put(at, letter.remark.data, letter.remark.size)
+    return put(at, <char*>&death, sizeof(Death))
 
 
 cdef inline char* put(char* at, const char* data, size_t size) noexcept nogil:
@@ -65,7 +92,24 @@ cdef size_t record_read(const char* data, size_t size, Record* record) noexcept 
     record.reducer = record.unique + head.unique
     record.workload = record.reducer + reducer
     record.size = head.size - parts - head.fill
+    if head.flags & RECORD_LETTER and read_death(record) < 0:
+        return 0
     return head.size
+
+
+cdef int read_death(Record* record) noexcept nogil:
+    """What stands behind the workload of a dead letter; -1 if that cannot be."""
+    cdef Death* death = &record.death
+    cdef size_t left = record.size
+    if left < sizeof(Death):
+        return -1
+    left -= sizeof(Death)
+    memcpy(death, record.workload + left, sizeof(Death))
+    if death.exception > left or death.reason >= REASONS or death.zero:
+        return -1
+    record.size = left - death.exception
+    record.exception = record.workload + record.size if death.has_exception else NULL
+    return 0
 
 
 cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil:

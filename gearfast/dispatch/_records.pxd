@@ -4,7 +4,9 @@
 
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
       │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
-      │                     └──── policy ─▶ Policy (of those functions that have one)
+      │                     ├──── policy ─▶ Policy (of those functions that have one)
+      │                     └──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
+      ├── letters ─▶ Letter    remarks ─▶ Remark (of jobs that are tried again)
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
       ├── slots ─▶ Peer ── holds: output that waits for a commit
       └── journal ─▶ Batch (gathering), Batch (on its way to the store)
@@ -20,6 +22,8 @@ cdef struct Job
 cdef struct Waiter
 cdef struct Function
 cdef struct Policy
+cdef struct Letter
+cdef struct Remark
 cdef struct Tally
 cdef struct Ability
 cdef struct Peer
@@ -51,6 +55,14 @@ cdef enum JobFlag:
 cdef enum:
     DURABLE = 0x8000        # of Job.losses: in the store, or in a batch that goes there
     MOST_LOSSES = 0x7FFF    # where counting them ends
+
+cdef enum Reason:               # why a job failed for good
+    REASON_LOST = 0
+    REASON_TIMEOUT = 1
+    REASON_FAILED = 2
+    REASON_EXPIRED = 3
+    REASON_FULL = 4
+    REASONS = 5
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -207,6 +219,9 @@ cdef struct Function:
     Tally* tally                # counters, NULL until it has had a job
     Policy* policy              # NULL: none
     int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
+    Letter* first_letter        # dead letters, oldest first
+    Letter* last_letter
+    uint32_t letters
     uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
     char name[1]
 
@@ -219,13 +234,31 @@ cdef struct Policy:             # what functions are allowed, as policy.py says;
     int64_t expire
     int64_t interval            # between two jobs
     int64_t slack               # by which jobs may come before their interval: a burst
+    int64_t keep_for            # how long a dead letter is kept
     uint32_t queue[3]           # most queued jobs by priority
     uint32_t concurrency
+    uint32_t keep               # most dead letters of a function, 0: there come none
     int32_t tries               # -1 no limit
     uint8_t exponential
     uint8_t jitter
     uint8_t retry_on_fail
     uint8_t drop_oldest
+
+cdef struct Remark:             # the last exception of a job that failed
+    Node node                   # in Core.remarks, until its job is a dead letter
+    uint64_t number             # of its job
+    uint32_t size
+    char data[1]
+
+cdef struct Letter:             # a dead letter: a job that failed for good, kept for who wants to look at it
+    Node node                   # in Core.letters
+    Job* job                    # in no list and no table; its losses are its tries
+    Letter* prev                # in its function's list
+    Letter* next
+    Remark* remark              # NULL: no worker sent an exception
+    int64_t when                # it failed, wall ns
+    uint32_t timer              # place in the heap of those that are not kept for ever, else 0
+    uint8_t reason
 
 # With a thousand connections every line of 64 bytes of a record is a miss of the cache: what a turn needs comes first.
 cdef struct Peer:               # one connection: client, worker or both
@@ -295,7 +328,8 @@ cdef struct Batch:              # what is committed at once
     uint64_t number
     Bytes records               # of jobs, in the order in which they became durable
     Bytes index                 # of Added, by rising numbers: those records that `late` does not count
-    Bytes late                  # numbers of jobs that were there long before they became durable
+    Bytes late                  # of Added: of jobs that were there long before they became durable, and of `replaced`
+    Bytes replaced              # numbers of jobs whose earlier records do not hold any more
     Bytes changes               # of Change
     Bytes done                  # numbers of jobs that have ended
     Bytes holders               # numbers of the peers with output that waits for this batch
@@ -415,7 +449,7 @@ cdef struct Core:
     Handles handles
     Slabs slabs
     size_t job_count
-    size_t queued_bytes         # of all jobs
+    size_t queued_bytes         # of all jobs, dead letters and remarks
     size_t waiter_count         # of all jobs
     size_t name_bytes           # of functions and registrations
     uint8_t over_ceiling        # max_queued was reached, and a log was told
@@ -428,6 +462,9 @@ cdef struct Core:
     Heap schedule               # wall clock
     Heap expiries               # monotonic, of queued jobs
     Heap gates                  # monotonic, of functions whose rate is used up
+    Heap fading                 # wall clock, of dead letters that are not kept for ever
+    Index letters
+    Index remarks
     Policy* policies
     Resolve resolve             # gives a new function its policy; NULL while there are none
     uint64_t chance             # state of the generator of random numbers

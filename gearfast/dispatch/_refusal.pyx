@@ -6,15 +6,17 @@ The output is written anew, packet by packet, since the two differ in size. It h
 not be quick; it must not fail: without memory for it the connection is closed, which tells the client as much.
 """
 
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from gearfast._codec cimport CMD_ERROR, CMD_JOB_CREATED, HEADER_BYTES, get_u32, put_header
 from gearfast.dispatch._buffer cimport buffer_append
-from gearfast.dispatch._job cimport job_by_handle
+from gearfast.dispatch._job cimport handles_get, number_of_handle
 from gearfast.dispatch._journal cimport batch_has
+from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._peer cimport peer_fail
-from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Job, Part, Parts, Peer
+from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Part, Parts, Peer
 
 cdef enum:
     REFUSAL_BYTES = 12 + 12 + 27
@@ -80,13 +82,14 @@ cdef size_t packet_at(Old* old, size_t left) noexcept nogil:
 
 
 cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
-    """Whether the next packet is the JOB_CREATED of a job of this batch that has not ended."""
+    """Whether the next packet is the JOB_CREATED of a job of this batch that has not ended, or as a dead letter."""
     cdef const char* data = old.out.data + old.out.begin + old.at
-    cdef Job* job
+    cdef uint64_t number
     if old.out.end - old.out.begin - old.at < HEADER_BYTES or data[0] != 0 or get_u32(data + 4) != CMD_JOB_CREATED:
         return False
-    job = job_by_handle(core, data + HEADER_BYTES, get_u32(data + 8))
-    return job != NULL and batch_has(batch, job.number)
+    number = number_of_handle(core, data + HEADER_BYTES, get_u32(data + 8))
+    return batch_has(batch, number) and (
+        handles_get(&core.handles, number) != NULL or letter_find(core, number) != NULL)
 
 
 cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:
@@ -107,14 +110,14 @@ cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) no
 
 
 cdef void refuse_held(Core* core, Peer* peer, Batch* batch) noexcept nogil:
-    """In what this peer is to be sent once this batch is settled: that its jobs are not stored.
+    """In all that this peer is still to be sent: that the jobs of this batch are not stored.
 
-    It is the oldest batch that is not settled, so that output begins at the peer's first hold.
+    It is the oldest batch that is not settled. Who has joined a job of it since waits for the next one, if it waits.
     """
     cdef Old old
     cdef Hold* hold
     cdef size_t size, all, before
-    if not peer.flags & PEER_HOLDING or peer.holds.list[peer.holds.first].batch != batch.number:
+    if not peer.flags & PEER_HOLDING:
         return
     hold = &peer.holds.list[peer.holds.first]
     all = peer.out.end - peer.out.begin + peer.referenced
@@ -135,7 +138,7 @@ cdef void refuse_held(Core* core, Peer* peer, Batch* batch) noexcept nogil:
     if peer.holds.count > 1:
         peer.holds.before += before - hold[1].before
         hold[1].before = before
-    if copy(core, peer, &old, all - hold.before - size) < 0:
+    if rewrite(core, peer, &old, all - hold.before - size, batch) < 0:
         peer_fail(core, peer)
     forget(core, &old)
 

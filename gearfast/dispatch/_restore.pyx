@@ -26,7 +26,13 @@ from gearfast.dispatch._job cimport (
     job_priority,
     unique_hash,
 )
-from gearfast.dispatch._record cimport RECORD_PRIORITY, Head, Record, has_ended, record_read
+from gearfast.dispatch._letter cimport (
+    letter_add,
+    letter_find,
+    letter_new,
+    remark_put,
+)
+from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_PRIORITY, Head, Record, has_ended, record_read
 from gearfast.dispatch._records cimport (
     DURABLE,
     JOB_BACKGROUND,
@@ -36,6 +42,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
+    Letter,
     Queue,
 )
 from gearfast.dispatch._tally cimport tally_of
@@ -65,7 +72,8 @@ cdef void restore(Core* core, const char* data, size_t size, const char* ended, 
             restored.wrong = "a record that is not whole"
             return
         if has_ended(<const uint64_t*>ended, ended_size // sizeof(uint64_t), record.head.number) \
-                or handles_get(&core.handles, record.head.number) != NULL:
+                or handles_get(&core.handles, record.head.number) != NULL \
+                or letter_find(core, record.head.number) != NULL:
             restored.skipped += 1
         elif bring_back(core, &record) < 0:
             restored.wrong = "no memory for all jobs"
@@ -89,15 +97,17 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     if job == NULL:
         return -1
     job.flags |= JOB_BACKGROUND | (head.flags & RECORD_PRIORITY) << 4
-    if core.journal != NULL:
-        job.losses |= DURABLE
-        core.journal.jobs += 1
     job_add_losses(job, head.losses)
     job.function = function
     job.since = core.now
+    if head.flags & RECORD_LETTER:
+        return bring_back_letter(core, job, record)
     if head.due > core.wall and timer_set(&core.schedule, job, head.due) < 0:
         job_free(core, job)
         return -1
+    if core.journal != NULL:
+        job.losses |= DURABLE
+        core.journal.jobs += 1
     function.total += 1
     function.queued[job_priority(job)] += 1
     note_unique(core, job, record)
@@ -110,6 +120,20 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     put_in_place(core, function, job)
     expiry_set(core, job)
     rise(core, function, level_of_priority(core, job_priority(job)))
+    return 0
+
+
+cdef int bring_back_letter(Core* core, Job* job, Record* record) noexcept nogil:
+    """The job of this record, which is in no list yet, is a dead letter; 0, or -1 without memory."""
+    cdef Letter* letter = letter_new(core)
+    if letter == NULL:
+        job_free(core, job)
+        return -1
+    if core.journal != NULL:
+        job.losses |= DURABLE
+    if record.exception != NULL:
+        remark_put(core, job, record.exception, record.death.exception)
+    letter_add(core, letter, job, record.death.reason, record.death.when)
     return 0
 
 

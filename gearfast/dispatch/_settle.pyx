@@ -3,8 +3,8 @@
 """How a batch ends: all that it told is in the store, or nothing of it.
 
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
-longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already
-is told again with the next one, for which those wait who asked about it.
+longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already,
+dead letters included, is told again with the next one, for which those wait who asked about it.
 """
 
 from libc.stdint cimport uint64_t
@@ -14,9 +14,10 @@ from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numb
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
 from gearfast.dispatch._job cimport handles_get, job_is_durable
-from gearfast.dispatch._journal cimport batch_clear, batch_has
+from gearfast.dispatch._journal cimport batch_clear, batch_has, journal_rewrite, late_has, numbers_have, sort_late
+from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport peer_by_id
-from gearfast.dispatch._record cimport Head
+from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_REWRITE, Head
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_RUNNING,
@@ -26,6 +27,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Job,
     Journal,
+    Letter,
     Peer,
 )
 from gearfast.dispatch._refusal cimport refuse_held
@@ -48,6 +50,8 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
             if peer.fence == batch.number:
                 wait_on(core, peer, batch.number)
         hold_release(core, peer, batch.number)
+    if not stored:
+        refuse_those_who_joined(core, batch)
     journal.committing = NULL
     if not stored:
         give_up(core, batch)
@@ -67,14 +71,34 @@ cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:
         bytes_add_number(&next.holders, peer.id)
 
 
+cdef void refuse_those_who_joined(Core* core, Batch* batch) noexcept nogil:
+    """Requests that joined a job of this batch and wait for the one that gathers."""
+    cdef Bytes* holders = &core.journal.gathering.holders
+    cdef size_t i
+    cdef Peer* peer
+    for i in range(bytes_numbers(holders)):
+        peer = peer_by_id(core, bytes_number(holders, i))
+        if peer != NULL:
+            refuse_held(core, peer, batch)
+
+
 cdef void give_up(Core* core, Batch* batch) noexcept nogil:
     """The jobs of a batch that is not stored: the queued ones are dropped, the others are not durable."""
     cdef size_t at = 0
     cdef Head* head
     cdef Job* job
+    cdef Bytes rewritten        # since then
+    sort_late(&core.journal.gathering.late)
+    rewritten = core.journal.gathering.late
     while at < batch.records.size:
         head = <Head*>(batch.records.data + at)
         at += head.size
+        rewritten.data = core.journal.gathering.late.data
+        if late_has(&rewritten, head.number):
+            continue
+        if head.flags & (RECORD_LETTER | RECORD_REWRITE):
+            rewrite_again(core, head.number)
+            continue
         job = handles_get(&core.handles, head.number)
         if job == NULL or not job_is_durable(job):
             continue
@@ -86,15 +110,23 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
             drop_failed(core, job)
 
 
+cdef void rewrite_again(Core* core, uint64_t number) noexcept nogil:
+    """What the store was to know of a dead letter, or of a job that was one, goes with the next batch."""
+    cdef Letter* letter = letter_find(core, number)
+    cdef Job* job = letter.job if letter != NULL else handles_get(&core.handles, number)
+    if job != NULL and job_is_durable(job) and journal_rewrite(core, job, letter) < 0:
+        core.journal.unkept += 1
+
+
 cdef void forget_ends(Core* core, Batch* batch) noexcept nogil:
-    """Jobs of this batch that have ended since: the store never had them."""
+    """Jobs of this batch that have ended since: the store never had them, unless an earlier batch brought them."""
     cdef Bytes* done = &core.journal.gathering.done
     cdef uint64_t* numbers = <uint64_t*>done.data
     cdef size_t count = bytes_numbers(done)
     cdef size_t kept = 0
     cdef size_t i
     for i in range(count):
-        if not batch_has(batch, numbers[i]):
+        if not batch_has(batch, numbers[i]) or numbers_have(&batch.replaced, numbers[i]):
             numbers[kept] = numbers[i]
             kept += 1
     done.size = kept * sizeof(uint64_t)

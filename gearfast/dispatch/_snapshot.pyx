@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+from gearfast.dispatch._dead cimport reason_name
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
@@ -34,7 +35,9 @@ from gearfast.dispatch._records cimport (
     Core,
     Function,
     Job,
+    Letter,
     Peer,
+    Remark,
     Tally,
 )
 from gearfast.dispatch._tally cimport BUCKETS
@@ -89,6 +92,38 @@ cdef list list_jobs(Core* core):
         })
     found.sort(key=lambda each: each["number"])
     return found
+
+
+cdef list list_letters(Core* core):
+    cdef Function* function = core.first_function
+    cdef Letter* letter
+    cdef list found = []
+    while function != NULL:
+        letter = function.first_letter
+        while letter != NULL:
+            found.append(letter_dict(core, letter))
+            letter = letter.next
+        function = function.next
+    return found
+
+
+cdef dict letter_dict(Core* core, Letter* letter):
+    cdef char handle[HANDLE_ROOM]
+    cdef Job* job = letter.job
+    cdef size_t size = write_handle(core, handle, job.number)
+    cdef Remark* remark = letter.remark
+    return {
+        "number": job.number,
+        "handle": PyBytes_FromStringAndSize(handle, size).decode("utf-8", "backslashreplace"),
+        "function": function_name(job.function),
+        "unique": PyBytes_FromStringAndSize(job_unique(job), job.unique_size),
+        "tries": job_losses(job),
+        "reason": reason_name(letter).decode(),
+        "time": letter.when / 1e9,
+        "priority": PRIORITIES[job_priority(job)],
+        "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
+        "exception": PyBytes_FromStringAndSize(remark.data, remark.size) if remark != NULL else None,
+    }
 
 
 cdef list list_functions(Core* core):
@@ -214,6 +249,7 @@ cdef dict server_metrics(Core* core):
         "jobs": core.job_count,
         "running": core.running_count,
         "delayed": core.delayed_count,
+        "dead": core.letters.count,
         "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
@@ -241,6 +277,7 @@ cdef dict function_metrics(Core* core, Function* function):
         "requeued": tally.requeued,
         "timeouts": tally.timeouts,
         "queued": {PRIORITIES[i]: function.queued[i] for i in range(3)},
+        "dead": function.letters,
         "running": function.running,
         "workers": function.workers,
         "oldest_seconds": (core.now - oldest) / 1e9,

@@ -7,7 +7,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport CMD_JOB_CREATED, Field
-from gearfast.dispatch._end cimport drop_failed
+from gearfast.dispatch._end cimport fail
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_first, index_insert, index_next
@@ -37,6 +37,7 @@ from gearfast.dispatch._records cimport (
     JOB_DELAYED,
     JOB_IGNORED,
     PEER_CLIENT,
+    REASON_FULL,
     Core,
     Function,
     Job,
@@ -138,7 +139,7 @@ cdef bint make_room(Core* core, Function* function, int priority) noexcept nogil
             break
         if not job.flags & JOB_IGNORED:
             note_job(core, LEVEL_NOTICE, "Dropped the oldest job of a full queue: ", job)
-        drop_failed(core, job)
+        fail(core, job, REASON_FULL)
         dropped += 1
     return dropped != 0
 

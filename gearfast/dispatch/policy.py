@@ -156,6 +156,10 @@ class FunctionPolicy:
         "those of a second, 1 at least",
     )
     expire: float | None = _key(_seconds, "how long a job may be in its queue before it fails; 0: for ever", "0")
+    keep_failed: int | None = _key(
+        _whole(0, _MOST), "most jobs that are kept when they have failed for good, as dead letters; 0: none", "0"
+    )
+    keep_failed_for: float | None = _key(_seconds, "how long such a job is kept; 0: for ever", "0")
 
     @property
     def interval_ns(self) -> int:

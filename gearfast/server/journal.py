@@ -8,9 +8,10 @@ jobs are refused, while everything else goes on, until the store is back.
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,6 +47,15 @@ def open_journal(config: ServerConfig) -> Journal | None:
         return Journal(make_store(config.store), relaxed=config.durability == "relaxed", patience=config.store_patience)
     except (ValueError, StoreError) as error:
         raise ConfigError(f"store: {error}") from None
+
+
+def _in_order(contents: Contents) -> list[SectionInfo]:
+    """As they were written; those of late jobs alone have no range by which a store could know."""
+    return sorted(contents.sections, key=lambda info: info.id)
+
+
+def _numbers(packed: bytes) -> Iterator[int]:
+    return (number for (number,) in struct.iter_unpack("<Q", packed))
 
 
 class Journal:
@@ -143,7 +153,7 @@ class Journal:
 
     def _adopt(self, contents: Contents) -> None:
         self._sections = Sections()
-        for info in contents.sections:
+        for info in _in_order(contents):
             if info.id not in self._damaged:
                 self._sections.add(info)
 
@@ -181,7 +191,7 @@ class Journal:
         assert contents is not None
         ids: list[int] = []
         size = 0
-        for info in contents.sections:
+        for info in _in_order(contents):
             ids.append(info.id)
             size += info.size
             if size >= CHUNK:
@@ -194,13 +204,26 @@ class Journal:
 
     def _send_back(self, ids: list[int]) -> None:
         try:
-            records = b"".join(self._read_whole(ids))
+            records = self._live(ids)
         except StoreError as error:
             logger.error("Jobs of the store stay there: %s", error)
             self._queue.put("restored")
             return
-        ended = b"".join(self._sections.ended_of(id) for id in ids)
-        self._post(self._bring_back, records, ended)
+        self._post(self._bring_back, *records)
+
+    def _live(self, ids: list[int]) -> tuple[bytes, bytes]:
+        """The records of sections, and the numbers of those that do not count, rising.
+
+        A job whose record was written anew has ended in one section and not in the other: then those that count.
+        """
+        parts = self._read_whole(ids)
+        ended = [self._sections.ended_of(id) for id in ids]
+        if not self._sections.has_late:
+            return b"".join(parts), b"".join(ended)
+        try:
+            return b"".join(survivors(part, gone)[0] for part, gone in zip(parts, ended, strict=True)), b""
+        except ValueError as error:
+            raise StoreError(str(error)) from None
 
     def _read_whole(self, ids: list[int]) -> list[bytes]:
         """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
@@ -214,7 +237,7 @@ class Journal:
     def _leave_alone(self, error: SectionDamaged) -> None:
         """A damaged section is neither read nor written any more, so that somebody may look at it."""
         jobs = self._sections.live
-        self._sections.replace([error.section], None)
+        self._sections.leave(error.section)
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
@@ -240,13 +263,13 @@ class Journal:
         ids = self._sections.pick(CHUNK)
         if not ids:
             return False
-        late = {number for id in ids for number in self._sections.late_of(id)}
+        lates = [frozenset(self._sections.late_of(id)) for id in ids]
         ended = [self._sections.ended_of(id) for id in ids]
+        late = [number for mine, gone in zip(lates, ended, strict=True) for number in mine - frozenset(_numbers(gone))]
         try:
-            parts = [survivors(records, gone, late) for records, gone in zip(self.store.read(ids), ended, strict=True)]
+            parts = list(map(survivors, self.store.read(ids), ended, lates))
             records = b"".join(part[0] for part in parts)
             kept = [part for part in parts if part[3]]
-            late -= {int.from_bytes(gone[at : at + 8], "little") for gone in ended for at in range(0, len(gone), 8)}
             info = SectionInfo(
                 ids[-1],
                 kept[0][1] if kept else 0,
@@ -278,23 +301,35 @@ class Journal:
     def _plan(self, batch: Batch) -> Write:
         """What a batch means for the store; the sections are as they will be then."""
         write = Write(batch.number, self.next_number)
+        if batch.replaced:
+            self._end(batch.replaced, write, moved=True)
         if batch.records:
             info = SectionInfo(batch.number, batch.first, batch.last, batch.jobs, len(batch.records), batch.late)
             self._sections.add(info)
             write.add.append(Section(info, batch.records))
         if batch.ended:
-            ended, gone = self._sections.end(batch.ended)
-            write.ended = ended
-            write.drop = [id for id, _, _ in gone]
+            self._end(batch.ended, write)
             if self._losses:
-                self._forget_losses(batch.ended, write)
-        for number, losses in batch.changes:
-            self._losses[number] = write.losses[number] = losses
+                self._forget_losses(_numbers(batch.ended), write)
+        changes = dict(batch.changes)
+        for number, losses in changes.items():
+            if losses:
+                self._losses[number] = write.losses[number] = losses
+        self._forget_losses((number for number, losses in changes.items() if not losses), write)
         return write
 
-    def _forget_losses(self, ended: bytes, write: Write) -> None:
-        for at in range(0, len(ended), 8):
-            number = int.from_bytes(ended[at : at + 8], "little")
+    def _end(self, numbers: bytes, write: Write, moved: bool = False) -> None:
+        ended, gone = self._sections.end(numbers, moved)
+        write.ended.update(ended)
+        for id, _, _ in gone:
+            write.ended.pop(id, None)
+            if id == write.batch:  # all that it has has ended before it was written
+                write.add.clear()
+            else:
+                write.drop.append(id)
+
+    def _forget_losses(self, numbers: Iterable[int], write: Write) -> None:
+        for number in numbers:
             if self._losses.pop(number, None) is not None:
                 write.forget.append(number)
 

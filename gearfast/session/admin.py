@@ -12,10 +12,11 @@ import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
+from urllib.parse import unquote_to_bytes
 
 from gearfast.errors import GearfastError, JobNotFound, ProtocolError, ServerError, UsageError, server_error
 from gearfast.protocol import MAX_LINE
-from gearfast.types import FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, Priority, PriorityStatus, WorkerInfo
 
 __all__ = ["AdminRequest", "AdminSession"]
 
@@ -248,6 +249,61 @@ def _setting(value: object) -> str:
     if isinstance(value, Mapping):
         return _word("value", ",".join(f"{name}:{number}" for name, number in value.items()))
     return _word("value", str(value))
+
+
+def dead_letters(function: str | None = None) -> AdminRequest[list[DeadLetter]]:
+    """`dead [FUNCTION]`: HANDLE FUNCTION UNIQUE TRIES REASON TIME"""
+
+    def parse(lines: list[str]) -> list[DeadLetter]:
+        rows = (line.split("\t") for line in lines)
+        return [
+            DeadLetter(handle, _text(name), _bytes(unique), int(tries), reason, float(time))
+            for handle, name, unique, tries, reason, time in rows
+        ]
+
+    return AdminRequest("dead" if function is None else f"dead {_word('function', function)}", parse, is_list=True)
+
+
+def dead_letter(handle: str) -> AdminRequest[DeadLetter]:
+    """`dead show HANDLE`: KEY VALUE"""
+
+    def parse(lines: list[str]) -> DeadLetter:
+        said = dict(line.split("\t", 1) for line in lines)
+        try:
+            return DeadLetter(
+                said["handle"],
+                _text(said["function"]),
+                _bytes(said["unique"]),
+                int(said["tries"]),
+                said["reason"],
+                float(said["time"]),
+                Priority[said["priority"].upper()],
+                _bytes(said["workload"]),
+                _bytes(said["exception"]) if "exception" in said else None,
+            )
+        except KeyError as error:
+            raise ValueError(str(error)) from None
+
+    return AdminRequest(f"dead show {_word('handle', handle)}", parse, is_list=True)
+
+
+def requeue_dead(which: str) -> AdminRequest[int]:
+    """`dead requeue HANDLE|FUNCTION|*`"""
+    return AdminRequest(f"dead requeue {_word('handle or function', which)}", lambda lines: int(_ok(lines)))
+
+
+def drop_dead(which: str) -> AdminRequest[int]:
+    """`dead drop HANDLE|FUNCTION|*`"""
+    return AdminRequest(f"dead drop {_word('handle or function', which)}", lambda lines: int(_ok(lines)))
+
+
+def _bytes(text: str) -> bytes:
+    """Without its percent-escapes."""
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def _text(text: str) -> str:
+    return _bytes(text).decode("utf-8", "surrogateescape")
 
 
 def getpid() -> AdminRequest[int]:

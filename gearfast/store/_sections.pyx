@@ -12,6 +12,8 @@ from libc.string cimport memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+cdef uint64_t MOVED = <uint64_t>1 << 63   # of a number that has ended here: it was late here, and is in a newer section
+
 cdef enum:
     YOUNG = 8                   # of the newest sections, which are not written anew
     LOOKS = 1024                # at sections, in one go
@@ -30,6 +32,19 @@ cdef struct Place:
     uint64_t* ended
 
 
+cdef size_t moved_away(info) except? 0:
+    """Of its jobs that are in newer sections, those that it does not count as late any more: a store may have a late
+    number once."""
+    cdef bytes packed = info.ended
+    cdef const uint64_t* ended = <const uint64_t*><const char*>packed
+    cdef size_t i
+    cdef size_t count = 0
+    for i in range(<size_t>len(packed) // sizeof(uint64_t)):
+        if ended[i] & MOVED and (ended[i] & ~MOVED) not in info.late:
+            count += 1
+    return count
+
+
 cdef class Sections:
     """What lies where. Not for several threads at once."""
 
@@ -38,6 +53,7 @@ cdef class Sections:
     cdef size_t end_
     cdef size_t room
     cdef dict late              # number -> id
+    cdef dict late_numbers      # id -> numbers; one that was written anew since is another section's
     cdef readonly size_t live
     """Jobs that have not ended."""
     cdef readonly size_t jobs
@@ -50,6 +66,7 @@ cdef class Sections:
 
     def __cinit__(self):
         self.late = {}
+        self.late_numbers = {}
 
     def __dealloc__(self):
         cdef size_t i
@@ -126,14 +143,16 @@ cdef class Sections:
         """What a section says of itself, in its place."""
         place.id = info.id
         place.size = info.size
-        place.count = info.count + len(info.late)
+        place.count = info.count + len(info.late) + moved_away(info)
         if info.count:
             place.first, place.last = info.first, info.last
         else:
             place.last = (place - 1).last if place > &self.places[self.begin] else 0
             place.first = place.last + 1
-        for number in info.late:
-            self.late[number] = info.id
+        if info.late:
+            self.late_numbers[info.id] = info.late
+            for number in info.late:
+                self.late[number] = info.id
         self.jobs += place.count
         self.live += place.count
         self.size += place.size
@@ -148,8 +167,9 @@ cdef class Sections:
         self.live -= place.count - place.ended_count
         self.size -= place.size
         self.live_size -= self.live_of(place)
-        if self.late:
-            self.late = {number: section for number, section in self.late.items() if section != id}
+        for number in self.late_numbers.pop(id, ()):
+            if self.late.get(number) == id:
+                del self.late[number]
         return 0
 
     cdef int note_all(self, Place* place, bytes numbers) except -1:
@@ -176,9 +196,12 @@ cdef class Sections:
         self.live_size -= place.size // place.count
         return 0
 
-    def end(self, bytes numbers not None):
+    def end(self, bytes numbers not None, bint moved=False):
         """Jobs have ended. Returns, of the sections that are touched, those that are still wanted with all the numbers
-        that have ended there ({id: bytes}), and those that are not: [(id, first, last)], which are forgotten."""
+        that have ended there ({id: bytes}), and those that are not: [(id, first, last)], which are forgotten.
+
+        `moved`: they are in the section that is added next.
+        """
         cdef const uint64_t* list = <const uint64_t*><const char*>numbers
         cdef Place* place
         cdef set touched = set()
@@ -186,7 +209,7 @@ cdef class Sections:
         for i in range(<size_t>len(numbers) // sizeof(uint64_t)):
             place = self.by_number(list[i])
             if place != NULL:
-                self.note(place, list[i])
+                self.note(place, list[i] | MOVED if moved and list[i] in self.late else list[i])
                 if not place.touched:
                     place.touched = 1
                     touched.add(place.id)
@@ -288,12 +311,19 @@ cdef class Sections:
         if i > self.begin:
             place.first = max(place.first, self.places[i - 1].last + 1)
 
+    def leave(self, id):
+        """A section is not to be touched any more: what becomes of its jobs is noted nowhere."""
+        late = self.late_of(id)
+        self.remove(self.by_id(id))
+        for number in late:
+            self.late[number] = id      # else one that was written anew would be looked for where it was before
+
     def ended_of(self, id):
-        """Numbers of the jobs of a section that have ended, rising, 8 bytes each."""
+        """Numbers of the jobs of a section that have ended, rising, 8 bytes each, without any marks."""
         cdef Place* place = self.by_id(id)
         if place == NULL:
             raise KeyError(id)
-        numbers = sorted([place.ended[i] for i in range(place.ended_count)])
+        numbers = sorted([place.ended[i] & ~MOVED for i in range(place.ended_count)])
         return b"".join([number.to_bytes(8, "little") for number in numbers])
 
     def ids(self):
@@ -301,5 +331,13 @@ cdef class Sections:
         return [self.places[i].id for i in range(self.begin, self.end_)]
 
     def late_of(self, id):
-        """Numbers of the jobs of a section that lie outside of its range, ended ones included."""
-        return tuple([number for number, section in self.late.items() if section == id])
+        """Numbers of the jobs of a section that lie outside of its range, ended ones included.
+
+        One that was written anew since is only among those of the newer section.
+        """
+        return tuple([number for number in self.late_numbers.get(id, ()) if self.late.get(number) == id])
+
+    @property
+    def has_late(self):
+        """Whether any job lies outside of its section's range."""
+        return bool(self.late)

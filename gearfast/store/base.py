@@ -32,8 +32,9 @@ class SectionInfo:
     """What the journal has to know of a section.
 
     `first`, `last`: numbers between which those of its jobs lie; no other section has any of those. `count`: its jobs.
-    `size`: bytes of its records. `late`: numbers of further jobs, which lie elsewhere. `ended`: numbers of those of its
-    jobs that have ended, 8 bytes each, little-endian, in no order.
+    `size`: bytes of its records. `late`: numbers of further jobs, which lie elsewhere; one that is among those of a
+    newer section too may be missing in an older one. `ended`: numbers of those of its jobs that have ended, 8 bytes
+    each, little-endian, in no order; the journal may set the highest bit.
     """
 
     id: int

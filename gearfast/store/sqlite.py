@@ -141,7 +141,7 @@ class SqliteStore:
             self._add(db, section)
             if section.info.late:
                 late = [(number, section.info.id) for number in section.info.late]
-                db.executemany("INSERT INTO late (number, section) VALUES (?, ?)", late)
+                db.executemany("INSERT OR REPLACE INTO late (number, section) VALUES (?, ?)", late)
         if write.ended:
             db.executemany("INSERT OR REPLACE INTO ended (section, numbers) VALUES (?, ?)", write.ended.items())
         if write.losses:

@@ -16,7 +16,7 @@ from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import connect
 from gearfast.sync.stream import READ, WRITE, Stream, make_poller
-from gearfast.types import FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -105,6 +105,29 @@ class AdminClient:
     def unset_policy(self, pattern: str) -> None:
         """Take a pattern's policy away."""
         self._call(commands.unset_policy(pattern))
+
+    def dead_letters(self, function: str | None = None) -> list[DeadLetter]:
+        """Jobs that failed for good and were kept, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next three.
+        """
+        return self._call(commands.dead_letters(function))
+
+    def dead_letter(self, handle: str) -> DeadLetter:
+        """All there is of one, its workload and its last exception too. Raises JobNotFound."""
+        return self._call(commands.dead_letter(handle))
+
+    def requeue_dead(self, which: str) -> int:
+        """Queue dead letters again, with their handles and as if they had never been tried; returns how many.
+
+        `which`: a handle, a function, or `*` for all. One whose unique another job has is left; asked for by its
+        handle it raises ServerError. Raises JobNotFound if there is neither such a dead letter nor such a function.
+        """
+        return self._call(commands.requeue_dead(which))
+
+    def drop_dead(self, which: str) -> int:
+        """Forget dead letters; returns how many. `which` and errors as for `requeue_dead`."""
+        return self._call(commands.drop_dead(which))
 
     def getpid(self) -> int:
         """The server's process id."""

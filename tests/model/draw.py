@@ -82,7 +82,7 @@ def draw_settings(seed: int) -> dict[str, Any]:
     """The settings of a run; the more important ones go through all their values with the seed."""
     rng = Random(f"settings {seed}")
     wakeup = WAKEUPS[seed // 3 % len(WAKEUPS)]
-    return {
+    found = {
         "order": ORDERS[seed % 3],
         "wakeup": wakeup,
         "job_retries": rng.choice((-1, -1, 0, 1, 2, 3, 5)),
@@ -95,16 +95,17 @@ def draw_settings(seed: int) -> dict[str, Any]:
         "seed": rng.getrandbits(128),
         "handle_prefix": rng.choice((b"H:m", b"H:m", b"", b"H:" + b"x" * 40)),
         "first_handle": rng.choice((1, 1, 509, 10**9, 2**63 - 1)),
-        "policies": draw_policies(seed),
     }
+    return found | {"policies": draw_policies(seed, bool(found["max_queued"]))}
 
 
-def draw_policies(seed: int) -> dict[str, dict[str, Any]]:
+def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
     """What functions are allowed, in a third of the runs. With jitter nobody could say what comes when.
 
     Each function has a rate of its own, so that hardly ever two of them may give out a job from the same moment on.
     """
     rng = Random(f"policies {seed}")
+    keep = Random(f"keep {seed}")
     if rng.random() < 0.65 or CROWDS[seed // 5 % len(CROWDS)].functions > 100:
         return {}
     found = {}
@@ -117,6 +118,8 @@ def draw_policies(seed: int) -> dict[str, dict[str, Any]]:
             keys["full"] = rng.choice(("refuse", "drop-oldest"))
         if pattern in RATES and rng.random() < 0.5:
             keys["rate"] = rng.choice(RATES[pattern])
+        if not has_ceiling:
+            keys["keep_failed"] = keep.choice((0, 1, 5))  # which nobody may notice
         found[pattern] = keys
     return found
 

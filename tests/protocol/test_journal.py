@@ -516,3 +516,15 @@ def test_the_journal_opens_once() -> None:
     server.open_journal()
     with pytest.raises(ValueError, match="open already"):
         server.open_journal()
+
+
+def test_who_joined_a_job_that_is_not_stored_is_refused_too(durable: Durable) -> None:
+    """Though its reply waits for the batch behind, which is stored."""
+    c, d = durable.peer("c"), durable.peer("d")
+    c.send(submit(b"f", b"u"))
+    durable.batch()
+    d.send(submit(b"f", b"other"), submit(b"f", b"u"), submit(b"f", b"third"))
+    durable.settle(False)
+    c.expect(NOT_STORED)
+    durable.commit()
+    d.expect(R.JOB_CREATED(handle(2)), NOT_STORED, R.JOB_CREATED(handle(3)))

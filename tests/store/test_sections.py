@@ -152,3 +152,40 @@ def test_against_a_plain_table(seed: int) -> None:
                 lies.update(dict.fromkeys(kept, picked[-1]))
         assert sections.live == len(lies)
         assert set(sections.ids()) == set(lies.values())
+
+
+def test_a_job_that_is_written_anew() -> None:
+    """It ends where it was, and then where it is; the jobs around it stay."""
+    sections = Sections()
+    sections.add(info(1, 10, 12))
+    assert sections.end(pack(11), moved=True) == ({1: pack(11)}, [])
+    sections.add(info(2, 0, 0, late=(11, 5)))
+    assert sections.end(pack(11), moved=True) == ({2: pack(11 | 1 << 63)}, [])
+    sections.add(info(3, 0, 0, late=(11,)))
+    assert (sections.late_of(2), sections.late_of(3), sections.live) == ((5,), (11,), 4)
+    assert sections.ended_of(2) == pack(11)
+    assert sections.end(pack(11)) == ({}, [(3, 13, 12)])
+    assert sections.end(pack(10, 12))[1] == [(1, 10, 12)]
+    assert (sections.ids(), sections.live) == ([2], 1)
+
+
+@pytest.mark.parametrize("late", [(5, 11), (5,)])
+def test_one_that_was_written_anew_before(late: tuple[int, ...]) -> None:
+    """Whether a store still has its number in the older section or not."""
+    sections = Sections()
+    sections.add(info(2, 0, 0, late=late, ended=pack(11 | 1 << 63), size=200))
+    sections.add(info(3, 0, 0, late=(11,)))
+    assert (sections.jobs, sections.live) == (3, 2)
+    assert sections.end(pack(11))[1] == [(3, 1, 0)]
+    assert (sections.ids(), sections.live) == ([2], 1)
+    assert [id for id, _, _ in sections.end(pack(5))[1]] == [2]
+    assert (sections.jobs, sections.live, sections.size) == (0, 0, 0)
+
+
+def test_a_section_that_is_left() -> None:
+    sections = Sections()
+    sections.add(info(1, 10, 12, ended=pack(11)))
+    sections.add(info(2, 0, 0, late=(11,)))
+    sections.leave(2)
+    assert sections.end(pack(11)) == ({}, [])
+    assert (sections.ids(), sections.live) == ([1], 2)

@@ -27,6 +27,12 @@ POLICIES = st.sampled_from(
         *(b"timeout=0.5", b"tries=2 retry_on_fail=true", b"backoff=1", b"backoff=2 backoff_kind=fixed tries=-1"),
         *(b"concurrency=1", b"concurrency=2 rate=1/s burst=2", b"rate=1/s burst=1", b"rate=0 concurrency=0"),
         *(b"max_queue=1", b"max_queue=2 full=drop-oldest", b"expire=2", b"expire=4 backoff=1 retry_on_fail=1"),
+        *(
+            b"keep_failed=2 keep_failed_for=5 tries=2 retry_on_fail=1",
+            b"keep_failed=1",
+            b"keep_failed=0",
+            b"keep_failed=9 tries=1",
+        ),
     ]
 )
 packets = st.one_of(
@@ -48,6 +54,10 @@ packets = st.one_of(
     st.just(encode(Command.OPTION_REQ, b"all_yours")),
     handles.map(lambda handle: b"cancel job " + handle + b"\n"),
     names.map(lambda name: b"drop function " + name + b"\n"),
+    st.builds(
+        b"dead %b %b\n".__mod__,
+        st.tuples(st.sampled_from([b"requeue", b"drop"]), st.one_of(names, handles, st.just(b"*"))),
+    ),
     names.map(lambda name: b"maxqueue " + name + b" 2\n"),
     st.builds(b"policy set %b %b\n".__mod__, st.tuples(st.sampled_from([*NAMES, b"*"]), POLICIES)),
     st.sampled_from([*NAMES, b"*"]).map(lambda pattern: b"policy unset " + pattern + b"\n"),

@@ -12,6 +12,7 @@ import pytest
 
 from gearfast.dispatch import Batch, Dispatcher, survivors
 from gearfast.dispatch._check import check
+from gearfast.dispatch.policy import Policies
 from tests.protocol.script import PREFIX, START_MONOTONIC, START_WALL, Q, split
 
 STEPS = 400
@@ -23,23 +24,29 @@ class Disk:
 
     records: dict[int, bytes] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
+    replaced: dict[int, set[int]] = field(default_factory=dict)  # by number of the batch: of those before it
     losses: dict[int, int] = field(default_factory=dict)
 
     def write(self, batch: Batch) -> None:
         if batch.records:
             self.records[batch.number] = batch.records
+        for (number,) in struct.iter_unpack("<Q", batch.replaced):
+            for before in self.records:
+                if before != batch.number:
+                    self.replaced.setdefault(before, set()).add(number)
         self.ended |= {number for (number,) in struct.iter_unpack("<Q", batch.ended)}
         self.losses.update(batch.changes)
 
-    @property
-    def packed(self) -> bytes:
-        return struct.pack(f"<{len(self.ended)}Q", *sorted(self.ended))
+    def packed(self, batch: int) -> bytes:
+        gone = self.ended | self.replaced.get(batch, set())
+        return struct.pack(f"<{len(gone)}Q", *sorted(gone))
 
 
 class Play:
     """One run of a server after the other on the same disk."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, policies: Policies | None = None) -> None:
+        self.policies = policies
         self.rng = random.Random(seed)
         self.disk = Disk()
         self.submitted: dict[int, bytes] = {}  # workload by number, from the replies
@@ -48,10 +55,13 @@ class Play:
         self.next_number = 1
         self.batch = 0
         self.counter = 0
+        self.brought_out = 0
         self.start()
 
     def start(self) -> None:
-        self.server = Dispatcher(handle_prefix=PREFIX, first_handle=self.next_number, seed=7, max_unsent=0)
+        self.server = Dispatcher(
+            handle_prefix=PREFIX, first_handle=self.next_number, seed=7, max_unsent=0, policies=self.policies
+        )
         self.now = START_MONOTONIC
         self.server.tick(self.now, START_WALL * 10**9)
         self.server.open_journal(first_batch=self.batch + 1)
@@ -59,13 +69,17 @@ class Play:
         self.clients: dict[int, list[bytes]] = {}  # what each waits for: workloads in the order of their submission
         self.workers: dict[int, list[int]] = {}
         for number in sorted(self.disk.records):
-            self.server.restore(self.disk.records[number], self.disk.packed)
+            self.server.restore(self.disk.records[number], self.disk.packed(number))
 
     def crash(self) -> None:
         self.next_number = self.server.next_number + 100
         self.server = Dispatcher()
         self.start()
         back = {job["number"]: job["workload"] for job in self.server.jobs()}
+        dead = {letter["number"]: letter["workload"] for letter in self.server.dead_letters()}
+        assert not set(back) & set(dead), "both a job and a dead letter"
+        assert not self.disk.ended & set(dead), "dead letters came back that the store knew to be gone"
+        back |= dead
         lost = self.acknowledged - self.finished - set(back)
         assert not lost, f"acknowledged, not done, and not back: {lost}"
         assert not self.disk.ended & set(back), "jobs came back that the store knew to have ended"
@@ -97,14 +111,32 @@ class Play:
         running = self.workers[peer]
         if running and self.rng.random() < 0.7:
             number = running.pop(self.rng.randrange(len(running)))
-            build = Q.WORK_FAIL if self.rng.random() < 0.2 else None
+            fails = self.rng.random() < (0.5 if self.policies else 0.2)
+            build = Q.WORK_FAIL if fails else None
             handle = PREFIX + b":%d" % number
             known = {job["number"] for job in self.server.jobs()}
             self.server.receive(peer, build(handle) if build else Q.WORK_COMPLETE(handle, b""))
-            if number in known:
+            if number in known and not (build and self.policies):  # a dead letter is there for good
                 self.finished.add(number)
         else:
             self.server.receive(peer, Q.GRAB_JOB())
+        self.collect()
+
+    def bring_out(self) -> None:
+        """A dead letter is queued again, or dropped."""
+        letters = self.server.dead_letters()
+        if not letters:
+            return
+        letter = self.rng.choice(letters)
+        admin = self.server.connect()
+        verb = self.rng.choice((b"requeue", b"requeue", b"drop"))
+        self.server.receive(admin, b"dead %s %s\n" % (verb, letter["handle"].encode()))
+        said = self.server.take_output(admin)
+        assert said == b"OK 1\r\n" or (said.startswith(b"ERR NOT_QUEUED") and verb == b"requeue"), said
+        self.brought_out += 1
+        if verb == b"drop":
+            self.finished.add(letter["number"])
+        self.server.disconnect(admin)
         self.collect()
 
     def leave(self) -> None:
@@ -145,17 +177,26 @@ class Play:
     def step(self) -> None:
         self.now += 1000
         self.server.tick(self.now, START_WALL * 10**9)
-        steps = (self.submit, self.work, self.commit, self.leave, self.crash)
-        self.rng.choices(steps, (40, 40, 25, 3, 2))[0]()
+        steps = (self.submit, self.work, self.commit, self.leave, self.crash, self.bring_out)
+        self.rng.choices(steps, (40, 40, 25, 3, 2, 8 if self.policies else 0))[0]()
         check(self.server)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(30))
 def test_nothing_acknowledged_is_lost(seed: int) -> None:
     play = Play(seed)
     for _ in range(STEPS):
         play.step()
     assert play.acknowledged
+    play.crash()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_dead_letter_is_lost(seed: int) -> None:
+    play = Play(seed, Policies.parse({"f*": {"keep_failed": 10000}}))
+    for _ in range(STEPS):
+        play.step()
+    assert play.brought_out
     play.crash()
 
 

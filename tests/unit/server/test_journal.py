@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The journal's thread beside a store that finds damage, or is away."""
+"""The journal's thread beside a store that finds damage or is away, and with records that were written anew."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import pytest
 
 from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
+from gearfast.dispatch._check import check
+from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
 from gearfast.server.journal import Journal
 from gearfast.store.base import Contents, SectionDamaged, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
 
 JOBS = 300
+KEEP = Policies.parse({"f": {"keep_failed": 1000}})
 LIMIT = 30.0
 
 
@@ -59,7 +62,7 @@ class Machine:
         self.store.rotten = frozenset(rotten)
         self.calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
         self.journal = Journal(self.store, patience=0.01)
-        self.dispatcher = Dispatcher(first_handle=self.journal.first_number)
+        self.dispatcher = Dispatcher(handle_prefix=b"H", first_handle=self.journal.first_number, policies=KEEP)
         self.dispatcher.tick(1, 1)
         self.journal.start(self.dispatcher, lambda call, *values: self.calls.put((call, values)))
         self.peer = self.dispatcher.connect()
@@ -69,12 +72,46 @@ class Machine:
             call, values = self.calls.get(timeout=LIMIT)
             call(*values)
 
+    def commit(self) -> None:
+        self.journal.take()
+        self.run(lambda: self.journal.is_idle)
+
+    def back(self) -> None:
+        """Until all jobs of the store are here."""
+        self.run(lambda: not self.dispatcher.restoring)
+
+    def say(self, line: bytes) -> bytes:
+        self.dispatcher.take_output(self.peer)
+        self.dispatcher.receive(self.peer, line)
+        self.commit()
+        return self.dispatcher.take_output(self.peer)
+
+    def fail(self, *places: int) -> None:
+        """Of the jobs in their queue these become dead letters, in one batch; the others are lost to their worker."""
+        worker = self.dispatcher.connect()
+        numbers = [job["number"] for job in self.dispatcher.jobs()]
+        self.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * len(numbers))
+        for place in places:
+            self.dispatcher.receive(worker, encode(Command.WORK_FAIL, b"H:%d" % numbers[place]))
+        self.dispatcher.disconnect(worker)
+        self.commit()
+
+    def close(self) -> tuple[list[bytes], list[bytes]]:
+        """The workloads of its jobs and of its dead letters."""
+        self.commit()
+        self.journal.close()
+        check(self.dispatcher)
+        return workloads(self.dispatcher.jobs()), workloads(self.dispatcher.dead_letters())
+
     def submit(self, count: int) -> None:
         """Jobs, each in a batch of its own."""
         for n in range(count):
             self.dispatcher.receive(self.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n))
-            self.journal.take()
-            self.run(lambda: self.journal.is_idle)
+            self.commit()
+
+
+def workloads(jobs: list[dict[str, Any]]) -> list[bytes]:
+    return sorted((job["workload"] for job in jobs), key=int)
 
 
 def test_a_section_that_is_damaged_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,7 +151,7 @@ def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_jo
     server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
     (job,) = server.jobs()
     machine.store.away = True
-    server.receive(worker, encode(Command.WORK_COMPLETE, b"%s:%d" % (b"H:local", job["number"]), b""))
+    server.receive(worker, encode(Command.WORK_COMPLETE, b"H:%d" % job["number"], b""))
     assert server.job_count == 0
     machine.journal.take()
     client = server.connect()
@@ -146,3 +183,71 @@ def test_jobs_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
     machine.run(lambda: not machine.dispatcher.refusing)
     machine.journal.close()
     assert [info.count for info in SqliteStore(tmp_path / "jobs.db").open().sections] == [1]
+
+
+def names(*numbers: int) -> list[bytes]:
+    return [b"%d" % number for number in numbers]
+
+
+def test_a_dead_letter_beside_jobs_of_its_first_section(tmp_path: Path) -> None:
+    """Its section is the only one of late jobs alone, and is read with the one in which it has ended."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.dispatcher.receive(
+        machine.peer, b"".join(encode(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n) for n in range(4))
+    )
+    machine.commit()
+    machine.fail(1)
+    machine.submit(0)
+    assert machine.close() == (names(0, 2, 3), names(1))
+    again = Machine(path)
+    again.back()
+    assert again.say(b"dead requeue *\n") == b"OK 1\r\n"
+    again.fail(0)
+    assert again.close() == (names(1, 2, 3), names(0))
+    third = Machine(path)
+    third.back()
+    assert third.say(b"dead drop *\n") == b"OK 1\r\n"
+    assert third.close() == (names(1, 2, 3), [])
+    last = Machine(path)
+    last.back()
+    assert last.close() == (names(1, 2, 3), [])
+
+
+def test_sections_with_dead_letters_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.submit(JOBS)
+    for place in range(0, 40, 2):
+        machine.fail(place)
+    jobs, dead = machine.close()
+    assert (len(jobs), len(dead)) == (JOBS - 20, 20)
+    store = SqliteStore(path)
+    assert len(store.open().sections) < JOBS // 2
+    store.close()
+    again = Machine(path)
+    again.back()
+    assert again.say(b"dead requeue *\n") == b"OK 20\r\n"
+    again.submit(100)
+    again.fail(3, 299)
+    found = again.close()
+    assert (len(found[0]), len(found[1])) == (JOBS + 98, 2)
+    last = Machine(path)
+    last.back()
+    assert last.close() == found
+
+
+def test_a_dead_letter_of_a_section_that_is_damaged_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is dropped, and nothing is noted where its job was before: the jobs there stay."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path, rotten=[2])
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"0") * 2)
+    machine.commit()
+    machine.fail(0)
+    machine.submit(JOBS)
+    assert "section 2 is damaged: 1 jobs stay there" in caplog.text
+    assert machine.say(b"dead drop *\n") == b"OK 1\r\n"
+    machine.close()
+    again = Machine(path, rotten=[2])
+    again.back()
+    assert len(again.close()[0]) == JOBS + 1

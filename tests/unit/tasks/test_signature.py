@@ -108,5 +108,5 @@ def test_what_does_not_tell_its_parameters() -> None:
 
     secretive.__signature__ = "none"  # type: ignore[attr-defined]
     # In the words of inspect, which differ from one Python to the next.
-    with pytest.raises(UsageError, match="task 'f': .*(unexpected object 'none' in __signature__|invalid signature)"):
+    with pytest.raises(UsageError, match=r"task 'f': .*(unexpected object 'none' in __signature__|invalid signature)"):
         Parameters(secretive, "f")
