@@ -21,7 +21,8 @@ class Batch(NamedTuple):
     those of `late` aside; 0 if there are none. `late`: numbers of further ones, which are older than `first`, in no
     order. `changes`: of jobs that are in the store, (number, losses with a worker); the last one of a job counts.
     `ended`: numbers of jobs in the store, or of `late`, that have ended, 8 bytes each, in no order; some may be of no
-    job there. `replaced`: the same of jobs whose earlier records do not hold any more, rising: the newer one is in `late`.
+    job there. `replaced`: the same of jobs whose earlier records do not hold any more, rising: the newer one is in
+    `late`.
     """
 
     number: int

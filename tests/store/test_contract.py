@@ -152,9 +152,8 @@ def test_a_late_number_in_a_newer_section_too(make_store: MakeStore) -> None:
     store.open()
     store.write(Write(2, 30, [section(1, 1, 2), section(2, 10, 11, late=(5, 6))]))
     store.write(Write(3, 30, [section(3, 12, 13, late=(5,))], {2: pack(5 | 1 << 63)}))
-    first, second, third = make_store().open().sections
+    first, second, third = store.open().sections
     assert (first.late, third.late, second.ended) == ((), (5,), pack(5 | 1 << 63))
     assert 6 in second.late
-    store.open()
     store.write(Write(4, 30, drop=[2]))
-    assert [info.late for info in make_store().open().sections] == [(), (5,)]
+    assert [info.late for info in store.open().sections] == [(), (5,)]
