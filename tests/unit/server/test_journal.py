@@ -17,7 +17,7 @@ from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
 from gearfast.server.journal import Journal
-from gearfast.store.base import Contents, SectionDamaged, StoreError, Write
+from gearfast.store.base import Contents, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
 
 JOBS = 300
@@ -52,6 +52,15 @@ class Faulty(SqliteStore):
             if id in self.rotten:
                 raise SectionDamaged(f"section {id} is damaged", id)
         return super().read(ids)
+
+
+def sections_in(path: Path) -> list[SectionInfo]:
+    """What the store has."""
+    store = SqliteStore(path)
+    try:
+        return store.open().sections
+    finally:
+        store.close()
 
 
 class Machine:
@@ -122,7 +131,7 @@ def test_a_section_that_is_damaged_is_left_alone(tmp_path: Path, caplog: pytest.
     machine.journal.close()
     assert machine.dispatcher.job_count == JOBS
     assert [record.getMessage() for record in caplog.records] == ["section 5 is damaged: 1 jobs stay there"]
-    sections = SqliteStore(tmp_path / "jobs.db").open().sections
+    sections = sections_in(tmp_path / "jobs.db")
     assert 5 in [info.id for info in sections]
     assert len(sections) < JOBS // 2
     assert sum(info.count for info in sections) == JOBS
@@ -141,7 +150,7 @@ def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         "section 3 is damaged: 1 jobs stay there",
         "section 7 is damaged: 1 jobs stay there",
     ]
-    assert len(SqliteStore(tmp_path / "jobs.db").open().sections) == 10
+    assert len(sections_in(tmp_path / "jobs.db")) == 10
 
 
 def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_job(tmp_path: Path) -> None:
@@ -164,7 +173,7 @@ def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_jo
     machine.store.away = False
     machine.run(lambda: not server.refusing and machine.journal.is_idle)
     machine.journal.close()
-    assert SqliteStore(tmp_path / "jobs.db").open().sections == []
+    assert sections_in(tmp_path / "jobs.db") == []
 
 
 def test_jobs_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
@@ -175,14 +184,12 @@ def test_jobs_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
     machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"refused"))
     machine.journal.take()
     machine.run(lambda: bool(machine.dispatcher.refusing))
-    store = SqliteStore(tmp_path / "jobs.db")
     machine.store.close()
-    assert len(store.open().sections) == 2
-    store.close()
+    assert len(sections_in(tmp_path / "jobs.db")) == 2
     machine.store.away = machine.store.lies = False
     machine.run(lambda: not machine.dispatcher.refusing)
     machine.journal.close()
-    assert [info.count for info in SqliteStore(tmp_path / "jobs.db").open().sections] == [1]
+    assert [info.count for info in sections_in(tmp_path / "jobs.db")] == [1]
 
 
 def names(*numbers: int) -> list[bytes]:
@@ -222,9 +229,7 @@ def test_sections_with_dead_letters_are_joined(tmp_path: Path) -> None:
         machine.fail(place)
     jobs, dead = machine.close()
     assert (len(jobs), len(dead)) == (JOBS - 20, 20)
-    store = SqliteStore(path)
-    assert len(store.open().sections) < JOBS // 2
-    store.close()
+    assert len(sections_in(path)) < JOBS // 2
     again = Machine(path)
     again.back()
     assert again.say(b"dead requeue *\n") == b"OK 20\r\n"
