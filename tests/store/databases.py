@@ -32,6 +32,15 @@ ROOT = Path(__file__).resolve().parents[2]
 counter = itertools.count()
 
 
+def stands(pid: int) -> bool:
+    """Whether all threads of a process are stopped, or it is gone."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            if stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                return False
+    return True
+
+
 class Database:
     """A database that runs; `stop` it, or use it as a context manager. `options` are its command line's."""
 
@@ -106,10 +115,15 @@ class Database:
         return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     def signal(self, number: int) -> None:
-        """To all its processes."""
-        for pid in self.pids():
+        """To all its processes. Those that are stopped stand when this returns."""
+        pids = self.pids()
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+        deadline = time.monotonic() + PATIENCE
+        while number == signal.SIGSTOP and not all(map(stands, pids)):
+            assert time.monotonic() < deadline, f"{self.kind} does not stop"
+            time.sleep(0.001)
 
     def kill(self) -> None:
         """As if the machine had died, but for its disk."""

@@ -188,7 +188,8 @@ def test_rows_that_gearmand_itself_cannot_start_with(sqlite_queue: Queue, requir
         db.execute("INSERT INTO gearman_queue VALUES ('u', NULL, 1, 'x', 0)")
         db.execute("INSERT INTO gearman_queue VALUES ('u', CAST(x'ff' AS TEXT), 1, 'x', 0)")
     db.close()
-    with pytest.raises(AssertionError), running("gearmand", *sqlite_queue.options):
+    # It ends by itself, some of the times after it has begun to listen.
+    with pytest.raises((AssertionError, OSError)), running("gearmand", *sqlite_queue.options):
         pass
     with running("gearfast") as server:
         result = migrate(sqlite_queue, server)
