@@ -16,7 +16,7 @@ import pytest
 
 from gearfast import Client, Job, Priority, Worker
 
-from ..servers import PATIENCE, ServerProcess, running
+from ..servers import PATIENCE, ServerFailed, ServerProcess, running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs gearmand")
 EVERY_BYTE = bytes(range(256))
@@ -189,8 +189,8 @@ def test_rows_that_gearmand_itself_cannot_start_with(sqlite_queue: Queue, requir
         db.execute("INSERT INTO gearman_queue VALUES ('u', CAST(x'ff' AS TEXT), 1, 'x', 0)")
     db.close()
     # It ends by itself, some of the times after it has begun to listen.
-    with pytest.raises((AssertionError, OSError)), running("gearmand", *sqlite_queue.options):
-        pass
+    with pytest.raises((ServerFailed, OSError)), running("gearmand", *sqlite_queue.options) as gearmand:
+        raise ServerFailed(f"it ended with {gearmand.process.wait(PATIENCE)}")
     with running("gearfast") as server:
         result = migrate(sqlite_queue, server)
         assert result.returncode == 1
