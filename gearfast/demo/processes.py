@@ -131,6 +131,11 @@ class Family:
         """Starts `python -m MODULE ARGUMENTS` with this interpreter."""
         return self.start(name, [sys.executable, "-m", module, *arguments])
 
+    def job_server(self, name: str, *options: str, port: str = "0") -> Child:
+        """Starts gearfast's own job server; port "0": any that is free."""
+        arguments = ("server", "--listen", "127.0.0.1", "--port", port, *options)
+        return self.python(name, "gearfast.demo.leash", *arguments)
+
     def check(self, *expected_dead: Child) -> None:
         """Raises ChildError if a child has ended that is not among `expected_dead`."""
         for child in self.children:

@@ -116,9 +116,7 @@ class _Demo:
         for number in (1, 2):
             name = f"server {number}"
             if self._options.server_command is None:
-                child = self._family.python(
-                    name, "gearfast.demo.leash", "server", "--listen", "127.0.0.1", "--port", "0"
-                )
+                child = self._family.job_server(name)
             else:
                 port = free_port()
                 command = [word.replace("{port}", str(port)) for word in shlex.split(self._options.server_command)]

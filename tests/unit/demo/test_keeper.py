@@ -65,6 +65,17 @@ def test_it_is_killed_once_half_of_the_jobs_are_done(tmp_path: Path) -> None:
     assert told == [half, half + 1, "killed", len(KEYS)]
 
 
+def test_jobs_that_end_just_before_the_server_is_asked_are_not_missed(tmp_path: Path) -> None:
+    end(tmp_path, *KEYS[1:])
+    subject: Any = FakeKeeper(0)
+
+    def turn(done: Counter[str]) -> None:
+        assert done.total() == len(KEYS) - 1
+        end(tmp_path, KEYS[0])
+
+    assert watch(subject, WORK, tmp_path, turn, lambda text: None) == []
+
+
 def test_a_job_without_an_end_is_missed(tmp_path: Path) -> None:
     end(tmp_path, *KEYS[1:])
     problems, seen, said = look(tmp_path, FakeKeeper(1, 0))
