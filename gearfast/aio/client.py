@@ -122,13 +122,7 @@ class AsyncClient:
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
         now = monotonic()
-        job = self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry)
-        pump = self._get_pump()
-        future = AsyncJobFuture(job, pump, self)
-        job.events = deque()
-        job.waiter = future
-        pump.start(job, now)
-        return future
+        return self._follow(self._calls.job(function, workload, unique, priority, timeout, now, reducer, retry), now)
 
     async def submit_background(
         self,
@@ -355,6 +349,9 @@ class AsyncClient:
         """As `submit`, for a task: `decode` makes the future's result of the job's, and may raise a GearfastError."""
         now = monotonic()
         job = self._calls.job(function, workload, unique, priority, timeout, now, None, retry)
+        return self._follow(job, now, decode)
+
+    def _follow(self, job: JobRequest, now: float, decode: Callable[[bytes], T] | None = None) -> AsyncJobFuture[T]:
         pump = self._get_pump()
         future = AsyncJobFuture(job, pump, self, decode)
         job.events = deque()

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from gearfast.values import choice, seconds, switch
+
 __all__ = ["FunctionPolicy", "Policies", "describe", "parse_policy", "read_words"]
 
 _PRIORITIES: Final = ("high", "normal", "low")
@@ -23,18 +25,6 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(?:([smhd])|(sec|min|hour|day)))?")
 _MOST: Final = 0xFFFFFFFF
 _MOST_A_SECOND: Final = 1_000_000
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number of seconds")
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError("must be a number of seconds") from None
-    if not 0 <= number <= 1e9:
-        raise ValueError("must be from 0 to 1000000000 seconds")
-    return number
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -54,25 +44,6 @@ def _tries(value: object) -> int:
     if number == 0:
         raise ValueError("must be from 1 to 32767, or -1 for no limit")
     return number
-
-
-def _switch(value: object) -> bool:
-    word = str(value).lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise ValueError("must be true or false")
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        word = str(value).lower()
-        if word not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return word
-
-    return parse
 
 
 def _queue(value: object) -> tuple[int, int, int]:
@@ -122,29 +93,29 @@ class FunctionPolicy:
     """
 
     timeout: float | None = _key(
-        _seconds, "how long a worker may have a job before it is lost to it, below 1 allowed; 0: no limit", "0"
+        seconds, "how long a worker may have a job before it is lost to it, below 1 allowed; 0: no limit", "0"
     )
     tries: int | None = _key(
         _tries, "how often a job is given out, the first time included; -1: no limit", "the server's job_retries"
     )
-    backoff: float | None = _key(_seconds, "how long a job waits for its second try; 0: not at all", "0")
+    backoff: float | None = _key(seconds, "how long a job waits for its second try; 0: not at all", "0")
     backoff_kind: str | None = _key(
-        _choice("exponential", "fixed"),
+        choice("exponential", "fixed"),
         "exponential: twice as long before each further try; fixed: the same",
         "exponential",
     )
-    backoff_max: float | None = _key(_seconds, "the longest wait before a try; 0: no limit", "300")
+    backoff_max: float | None = _key(seconds, "the longest wait before a try; 0: no limit", "300")
     jitter: bool | None = _key(
-        _switch, "waits are random, between half of that time and all of it", "true if exponential, else false"
+        switch, "waits are random, between half of that time and all of it", "true if exponential, else false"
     )
     retry_on_fail: bool | None = _key(
-        _switch, "a job that its worker ends with WORK_FAIL or WORK_EXCEPTION is tried again too", "false"
+        switch, "a job that its worker ends with WORK_FAIL or WORK_EXCEPTION is tried again too", "false"
     )
     max_queue: tuple[int, int, int] | None = _key(
         _queue, "most queued jobs of each priority: one number, or a table of high, normal, low; 0: no limit", "0"
     )
     full: str | None = _key(
-        _choice("refuse", "drop-oldest"),
+        choice("refuse", "drop-oldest"),
         "what a job meets whose queue is full: it is refused, or the oldest fails",
         "refuse",
     )
@@ -155,11 +126,11 @@ class FunctionPolicy:
         "jobs that may be given out at once when there were none for a while",
         "those of a second, 1 at least",
     )
-    expire: float | None = _key(_seconds, "how long a job may be in its queue before it fails; 0: for ever", "0")
+    expire: float | None = _key(seconds, "how long a job may be in its queue before it fails; 0: for ever", "0")
     keep_failed: int | None = _key(
         _whole(0, _MOST), "most jobs that are kept when they have failed for good, as dead letters; 0: none", "0"
     )
-    keep_failed_for: float | None = _key(_seconds, "how long such a job is kept; 0: for ever", "0")
+    keep_failed_for: float | None = _key(seconds, "how long such a job is kept; 0: for ever", "0")
 
     @property
     def interval_ns(self) -> int:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from gearfast.gearmand_queue.row import QueueError
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_queue"]
 
+_REDIS: Final = ("redis", "rediss", "unix")
+
 
 def read_queue(
     url: str, *, table: str | None = None, prefix: str | None = None, functions: Collection[str] = ()
@@ -24,9 +26,9 @@ def read_queue(
     `table`: of SQL, `prefix`: of Redis, None for gearmand's default. Raises QueueError, at once or while it is read.
     """
     scheme, separator, _ = url.partition("://")
-    if prefix is not None and scheme not in ("redis", "rediss", "unix"):
+    if prefix is not None and scheme not in _REDIS:
         raise QueueError("--prefix is for Redis; SQL has a --table")
-    if table is not None and scheme in ("redis", "rediss", "unix"):
+    if table is not None and scheme in _REDIS:
         raise QueueError("--table is for SQL; Redis has a --prefix")
     if not separator or scheme == "sqlite":
         from gearfast.gearmand_queue import sqlite
@@ -41,7 +43,7 @@ def read_queue(
         from gearfast.gearmand_queue import mysql
 
         return mysql.read(url, table or mysql.TABLE)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in _REDIS:
         from gearfast.gearmand_queue import redis
 
         return redis.read(url, prefix or redis.PREFIX, functions)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT, MAX_PACKET
+from gearfast.values import choice, seconds, switch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,17 +68,6 @@ def _texts(value: object) -> tuple[str, ...]:
     raise ValueError("must be a text or a list of texts")
 
 
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise ValueError("must be true or false")
-
-
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def parse(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int | str):
@@ -122,18 +112,6 @@ def _zero_or(parse: Callable[[object], float], least: float) -> Callable[[object
     return check_least
 
 
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError("must be a number of seconds")
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError("must be a number of seconds") from None
-    if not 0 <= number <= 1e9:
-        raise ValueError("must be from 0 to 1000000000 seconds")
-    return number
-
-
 def _mode(value: object) -> int:
     # TOML has octal numbers of its own (0o660); a text is octal as chmod's.
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o777:
@@ -141,16 +119,6 @@ def _mode(value: object) -> int:
     if isinstance(value, str) and re.fullmatch(r"(0o)?0?[0-7]{3}", value):
         return int(value.removeprefix("0o"), 8)
     raise ValueError("must be three octal digits, such as 660")
-
-
-def _choice(*words: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        word = str(value).lower()
-        if word not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return word
-
-    return parse
 
 
 def _policies(value: object) -> Policies:
@@ -167,7 +135,7 @@ def _setting(
 
 
 def _chosen(default: str, choices: tuple[str, ...], help_text: str) -> Any:
-    return _setting(default, _choice(*choices), help_text, choices=choices)
+    return _setting(default, choice(*choices), help_text, choices=choices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +172,7 @@ class ServerConfig:
         5, _whole(-1, 32767), "how often a job may be lost with its worker; -1: no limit, 0 and 1: no second try", "N"
     )
     wakeup: int = _setting(0, _whole(0, 1 << 30), "how many sleeping workers a job wakes; 0: all of them", "N")
-    exceptions: bool = _setting(False, _switch, "exceptions reach clients that have not asked for them")
+    exceptions: bool = _setting(False, switch, "exceptions reach clients that have not asked for them")
     handle_prefix: str | None = _setting(
         None, _optional, "first part of job handles (default: H: and the host)", "TEXT"
     )
@@ -225,16 +193,16 @@ class ServerConfig:
     max_connections: int = _setting(0, _whole(0, 1 << 24), "most connections; 0: as many as descriptors allow", "N")
     stall_limit: float = _setting(
         300.0,
-        _seconds,
+        seconds,
         "how long a connection above high-water may take nothing before it is cut; 0: for ever",
         "SECONDS",
     )
     backlog: int = _setting(4096, _whole(1, 1 << 20), "connections that may wait to be accepted", "N")
-    shutdown_limit: float = _setting(25.0, _seconds, "how long running jobs get to finish after SIGTERM", "SECONDS")
-    handshake_limit: float = _setting(10.0, _seconds, "how long a TLS handshake may take", "SECONDS")
+    shutdown_limit: float = _setting(25.0, seconds, "how long running jobs get to finish after SIGTERM", "SECONDS")
+    handshake_limit: float = _setting(10.0, seconds, "how long a TLS handshake may take", "SECONDS")
     dead_peer_limit: float = _setting(
         10.0,
-        _zero_or(_seconds, 2.0),
+        _zero_or(seconds, 2.0),
         "how long a peer that the network does not reach any more may go unnoticed, 2 or more; 0: for ever",
         "SECONDS",
     )
@@ -249,11 +217,11 @@ class ServerConfig:
     )
     # Off by default: the kernel also ends connections of living peers that do not read for so long.
     user_timeout: float = _setting(
-        0.0, _seconds, "TCP_USER_TIMEOUT: unacknowledged or unread output ends a connection; 0: system's", "SECONDS"
+        0.0, seconds, "TCP_USER_TIMEOUT: unacknowledged or unread output ends a connection; 0: system's", "SECONDS"
     )
     silent_limit: float = _setting(
         0.0,
-        _seconds,
+        seconds,
         "how long a connection may stay that has never sent a byte; 0: until others need its place",
         "SECONDS",
     )
@@ -264,7 +232,7 @@ class ServerConfig:
         "commit", ("commit", "relaxed"), "a background job is acknowledged once it is stored, or at once"
     )
     store_patience: float = _setting(
-        5.0, _seconds, "how long submissions wait for a store that fails before they are refused", "SECONDS"
+        5.0, seconds, "how long submissions wait for a store that fails before they are refused", "SECONDS"
     )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")

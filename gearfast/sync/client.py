@@ -143,10 +143,7 @@ class Client:
         `timeout`: seconds until the future fails with JobTimeout. Raises UsageError; all else comes by the future.
         """
         job = self._calls.job(function, workload, unique, priority, timeout, monotonic(), reducer, retry)
-        submitter = self._submitter
-        if submitter is None or submitter.ended:
-            submitter = self._start_submitter()
-        return submitter.submit(job, self)
+        return self._follow(job)
 
     def submit_background(
         self,
@@ -375,7 +372,11 @@ class Client:
         retry: Retry | None = None,
     ) -> JobFuture[T]:
         """As `submit`, for a task: `decode` makes the future's result of the job's, and may raise a GearfastError."""
-        job = self._calls.job(function, workload, unique, priority, timeout, monotonic(), None, retry)
+        return self._follow(
+            self._calls.job(function, workload, unique, priority, timeout, monotonic(), None, retry), decode
+        )
+
+    def _follow(self, job: JobRequest, decode: Callable[[bytes], T] | None = None) -> JobFuture[T]:
         submitter = self._submitter
         if submitter is None or submitter.ended:
             submitter = self._start_submitter()

@@ -190,10 +190,3 @@ class Peer:
             sock.close()
         for thread in self._threads:
             thread.join(PATIENCE)
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server((HOST, 0)) as sock:
-        number: int = sock.getsockname()[1]
-        return number

@@ -15,10 +15,11 @@ import pytest
 from gearfast.compat import aiogear
 from gearfast.compat.aiogear import exception, response
 from gearfast.compat.aiogear.mixin import GearmanProtocolMixin
+from gearfast.demo.processes import free_port
 
 from ..functional.servers import PATIENCE
 from . import gear_servers
-from .gear_servers import HOST, Peer, free_port, packet
+from .gear_servers import HOST, Peer, packet
 
 nothing_left = gear_servers.nothing_left
 port = gear_servers.port

@@ -12,10 +12,11 @@ import pytest
 
 from gearfast.compat import gear
 from gearfast.compat.gear import constants
+from gearfast.demo.processes import free_port
 
 from ..functional.servers import PATIENCE, wait_until
 from . import gear_servers
-from .gear_servers import HOST, Peer, client, connected, done, free_port, packet, serving, working
+from .gear_servers import HOST, Peer, client, connected, done, packet, serving, working
 
 nothing_left = gear_servers.nothing_left
 

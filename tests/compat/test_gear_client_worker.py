@@ -11,10 +11,11 @@ import pytest
 
 from gearfast.compat import gear
 from gearfast.compat.gear import constants
+from gearfast.demo.processes import free_port
 
 from ..functional.servers import PATIENCE, wait_until
 from . import gear_servers
-from .gear_servers import HOST, client, connected, done, free_port, serving, working
+from .gear_servers import HOST, client, connected, done, serving, working
 
 nothing_left = gear_servers.nothing_left
 port = gear_servers.port

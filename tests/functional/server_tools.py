@@ -228,3 +228,24 @@ class ServerProcess:
         self._reader.join(LIMIT)
         assert self.process.stderr is not None
         self.process.stderr.close()
+
+
+def wait_for_restore(wire: Wire) -> None:
+    """Returns once all jobs of the server's store are back: until then it does not say that a job is unknown."""
+    wire.send(Command.GET_STATUS, b"H:nobody:1")
+    wire.packet(Command.STATUS_RES)
+
+
+def take_all(wire: Wire, function: bytes, *, finish: bool) -> list[bytes]:
+    """Workloads of all jobs of a function, in the order in which a worker gets them. `finish`: they are done, too."""
+    taken = []
+    wire.send(Command.CAN_DO, function)
+    while True:
+        wire.send(Command.GRAB_JOB)
+        got = wire.get()
+        assert not isinstance(got, bytes)
+        if got.command != Command.JOB_ASSIGN:
+            return taken
+        taken.append(got.args[2])
+        if finish:
+            wire.send(Command.WORK_COMPLETE, got.args[0], b"")

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from gearfast.demo.processes import free_port
 from gearfast.errors import (
     ConnectError,
     ConnectionLost,
@@ -310,13 +311,6 @@ def test_a_forked_child_has_connections_of_its_own(job_server: ServerProcess) ->
             assert answer == b"nurdlihc"
             assert unique not in uniques
         os.waitpid(pid, 0)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def test_no_server() -> None:

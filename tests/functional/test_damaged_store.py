@@ -11,7 +11,7 @@ import pytest
 
 from gearfast.protocol import Command
 
-from .server_tools import DRIVERS, LIMIT, ServerProcess, Wire
+from .server_tools import DRIVERS, LIMIT, ServerProcess, Wire, take_all, wait_for_restore
 
 FRAME = 24 + 4096
 """Bytes of a page in the write-ahead log, with its head."""
@@ -26,18 +26,8 @@ def submit(wire: Wire, *workloads: bytes) -> None:
 
 def do_all(wire: Wire) -> list[bytes]:
     """Workloads of all jobs that came back, done."""
-    wire.send(Command.GET_STATUS, b"H:nobody:1")
-    wire.packet(Command.STATUS_RES)  # it waits until all are back
-    wire.send(Command.CAN_DO, b"f")
-    done = []
-    while True:
-        wire.send(Command.GRAB_JOB)
-        got = wire.get()
-        assert not isinstance(got, bytes)
-        if got.command != Command.JOB_ASSIGN:
-            return done
-        done.append(got.args[2])
-        wire.send(Command.WORK_COMPLETE, got.args[0], b"")
+    wait_for_restore(wire)
+    return take_all(wire, b"f", finish=True)
 
 
 def spoil(path: Path, at: int) -> None:

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 
 import gearfast
-from gearfast import encode
 from gearfast.protocol import Command
 from gearfast.server.config import ConfigError
 from tests.chaos.kills import run_kills
 
-from .server_tools import DRIVERS, LIMIT, ServerProcess, Wire, eventually
+from .server_tools import DRIVERS, LIMIT, ServerProcess, Wire, eventually, take_all
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 
@@ -52,12 +51,7 @@ def total(wire: Wire, function: bytes = b"f") -> int:
 def do_all(wire: Wire, count: int, function: bytes = b"f") -> list[bytes]:
     """Workloads of all jobs of a function, once so many are back, done in their order; the store knows of it."""
     eventually(lambda: total(wire, function) >= count, f"{count} jobs are back")
-    done = []
-    wire.send(Command.CAN_DO, function)
-    wire.send(Command.GRAB_JOB)
-    while (got := wire.get()) and not isinstance(got, bytes) and got.command == Command.JOB_ASSIGN:
-        done.append(got.args[2].rstrip(b"\0"))
-        wire.sock.sendall(encode(Command.WORK_COMPLETE, got.args[0], b"") + encode(Command.GRAB_JOB))
+    done = [workload.rstrip(b"\0") for workload in take_all(wire, function, finish=True)]
     wire.send(Command.ECHO_REQ, b"")
     wire.packet(Command.ECHO_RES)
     return done

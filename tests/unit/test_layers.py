@@ -18,11 +18,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # A part of gearfast is its first name below the package. Each may use itself, the ground, and these.
-GROUND = {"errors", "protocol", "types", "_version"}
+GROUND = {"errors", "protocol", "types", "values", "_version"}
 ALLOWED = {
     "errors": {"_codec"},  # in annotations only
     "protocol": set(),
     "types": set(),
+    "values": set(),
     "_version": set(),
     "_codec": set(),
     "dispatch": {"_codec"},

@@ -23,7 +23,7 @@ import pytest
 import gearfast
 from gearfast.protocol import Command
 
-from ..server_tools import ServerProcess, Wire, eventually
+from ..server_tools import ServerProcess, Wire, eventually, take_all, wait_for_restore
 from .disk import Kind, Note, build_recorder, cut, read_notes
 
 SEED = 1
@@ -120,17 +120,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory, require: Any) -> tuple[H
 def there(folder: Path) -> Counter[bytes]:
     """The jobs that a server finds."""
     with gearfast.Server(store=str(folder / "jobs.db")) as server, Wire((server.host, server.port)) as wire:
-        wire.send(Command.GET_STATUS, b"H:nobody:1")
-        wire.packet(Command.STATUS_RES)  # it waits until all are back
-        found: Counter[bytes] = Counter()
-        wire.send(Command.CAN_DO, FUNCTION)
-        while True:
-            wire.send(Command.GRAB_JOB)
-            got = wire.get()
-            assert not isinstance(got, bytes)
-            if got.command != Command.JOB_ASSIGN:
-                return found
-            found[got.args[2]] += 1
+        wait_for_restore(wire)
+        return Counter(take_all(wire, FUNCTION, finish=False))
 
 
 def test_the_notes_are_whole(recording: tuple[History, list[Note]]) -> None:

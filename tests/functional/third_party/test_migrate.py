@@ -7,7 +7,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from gearfast import Client, Job, Priority, Worker
+from gearfast.demo.processes import free_port
 
 from ..servers import PATIENCE, ServerFailed, ServerProcess, running
 
@@ -38,47 +38,17 @@ def sqlite_queue(tmp_path: Path) -> Queue:
 
 
 @pytest.fixture
-def redis_queue(tmp_path: Path, require: Any) -> Iterator[Queue]:
+def redis_queue(need_database: Callable[[str], Any], require: Any) -> Iterator[Queue]:
     redis = require.module("redis", "redis")
-    program = require.program("redis-server", "redis-server")
-    path = tmp_path / "s"
     port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--save", ""]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
-        client = redis.Redis(port=port)
-        try:
-            wait_for(client.ping)
+    with need_database("redis").Redis("--port", str(port), "--bind", "127.0.0.1"), redis.Redis(port=port) as client:
 
-            def all_of_it() -> object:
-                keys = sorted(client.keys("*"))
-                return [(key, client.dump(key)) for key in keys]
+        def all_of_it() -> object:
+            keys = sorted(client.keys("*"))
+            return [(key, client.dump(key)) for key in keys]
 
-            options = ["-q", "redis", "--redis-server", "127.0.0.1", "--redis-port", str(port)]
-            yield Queue("redis", options, f"redis://127.0.0.1:{port}/0", all_of_it)
-        finally:
-            client.close()
-            process.kill()
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            look()
-        except Exception:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return
+        options = ["-q", "redis", "--redis-server", "127.0.0.1", "--redis-port", str(port)]
+        yield Queue("redis", options, f"redis://127.0.0.1:{port}/0", all_of_it)
 
 
 @pytest.fixture
