@@ -56,6 +56,7 @@ cdef struct Entry:
     int least                   # words, itself included; with fewer the command is incomplete
     bint unknown_if_short       # … and then unknown rather than lacking arguments
     bint changes                # refused where a connection may only look
+    bint of_jobs                # waits until all of them are back from the store
     Verb verb
 
 cdef Entry VERBS[13]
@@ -358,8 +359,15 @@ cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
 
 
 cdef bint line_must_wait(Field line) noexcept nogil:
-    """Whether a text command tells of what may still be in the store."""
-    return line.size >= 4 and same_letters(line.data, "dead", 4) and (line.size == 4 or line.data[4] == c' ')
+    """Whether a text command tells of, or ends, jobs that may still be in the store."""
+    cdef size_t size
+    cdef size_t i
+    for i in range(sizeof(VERBS) // sizeof(VERBS[0])):
+        size = strlen(VERBS[i].name)
+        if VERBS[i].of_jobs and line.size >= size and same_letters(line.data, VERBS[i].name, size) \
+                and (line.size == size or line.data[size] == c' '):
+            return True
+    return False
 
 
 # shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15
@@ -376,30 +384,31 @@ cdef void verb_shutdown(Core* core, Peer* peer, Words* words) noexcept nogil:
         incomplete(core, peer, words)
 
 
-cdef Entry entry(const char* name, int least, bint unknown_if_short, bint changes, Verb verb):
+cdef Entry entry(const char* name, int least, bint unknown_if_short, bint changes, bint of_jobs, Verb verb):
     cdef Entry made
     made.name = name
     made.least = least
     made.unknown_if_short = unknown_if_short
     made.changes = changes
+    made.of_jobs = of_jobs
     made.verb = verb
     return made
 
 
 cdef void fill_table():
-    VERBS[0] = entry("status", 1, False, False, verb_status)
-    VERBS[1] = entry("prioritystatus", 1, False, False, verb_prioritystatus)
-    VERBS[2] = entry("workers", 1, False, False, verb_workers)
-    VERBS[3] = entry("show", 2, True, False, verb_show)
-    VERBS[4] = entry("cancel", 3, True, True, verb_cancel)
-    VERBS[5] = entry("create", 3, False, True, verb_create)
-    VERBS[6] = entry("drop", 3, False, True, verb_drop)
-    VERBS[7] = entry("maxqueue", 2, False, True, verb_maxqueue)
-    VERBS[8] = entry("getpid", 1, False, False, verb_getpid)
-    VERBS[9] = entry("version", 1, False, False, verb_version)
-    VERBS[10] = entry("verbose", 1, False, False, verb_verbose)
-    VERBS[11] = entry("shutdown", 1, False, False, verb_shutdown)
-    VERBS[12] = entry("dead", 1, False, False, verb_dead)
+    VERBS[0] = entry("status", 1, False, False, True, verb_status)
+    VERBS[1] = entry("prioritystatus", 1, False, False, True, verb_prioritystatus)
+    VERBS[2] = entry("workers", 1, False, False, False, verb_workers)
+    VERBS[3] = entry("show", 2, True, False, True, verb_show)
+    VERBS[4] = entry("cancel", 3, True, True, True, verb_cancel)
+    VERBS[5] = entry("create", 3, False, True, False, verb_create)
+    VERBS[6] = entry("drop", 3, False, True, True, verb_drop)
+    VERBS[7] = entry("maxqueue", 2, False, True, False, verb_maxqueue)
+    VERBS[8] = entry("getpid", 1, False, False, False, verb_getpid)
+    VERBS[9] = entry("version", 1, False, False, False, verb_version)
+    VERBS[10] = entry("verbose", 1, False, False, False, verb_verbose)
+    VERBS[11] = entry("shutdown", 1, False, False, False, verb_shutdown)
+    VERBS[12] = entry("dead", 1, False, False, True, verb_dead)
 
 
 fill_table()

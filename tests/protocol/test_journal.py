@@ -488,6 +488,33 @@ def test_what_may_be_in_the_store_waits_for_it() -> None:
     wire.sound()
 
 
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        (b"status\n", b"f\t2\t0\t0\n.\n"),
+        (b"prioritystatus\n", b"f\t0\t2\t0\t0\n.\n"),
+        (b"SHOW JOBS\n", b"H:local:1\t0\t0\t1\nH:local:2\t0\t0\t1\n.\n"),
+        (b"show unique jobs\n", b"u\n\n.\n"),
+        (b"cancel job H:local:1\n", b"OK\r\n"),
+        (b"drop function f\n", b"OK\r\n"),
+    ],
+)
+def test_a_text_command_that_tells_of_jobs_waits_for_those_in_the_store(line: bytes, answer: bytes) -> None:
+    first = Durable()
+    first.peer("c").send(submit(b"f", b"u"), submit(b"f")).leave()
+    batch = first.commit()
+    wire = Wire(first_handle=1_000_000)
+    wire.dispatcher.restoring = True
+    a = wire.peer("a")
+    a.send(b"verbose\n", line).expect(b"OK ERROR\n")
+    wire.dispatcher.restore(batch.records)
+    a.expect_nothing()
+    wire.dispatcher.restoring = False
+    wire.tick()
+    a.expect(answer)
+    wire.sound()
+
+
 @pytest.mark.parametrize("cut", [1, 8, 31, 39])
 def test_a_record_that_is_not_whole(durable: Durable, cut: int) -> None:
     durable.peer("c").send(submit(b"f"), submit(b"f", data=b"2")).leave()
