@@ -23,6 +23,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._end cimport cancel, drop_function
+from gearfast.dispatch._journal cimport journal_promise, journal_reserve
 from gearfast.dispatch._notices cimport LEVEL_INFO, note
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport (
@@ -100,6 +101,9 @@ cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
     if is_policy(line):
         core.effort += <uint32_t>core.function_count
         verb_policy(core, peer, line)
+        return True
+    if is_schedule(line):
+        verb_schedule(core, peer, line)
         return True
     if not split(line, &words):
         return False
@@ -334,9 +338,18 @@ cdef void verb_verbose(Core* core, Peer* peer, Words* words) noexcept nogil:
     say_ok(core, peer, core.verbose)
 
 
+cdef inline bint begins(Field line, const char* word) noexcept nogil:
+    """Its first word is this one; it may have any number of them."""
+    cdef size_t size = strlen(word)
+    return line.size >= size and same_letters(line.data, word, size) and (line.size == size or line.data[size] == c' ')
+
+
 cdef inline bint is_policy(Field line) noexcept nogil:
-    """Its first word is `policy`; it may have any number of them."""
-    return line.size >= 6 and same_letters(line.data, "policy", 6) and (line.size == 6 or line.data[6] == c' ')
+    return begins(line, "policy")
+
+
+cdef inline bint is_schedule(Field line) noexcept nogil:
+    return begins(line, "schedule")
 
 
 # policy [get FUNCTION | set PATTERN KEY=VALUE ... | unset PATTERN]: see policy_lines.py
@@ -353,6 +366,27 @@ cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
+# schedule [add ... | set ... | remove ... | pause ... | resume ... | run ...]: of whoever keeps them beside a dispatcher
+cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
+    cdef Words words
+    try:
+        answer = (<object>core.owner).on_schedule_line
+        if answer is None:
+            words.word[0].data = line.data
+            words.word[0].size = strlen("schedule")
+            words.count = 1
+            unknown(core, peer, &words)
+            return
+        text = answer(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
+        core.effort += <uint32_t>(len(text) // 8)
+        # What it says is true once the store knows of it.
+        if core.journal != NULL and journal_reserve(core, peer) == 0:
+            journal_promise(core, peer)
+        write_bytes(core, peer, text, len(text))
+    except Exception:   # memory
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+
+
 # dead [FUNCTION | show HANDLE | requeue ... | drop ...]: see _dead.pyx
 cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
     dead_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
@@ -360,14 +394,11 @@ cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
 
 cdef bint line_must_wait(Field line) noexcept nogil:
     """Whether a text command tells of, or ends, jobs that may still be in the store."""
-    cdef size_t size
     cdef size_t i
     for i in range(sizeof(VERBS) // sizeof(VERBS[0])):
-        size = strlen(VERBS[i].name)
-        if VERBS[i].of_jobs and line.size >= size and same_letters(line.data, VERBS[i].name, size) \
-                and (line.size == size or line.data[size] == c' '):
+        if VERBS[i].of_jobs and begins(line, VERBS[i].name):
             return True
-    return False
+    return is_schedule(line)
 
 
 # shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15

@@ -33,13 +33,24 @@ from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses, job_losses
+from gearfast.dispatch._job cimport (
+    HANDLE_ROOM,
+    handles_free,
+    handles_get,
+    hash_of_job,
+    hash_of_page,
+    job_add_losses,
+    job_losses,
+    write_handle,
+)
 from gearfast.dispatch._letter cimport hash_of_letter, hash_of_remark
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._policy cimport resolve_all
 from gearfast.dispatch._records cimport (
+    HIGH,
     JOB_DELAYED,
+    LOW,
     MOST_LOSSES,
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
@@ -48,6 +59,7 @@ from gearfast.dispatch._records cimport (
     PEER_FULL,
     PEER_HOLDING,
     PEER_PENDING,
+    Blob,
     Core,
     Job,
     Peer,
@@ -56,6 +68,7 @@ from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, UNIQUE_TOO_LARGE, Submission, submit
 from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_letters, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
@@ -63,6 +76,7 @@ from gearfast.dispatch.policy import Policies
 from gearfast.dispatch.policy_lines import answer as answer_policy_line
 from gearfast.dispatch.schedule import next_match as utc_match
 from gearfast.dispatch.schedule import parse_fields
+from gearfast.errors import QueueFull, ServerError
 
 MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
@@ -250,6 +264,43 @@ cdef class Dispatcher:
 
     def _policy_line(self, line, read_only):
         return answer_policy_line(self, line, read_only)
+
+    def submit(self, bytes function not None, bytes unique not None, bytes workload not None, int priority=1):
+        """A background job that the server itself wants, as if a client had submitted it; returns its handle.
+
+        `unique`: as in SUBMIT_JOB_BG; of another job it is joined. `priority`: 0 high, 1 normal, 2 low. May be called
+        while a text command is answered. Raises ServerError with what a client would be told, QueueFull for a full
+        queue, MemoryError.
+        """
+        cdef Submission wanted
+        cdef char handle[HANDLE_ROOM]
+        # Those are of the frame at hand, and this comes from none.
+        cdef Blob* input = self.core.input
+        cdef size_t last_large = self.core.last_large
+        cdef int outcome
+        if not HIGH <= priority <= LOW:
+            raise ValueError(f"priority must be {HIGH} to {LOW}, not {priority}")
+        if not function or b"\0" in function or b"\0" in unique:
+            raise ValueError("function must be a name, and it and unique without NUL")
+        memset(&wanted, 0, sizeof(Submission))
+        wanted.function.data, wanted.function.size = <const char*>function, len(function)
+        wanted.unique.data, wanted.unique.size = <const char*>unique, len(unique)
+        wanted.workload.data, wanted.workload.size = <const char*>workload, len(workload)
+        wanted.priority = priority
+        wanted.background = True
+        self.core.input = NULL
+        outcome = submit(&self.core, NULL, &wanted)
+        self.core.input = input
+        self.core.last_large = last_large
+        if outcome == SUBMITTED:
+            return <bytes>handle[:write_handle(&self.core, handle, wanted.number)]
+        if outcome == NO_MEMORY:
+            raise MemoryError
+        if outcome == QUEUE_FULL:
+            raise QueueFull("QUEUE_ERROR", "Job queue is full")
+        if outcome == UNIQUE_TOO_LARGE:
+            raise ServerError("ARGUMENT_TOO_LARGE", "Unique value too large")
+        raise ServerError("QUEUE_ERROR", "The job could not be stored")
 
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""

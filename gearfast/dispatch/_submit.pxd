@@ -2,7 +2,7 @@
 # cython: language_level=3
 """How a job comes to be: submitted, joined with one that has the same unique, or refused."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._records cimport Core, Function, Job, Peer
@@ -15,6 +15,7 @@ cdef struct Submission:
     int priority
     bint background
     int64_t due                 # wall ns, 0: at once
+    uint64_t number             # of the job that it has become or joined
 
 cdef enum Outcome:
     SUBMITTED = 0

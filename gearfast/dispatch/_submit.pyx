@@ -53,7 +53,10 @@ cdef enum:
 
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
-    """Queue a job or join the one with the same unique, and answer JOB_CREATED; any other Outcome wants an ERROR."""
+    """Queue a job or join the one with the same unique, and answer JOB_CREATED; any other Outcome wants an ERROR.
+
+    `peer` NULL: the server itself wants a background job, and is not answered. `wanted.number` is the job's.
+    """
     cdef Function* function
     cdef Tally* tally
     cdef Job* job
@@ -67,10 +70,12 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     tally = tally_of(function) if function != NULL else NULL
     if tally == NULL:
         return NO_MEMORY
-    peer.flags |= PEER_CLIENT
+    if peer != NULL:
+        peer.flags |= PEER_CLIENT
     has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
     job = find_same(core, function, wanted, &hash) if has_key else NULL
     if job != NULL:
+        wanted.number = job.number
         return join(core, peer, job, wanted.background)
     why = why_not(core, function, wanted)
     if why != SUBMITTED:
@@ -87,7 +92,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         return NO_MEMORY
     job.function = function
     if wanted.background and core.journal != NULL and (
-            journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
+            peer != NULL and journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
         if wanted.due:
             timer_clear(&core.schedule, job)
         job_free(core, job)
@@ -106,9 +111,11 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         core.delayed_count += 1
     else:
         enqueue(core, job)
-    if job_is_durable(job):
-        journal_promise(core, peer)
-    answer_created(core, peer, job.number)
+    wanted.number = job.number
+    if peer != NULL:
+        if job_is_durable(job):
+            journal_promise(core, peer)
+        answer_created(core, peer, job.number)
     return SUBMITTED
 
 
@@ -183,7 +190,8 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
         return NO_MEMORY
     job.function.tally.coalesced += 1
     core.stats.coalesced += 1
-    answer_created(core, peer, job.number)
+    if peer != NULL:
+        answer_created(core, peer, job.number)
     return SUBMITTED
 
 
@@ -192,11 +200,12 @@ cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
     if core.journal != NULL:
         if not job_is_durable(job) and core.journal.refusing:
             return NOT_STORED
-        if journal_reserve(core, peer) < 0:
+        if peer != NULL and journal_reserve(core, peer) < 0:
             return NO_MEMORY
         if not job_is_durable(job) and journal_add(core, job, due_of(core, job)) < 0:
             return NO_MEMORY
-        journal_promise(core, peer)
+        if peer != NULL:
+            journal_promise(core, peer)
     job.flags |= JOB_BACKGROUND
     return SUBMITTED
 
