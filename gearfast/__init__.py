@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         PolicyInfo,
         Priority,
         PriorityStatus,
+        ScheduleInfo,
         WorkerInfo,
     )
 
@@ -113,6 +114,7 @@ _HOMES = {
         "PolicyInfo",
         "Priority",
         "PriorityStatus",
+        "ScheduleInfo",
         "WorkerInfo",
     ),
 }
@@ -158,6 +160,7 @@ __all__ = [
     "QueueFull",
     "ResultTooLarge",
     "Retry",
+    "ScheduleInfo",
     "SerializeError",
     "Server",
     "ServerError",

@@ -113,6 +113,35 @@ class PolicyInfo(NamedTuple):
     """Keys and values as the text protocol has them, such as `timeout` and `30`."""
 
 
+class ScheduleInfo(NamedTuple):
+    """A line of the admin command `schedule`: a job that is submitted again and again. Times are seconds since 1970."""
+
+    name: str
+    function: str
+    workload: bytes
+    cron: str | None
+    """When, as a cron expression; None: `every` says it."""
+    timezone: str
+    """Of the cron expression."""
+    every: str | None
+    """When, as the time between two runs, such as `30s` or `1h30m`."""
+    priority: Priority
+    unique: str
+    overlap: bool
+    """A run is queued though the one before has not ended."""
+    catch_up: str
+    """What becomes of times that were missed: one, all or none."""
+    paused: bool
+    source: str
+    """file: the server's configuration; command: it was added on the running server."""
+    next: float | None
+    """When it is due; None: it is paused, or never will be."""
+    last: float | None
+    """The time of its last run; None: there was none."""
+    problem: str = ""
+    """Why the server cannot use it; all else but its name is unknown then."""
+
+
 class WorkerInfo(NamedTuple):
     """A line of the admin command `workers`: one connection. gearmand has `fd` -1 for one that it is about to close."""
 

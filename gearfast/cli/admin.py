@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gearfast.cli import OK, status_of
+from gearfast.cli import OK, schedules, status_of
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
 from gearfast.errors import GearfastError, JobNotFound, ServerError, UsageError
 from gearfast.types import DeadLetter, PolicyInfo
@@ -31,6 +31,7 @@ _PRIORITIES = ("function", "high", "normal", "low", "workers")
 _WORKERS = ("fd", "address", "id", "functions")
 _POLICIES = ("pattern", "settings")
 _DEAD = ("handle", "function", "unique", "tries", "reason", "time")
+_SCHEDULES = schedules.COLUMNS
 _JOBS = ("handle", "retries", "ignored", "background")
 
 
@@ -202,6 +203,13 @@ VERBS: Final = (
         arguments=[("action", _DEAD_ACTION), ("which", _WHICH)],
         text=lambda value: _dead_text(value),
     ),
+    Verb(
+        "schedule",
+        "periodic jobs: the list, or add, set, remove, pause, resume and run",
+        schedules.act,
+        _SCHEDULES,
+        arguments=schedules.ARGUMENTS,
+    ),
     Verb("ping", "whether it answers, and how fast", _ping, text=lambda seconds: f"{seconds * 1000:.3f} ms"),
     Verb(
         "shutdown",
@@ -309,9 +317,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> Verb:
-    """The command; of `dead` only the list is a table."""
+    """The command; of `dead` only the list is a table, and a run of a schedule has a handle."""
     verb: Verb = args.chosen
-    return verb._replace(columns=()) if verb.name == "dead" and args.action != "list" else verb
+    one = (verb.name == "dead" and args.action != "list") or (verb.name == "schedule" and args.action == "run")
+    return verb._replace(columns=()) if one else verb
 
 
 def _ask(
@@ -385,13 +394,16 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
     if verb.columns and sys.stdout.isatty():
         from gearfast.cli.table import table
 
-        columns = ("server", *verb.columns) if several else verb.columns
+        columns = schedules.TABLE if verb.columns is _SCHEDULES else verb.columns
+        columns = ("server", *columns) if several else columns
         rows = [
             {"server": answer.server} | _row(entry, verb.columns) for answer in answers for entry in _sorted(answer)
         ]
         for row in rows:
             if "settings" in row:
                 row["settings"] = _settings(row["settings"])
+            if verb.columns is _SCHEDULES:
+                row |= schedules.shown(row)
             if verb.columns is _DEAD:
                 row["time"] = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(row["time"]))
         return table(rows, columns) + "\n"
@@ -411,6 +423,8 @@ def _sorted(answer: Answer) -> list[Any]:
 
 
 def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
+    if columns is _SCHEDULES:
+        return schedules.plain(entry)
     return {name: entry if isinstance(entry, str) else _shown(getattr(entry, name)) for name in columns}
 
 
@@ -430,6 +444,8 @@ def _line(verb: Verb, entry: Any) -> str:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
     if verb.columns is _POLICIES:
         return f"{entry.pattern}\t{_settings(entry.settings)}"
+    if verb.columns is _SCHEDULES:
+        return schedules.line(entry)
     if verb.columns is _DEAD:
         return "\t".join(_dead_words(entry).values())
     return "\t".join(

@@ -25,6 +25,7 @@ from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
 from gearfast.server.journal import open_journal
 from gearfast.server.log import level_number, logger
+from gearfast.server.schedules import Scheduler, Timer
 from gearfast.server.stream import NEVER, StreamDriver
 
 if sys.platform == "linux":
@@ -123,6 +124,8 @@ class Service:
             if journal is not None:
                 journal.close()
             raise
+        self.scheduler = Scheduler(self.dispatcher)
+        self._schedule_timer = Timer(self.scheduler, lambda call: self._do(call, ()))
         self.listeners: list[Listener] = []
         self.stream: StreamDriver | None = None
         self._acceptors: dict[Listener, Acceptor] = {}
@@ -176,6 +179,7 @@ class Service:
             if reactor is not None:
                 reactor.start_settling()
             self.journal.start(self.dispatcher, self._post, reactor.settle if reactor is not None else None)
+        self.scheduler.open(self.config.schedules or {}, {})
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -183,6 +187,7 @@ class Service:
             self.stream.start()
         elif not self._is_selector:
             self._schedule_turn()
+        self._schedule_timer.start()
 
     def _rights(self, listener: Listener) -> bool | None:
         """What the dispatcher calls `admin`: True may do all, None all but shut the server down, False only look."""
@@ -302,7 +307,11 @@ class Service:
     # The end.
 
     async def stop_accepting(self) -> None:
-        """Closes the listening sockets; connections stay as they are. Calling it again does nothing."""
+        """Closes the listening sockets, and submits no more jobs of schedules; connections stay as they are.
+
+        Calling it again does nothing.
+        """
+        self._schedule_timer.stop()
         for listener in self.listeners:
             acceptor = self._acceptors.pop(listener, None)
             if acceptor is not None:
