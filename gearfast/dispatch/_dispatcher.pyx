@@ -348,6 +348,12 @@ cdef class Dispatcher:
         """There is something for the store, and the batch before it is settled."""
         return journal_waits(&self.core)
 
+    def want_batch(self):
+        """The batch that gathers is to be taken, with the jobs that were submitted so far, though it may be empty."""
+        if self.core.journal == NULL:
+            raise RuntimeError("no journal is open")
+        self.core.journal.gathering.wanted = True
+
     def take_batch(self):
         """What is to be committed next, or None if nothing waits or the last batch is not settled. See `Batch`."""
         cdef BatchRecord* batch = journal_take(&self.core) if self.core.journal != NULL else NULL

@@ -27,9 +27,9 @@ cdef bint batch_has(Batch* batch, uint64_t number) noexcept nogil
 
 
 cdef inline bint batch_is_empty(Batch* batch) noexcept nogil:
-    """Nothing to be stored and nobody who waits for it."""
+    """Nothing to be stored, nobody who waits for it, and nothing of the driver's to go with it."""
     return batch.records.size == batch.dead_bytes and batch.done.size == 0 and batch.changes.size == 0 \
-        and batch.replaced.size == 0 and batch.holders.size == 0
+        and batch.replaced.size == 0 and batch.holders.size == 0 and not batch.wanted
 
 
 cdef inline bint journal_waits(Core* core) noexcept nogil:

@@ -80,6 +80,7 @@ cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil:
     clear(&batch.holders)
     batch.dead = 0
     batch.dead_bytes = 0
+    batch.wanted = False
 
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil:

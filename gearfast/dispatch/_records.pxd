@@ -335,6 +335,7 @@ cdef struct Batch:              # what is committed at once
     Bytes holders               # numbers of the peers with output that waits for this batch
     size_t dead                 # records of jobs that ended in the meantime
     size_t dead_bytes
+    uint8_t wanted              # the driver has something to go with it, even if it is empty
 
 cdef struct Journal:
     Batch* gathering

@@ -72,6 +72,9 @@ class Journal:
         self.next_number = self._contents.next_number
         self._batch = self._contents.batch
         self._losses = dict(self._contents.losses)
+        self.notes = dict(self._contents.notes)
+        self._noted: dict[str, bytes | None] = {}
+        self._unwritten: dict[str, bytes | None] = {}
         self._damaged: set[int] = set()
         self._adopt(self._contents)
         self._queue: SimpleQueue[Any] = SimpleQueue()
@@ -107,12 +110,30 @@ class Journal:
     def take(self) -> None:
         """The dispatcher has a batch: to the store with it."""
         batch = self._dispatcher.take_batch()
-        while batch is not None and batch.is_empty:
+        while batch is not None and batch.is_empty and not self._noted:
             self._dispatcher.settle(True)
             batch = self._dispatcher.take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
-            self._queue.put(batch)
+            notes, self._noted = self._noted, {}
+            self._queue.put((batch, notes))
+
+    def note(self, key: str, value: bytes | None) -> None:
+        """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
+
+        It is written at once with the jobs that were submitted since the last batch, or before. If that batch is given
+        up, so that these are lost, notes go with the next one.
+        """
+        if value is None:
+            self.notes.pop(key, None)
+        else:
+            self.notes[key] = value
+        self._noted[key] = value
+        self._dispatcher.want_batch()
+        self._post(self._nothing)  # a driver looks for a batch after that
+
+    def _nothing(self) -> None:
+        pass
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -181,7 +202,7 @@ class Journal:
                 return False
             if item == wait_for:
                 return True
-            self._commit(item)
+            self._commit(*item)
             if wait_for is None:
                 return True
 
@@ -241,8 +262,11 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None]) -> None:
+        self._unwritten.update(notes)
         stored = self._insist(batch) if self._away else self._try(batch)
+        if stored:
+            self._unwritten.clear()
         self._batch = batch.number
         self._settle(stored)
         self._untidy = True
@@ -300,7 +324,7 @@ class Journal:
 
     def _plan(self, batch: Batch) -> Write:
         """What a batch means for the store; the sections are as they will be then."""
-        write = Write(batch.number, self.next_number)
+        write = Write(batch.number, self.next_number, notes=self._unwritten.copy())
         if batch.replaced:
             self._end(batch.replaced, write, moved=True)
         if batch.records:
@@ -381,8 +405,11 @@ class Journal:
     def _look_again(self) -> None:
         try:
             self._open_again()
+            if self._unwritten:
+                self.store.write(Write(self._batch, self.next_number, notes=self._unwritten.copy()))
         except StoreError:
             return
+        self._unwritten.clear()
         self._is_back()
 
     def _is_back(self) -> None:

@@ -62,7 +62,7 @@ class Write:
     there ever were; of a store that is opened again it may be lower, but is above those of all that was written.
     `ended`: of a section, all numbers of its jobs that have ended, as in `SectionInfo`. `drop`: sections, before others
     are added. `losses`: of a job, how often it was lost with its worker since it was written. `forget`: jobs whose
-    losses are of no interest any more.
+    losses are of no interest any more. `notes`: what is to be kept under a key from now on, None: nothing any more.
     """
 
     batch: int
@@ -72,16 +72,21 @@ class Write:
     drop: list[int] = field(default_factory=list)
     losses: dict[int, int] = field(default_factory=dict)
     forget: list[int] = field(default_factory=list)
+    notes: dict[str, bytes | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in a store when it is opened: sections in the order of `first`, without their records."""
+    """What is in a store when it is opened: sections in the order of `first`, without their records.
+
+    `notes`: what is no job: small values by keys of 1 to 190 bytes of ASCII.
+    """
 
     batch: int
     next_number: int
     sections: list[SectionInfo]
     losses: dict[int, int]
+    notes: dict[str, bytes] = field(default_factory=dict)
 
 
 class Store(Protocol):

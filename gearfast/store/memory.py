@@ -25,6 +25,7 @@ class _Data:
     sections: dict[int, Section] = field(default_factory=dict)
     ended: dict[int, bytes] = field(default_factory=dict)
     losses: dict[int, int] = field(default_factory=dict)
+    notes: dict[str, bytes] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -52,7 +53,7 @@ class MemoryStore:
         data.owner = self
         infos = [replace(each.info, ended=data.ended.get(id, b"")) for id, each in data.sections.items()]
         infos.sort(key=lambda info: (info.first, info.id))
-        return Contents(data.batch, data.next_number, infos, dict(data.losses))
+        return Contents(data.batch, data.next_number, infos, dict(data.losses), dict(data.notes))
 
     def write(self, write: Write) -> None:
         """Durable only as far as this process is."""
@@ -70,6 +71,11 @@ class MemoryStore:
         data.losses.update(write.losses)
         for number in write.forget:
             data.losses.pop(number, None)
+        for key, value in write.notes.items():
+            if value is None:
+                data.notes.pop(key, None)
+            else:
+                data.notes[key] = value
         data.batch = write.batch
         data.next_number = write.next_number
 

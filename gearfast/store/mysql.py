@@ -80,6 +80,12 @@ def _statements(write: Write, token: int) -> Iterator[str]:
         yield f"REPLACE INTO gearfast_loss (number, losses) VALUES {lot}"
     for lot in _lots(list(map(str, write.forget))):
         yield f"DELETE FROM gearfast_loss WHERE number IN ({lot})"
+    for key, value in write.notes.items():
+        name = _hex(key.encode("ascii"))
+        if value is None:
+            yield f"DELETE FROM gearfast_note WHERE name = {name}"
+        else:
+            yield f"REPLACE INTO gearfast_note (name, value) VALUES ({name}, {_hex(value)})"
     yield "COMMIT"
 
 
@@ -270,7 +276,8 @@ class MysqlStore:
             for id, first, last, count, size, late, ended in self._ask(_SECTIONS)
         ]
         losses: dict[int, int] = dict(self._ask("SELECT number, losses FROM gearfast_loss"))
-        return Contents(batch, next_number, sections, losses)
+        notes = dict(self._ask("SELECT name, value FROM gearfast_note"))
+        return Contents(batch, next_number, sections, losses, notes)
 
     def write(self, write: Write) -> None:
         """One transaction, in one round trip if it fits into a packet."""

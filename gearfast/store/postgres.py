@@ -10,6 +10,7 @@ one is refused by the database itself.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterable
 from importlib.resources import files
@@ -172,10 +173,11 @@ class PostgresStore:
             for id, first, last, count, size, late, ended in link.ask(_SECTIONS)
         ]
         losses = {_int(number): _int(times) for number, times in link.ask("SELECT number, losses FROM gearfast_loss")}
-        return Contents(batch, next_number, sections, losses)
+        notes = {key.decode(): value for key, value in link.ask("SELECT key, value FROM gearfast_note")}
+        return Contents(batch, next_number, sections, losses, notes)
 
     def write(self, write: Write) -> None:
-        """One transaction, in one round trip."""
+        """One transaction, in one round trip if it has no notes."""
         link = self._connected()
         infos = [section.info for section in write.add]
         values = (
@@ -196,9 +198,26 @@ class PostgresStore:
             array_of_ints(write.forget),
         )
         try:
-            link.call("write", values)
+            if not write.notes:
+                link.call("write", values)
+                return
+            link.run("BEGIN")
+            try:
+                link.call("write", values)
+                self._note(link, write.notes)
+                link.run("COMMIT")
+            except DatabaseError:
+                with contextlib.suppress(DatabaseError):
+                    link.run("ROLLBACK")
+                raise
         except DatabaseError as error:
             raise self._failure(error) from None
+
+    def _note(self, link: Link, notes: dict[str, bytes | None]) -> None:
+        for key, value in notes.items():
+            link.ask("DELETE FROM gearfast_note WHERE key = $1::text", key.encode())
+            if value is not None:
+                link.ask("INSERT INTO gearfast_note (key, value) VALUES ($1::text, $2::bytea)", key.encode(), value)
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         """The records of these sections. Raises StoreError if one is not there."""

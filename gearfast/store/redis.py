@@ -62,7 +62,7 @@ class RedisStore:
         self._place = place
         # Braces: in a cluster all of them are on one node.
         self._keys = [
-            f"{{{place.option('prefix')}}}:{key}" for key in ("state", "sections", "records", "ended", "loss")
+            f"{{{place.option('prefix')}}}:{key}" for key in ("state", "sections", "records", "ended", "loss", "notes")
         ]
         self._owner = secrets.token_hex(8)
         self._token = 0
@@ -203,7 +203,7 @@ class RedisStore:
                 return
 
     def _contents(self) -> Contents:
-        state, infos, _, ended, losses = self._keys
+        state, infos, _, ended, losses, notes = self._keys
         batch, next_number = map(int, self._ask("HMGET", state, "batch", "next_number"))
         gone = self._table("HGETALL", ended)
         sections = []
@@ -212,13 +212,17 @@ class RedisStore:
             sections.append(SectionInfo(int(id), first, last, count, size, tuple(late), gone.get(id, b"")))
         sections.sort(key=lambda info: (info.first, info.id))
         lost = {int(number): int(times) for number, times in self._table("HGETALL", losses).items()}
-        return Contents(batch, next_number, sections, lost)
+        kept = {key.decode(): value for key, value in self._table("HGETALL", notes).items()}
+        return Contents(batch, next_number, sections, lost, kept)
 
     def write(self, write: Write) -> None:
         """One script, whose effects Redis has synced when it answers."""
         self._connected()
         words: list[object] = [self._token, write.batch, write.next_number]
+        erased = [key for key, value in write.notes.items() if value is None]
+        noted = [(key, value) for key, value in write.notes.items() if value is not None]
         words += (len(write.drop), len(write.add), len(write.ended), len(write.losses), len(write.forget))
+        words += (len(noted), len(erased))
         words += write.drop
         for section in write.add:
             words += (section.info.id, _info(section.info, len(section.records)), section.records)
@@ -226,6 +230,9 @@ class RedisStore:
             for pair in pairs.items():
                 words += pair
         words += write.forget
+        for note in noted:
+            words += note
+        words += erased
         with self._told():
             self._ask("EVALSHA", self._script, len(self._keys), *self._keys, *words)
 

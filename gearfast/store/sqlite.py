@@ -35,7 +35,7 @@ def is_plain(write: Write) -> bool:
     return (
         len(write.add) == 1
         and write.add[0].info.id == write.batch
-        and not (write.add[0].info.late or write.drop or write.ended or write.losses or write.forget)
+        and not (write.add[0].info.late or write.drop or write.ended or write.losses or write.forget or write.notes)
     )
 
 
@@ -102,7 +102,8 @@ class SqliteStore:
             )
         ]
         losses = dict(db.execute("SELECT number, losses FROM loss"))
-        return Contents(batch, next_number, sections, losses)
+        notes = dict(db.execute("SELECT key, value FROM note"))
+        return Contents(batch, next_number, sections, losses, notes)
 
     def write(self, write: Write) -> None:
         """One transaction, with one fsync of the log."""
@@ -148,6 +149,10 @@ class SqliteStore:
             db.executemany("INSERT OR REPLACE INTO loss (number, losses) VALUES (?, ?)", write.losses.items())
         if write.forget:
             db.executemany("DELETE FROM loss WHERE number = ?", [(number,) for number in write.forget])
+        for key, value in write.notes.items():
+            db.execute("DELETE FROM note WHERE key = ?", (key,))
+            if value is not None:
+                db.execute("INSERT INTO note (key, value) VALUES (?, ?)", (key, value))
         db.execute("UPDATE state SET batch = ?, next_number = ?", (write.batch, write.next_number))
 
     def read(self, sections: Iterable[int]) -> list[bytes]:

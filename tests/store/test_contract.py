@@ -55,6 +55,21 @@ def test_what_was_dropped_is_gone(make_store: MakeStore) -> None:
     assert make_store().open() == Contents(2, 9, [], {3: 2})
 
 
+def test_notes(make_store: MakeStore) -> None:
+    """They are written with all else, or not at all."""
+    store = make_store()
+    store.open()
+    store.write(Write(1, 6, [section(1, 1, 5)], notes={"fired/a": bytes(range(256)), "fired/A": b"", "gone/b": b"x"}))
+    store.write(Write(1, 6, notes={"fired/a": b"again", "gone/b": None, "gone/c": None}))
+    kept = {"fired/a": b"again", "fired/A": b""}
+    assert make_store().open() == Contents(1, 6, [SectionInfo(1, 1, 5, 5, 7)], {}, kept)
+    store = make_store()
+    store.open()
+    with pytest.raises(StoreError):
+        store.write(Write(2, 9, [section(1, 6, 7)], notes={"fired/a": None, "fired/b": b"1"}))
+    assert make_store().open().notes == kept
+
+
 def test_sections_in_place_of_others(make_store: MakeStore) -> None:
     """Dropping comes first, so that a new section may have the id of an old one."""
     store = make_store()

@@ -39,4 +39,10 @@ CREATE TABLE IF NOT EXISTS gearfast_loss (
     losses BIGINT NOT NULL
 ) ENGINE = InnoDB;
 
+-- What is no job.
+CREATE TABLE IF NOT EXISTS gearfast_note (
+    name VARCHAR(190) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    value LONGBLOB NOT NULL
+) ENGINE = InnoDB;
+
 INSERT IGNORE INTO gearfast_state (single, version, owner, token, batch, next_number) VALUES (1, 0, '', 0, 0, 1);

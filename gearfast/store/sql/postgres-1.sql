@@ -33,6 +33,12 @@ CREATE TABLE gearfast_loss (
     losses bigint NOT NULL
 );
 
+-- What is no job.
+CREATE TABLE gearfast_note (
+    key text PRIMARY KEY,
+    value bytea NOT NULL
+);
+
 -- One write, in one round trip. What there is nothing of is NULL.
 CREATE FUNCTION gearfast_write(
     my_token bigint, new_batch bigint, new_next_number bigint, dropped bigint[],

@@ -1,10 +1,10 @@
 -- One write: all of it or nothing. A script is not undone when it fails, so all that may be wrong is looked at first.
--- KEYS: state, sections, records, ended, losses. ARGV: token, batch, next number, how many there are of each of dropped,
--- added, ended, lost and forgotten, then these. Numbers stay text, since those of Lua have 53 bits.
+-- KEYS: state, sections, records, ended, losses, notes. ARGV: token, batch, next number, how many there are of each of
+-- dropped, added, ended, lost, forgotten, noted and erased, then these. Numbers stay text, since those of Lua have 53 bits.
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
     return redis.error_reply('FENCED another server has taken it over')
 end
-local at = 9
+local at = 11
 local function take(count, width)
     local first = at
     at = at + count * width
@@ -16,6 +16,8 @@ local added_from, added_to = take(tonumber(ARGV[5]), 3)
 local ended_from, ended_to = take(tonumber(ARGV[6]), 2)
 local lost_from, lost_to = take(tonumber(ARGV[7]), 2)
 local forgotten_from, forgotten_to = take(tonumber(ARGV[8]), 1)
+local noted_from, noted_to = take(tonumber(ARGV[9]), 2)
+local erased_from, erased_to = take(tonumber(ARGV[10]), 1)
 
 local free, taken = {}, {}
 for i = dropped_from, dropped_to do
@@ -52,5 +54,11 @@ for i = lost_from, lost_to, 2 do
 end
 for i = forgotten_from, forgotten_to do
     redis.call('HDEL', KEYS[5], ARGV[i])
+end
+for i = noted_from, noted_to, 2 do
+    redis.call('HSET', KEYS[6], ARGV[i], ARGV[i + 1])
+end
+for i = erased_from, erased_to do
+    redis.call('HDEL', KEYS[6], ARGV[i])
 end
 return 'OK'

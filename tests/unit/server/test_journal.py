@@ -66,8 +66,8 @@ def sections_in(path: Path) -> list[SectionInfo]:
 class Machine:
     """A dispatcher and its journal; `run` does what the journal's thread posts, until there is nothing more to come."""
 
-    def __init__(self, path: Path, rotten: Iterable[int] = ()) -> None:
-        self.store = Faulty(path)
+    def __init__(self, path: Path, rotten: Iterable[int] = (), store: type[Faulty] = Faulty) -> None:
+        self.store = store(path)
         self.store.rotten = frozenset(rotten)
         self.calls: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]]] = SimpleQueue()
         self.journal = Journal(self.store, patience=0.01)
@@ -190,6 +190,83 @@ def test_jobs_that_were_refused_do_not_come_back(tmp_path: Path) -> None:
     machine.run(lambda: not machine.dispatcher.refusing)
     machine.journal.close()
     assert [info.count for info in sections_in(tmp_path / "jobs.db")] == [1]
+
+
+def notes_in(path: Path) -> dict[str, bytes]:
+    store = SqliteStore(path)
+    try:
+        return store.open().notes
+    finally:
+        store.close()
+
+
+def test_notes_are_kept(tmp_path: Path) -> None:
+    """Alone, and with jobs."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.journal.note("a", b"1")
+    machine.journal.note("b", b"1")
+    machine.commit()
+    machine.journal.note("a", b"2")
+    machine.submit(1)
+    machine.journal.note("b", None)
+    machine.journal.note("c", b"3")
+    machine.commit()
+    assert machine.journal.notes == {"a": b"2", "c": b"3"}
+    machine.journal.close()
+    again = Machine(path)
+    assert again.journal.notes == {"a": b"2", "c": b"3"}
+    again.journal.close()
+
+
+def test_a_note_and_the_jobs_before_it_are_one_write(tmp_path: Path) -> None:
+    writes: list[Write] = []
+
+    class Watched(Faulty):
+        def write(self, write: Write) -> None:
+            writes.append(write)
+            super().write(write)
+
+    machine = Machine(tmp_path / "jobs.db", store=Watched)
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"first"))
+    machine.journal.take()
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"second"))
+    machine.journal.note("fired", b"1")
+    machine.run(lambda: machine.journal.is_idle)
+    machine.journal.close()
+    assert [(len(write.add), write.notes) for write in writes if write.add or write.notes] == [
+        (1, {}),
+        (1, {"fired": b"1"}),
+    ]
+
+
+def test_notes_wait_for_a_store_that_is_away(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.store.away = True
+    machine.journal.note("a", b"1")
+    machine.journal.take()
+    machine.run(lambda: bool(machine.dispatcher.refusing))
+    machine.store.away = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    assert machine.dispatcher.job_count == 0
+    machine.journal.close()
+    assert notes_in(path) == {"a": b"1"}
+
+
+def test_notes_of_a_batch_that_is_given_up_go_with_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.store.away = True
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    machine.journal.note("a", b"1")
+    machine.journal.take()
+    machine.run(lambda: bool(machine.dispatcher.refusing))
+    machine.store.away = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    machine.journal.close()
+    assert notes_in(path) == {"a": b"1"}
+    assert sections_in(path) == []
 
 
 def names(*numbers: int) -> list[bytes]:
