@@ -377,10 +377,10 @@ cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
             words.count = 1
             unknown(core, peer, &words)
             return
-        text = answer(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
+        text, changed = answer(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
         core.effort += <uint32_t>(len(text) // 8)
-        # What it says is true once the store knows of it.
-        if core.journal != NULL and journal_reserve(core, peer) == 0:
+        # What it says of a change is true once the store knows of it.
+        if changed and core.journal != NULL and journal_reserve(core, peer) == 0:
             journal_promise(core, peer)
         write_bytes(core, peer, text, len(text))
     except Exception:   # memory

@@ -101,6 +101,9 @@ cdef class Dispatcher:
     for SUBMIT_JOB_SCHED with minute, hour, day, month, weekday (each int or None) and a time in seconds since 1970;
     returns the next match, or raises ValueError. `policies`: what functions are allowed.
     Raises ValueError for a setting out of its range.
+
+    `on_schedule_line`: called with a text command that begins with the word `schedule`, and whether its connection may
+    only look; returns the reply, and whether that has to wait for the store. None: there is no such command.
     """
 
     def __cinit__(self):

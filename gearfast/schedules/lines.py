@@ -51,27 +51,30 @@ class Holder(Protocol):
         """A command has changed this schedule."""
 
 
-def answer(holder: Holder, line: bytes, read_only: bool) -> bytes:
-    """Does what a line asks for that begins with the word `schedule`; returns the reply."""
+def answer(holder: Holder, line: bytes, read_only: bool) -> tuple[bytes, bool]:
+    """Does what a line asks for that begins with the word `schedule`.
+
+    Returns the reply, and whether something has changed that a store is to know before it is true.
+    """
     words = line.decode(*_ENCODING).split()[1:]
     verb = words[0].lower() if words else "list"
     try:
         if verb == "list" and len(words) < 2:
-            return _list(holder.table)
+            return _list(holder.table), False
         if verb not in _VERBS or len(words) < 2 or (verb in ("add", "set")) != (len(words) > 2):
             raise ValueError(_USAGE)
         if read_only:
-            return _READ_ONLY
+            return _READ_ONLY, False
         holder.check_store()
         name = unescape(words[1])
         said = _do(holder, verb, name, _values(words[2:]))
     except ValueError as error:
-        return _error("INVALID_ARGUMENTS", str(error))
+        return _error("INVALID_ARGUMENTS", str(error)), False
     except KeyError as error:
-        return _error("UNKNOWN_SCHEDULE", error.args[0])
+        return _error("UNKNOWN_SCHEDULE", error.args[0]), False
     except ServerError as error:
-        return _error(error.code, error.text)
-    return f"OK{said}\r\n".encode(*_ENCODING)
+        return _error(error.code, error.text), False
+    return f"OK{said}\r\n".encode(*_ENCODING), True
 
 
 _VERBS: Final = ("add", "set", "remove", "pause", "resume", "run")

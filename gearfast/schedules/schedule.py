@@ -21,6 +21,7 @@ from gearfast.values import choice, seconds, switch
 __all__ = ["KEYS", "Schedule", "parse_all", "parse_schedule"]
 
 _UNIQUE_LIMIT: Final = 64
+_NAME_LIMIT: Final = 60
 _STAMP: Final = len("@1764292800.000")
 """Bytes that the time of a run adds to its unique."""
 _LEAST: Final = 100
@@ -199,12 +200,13 @@ def parse_schedule(name: str, values: Mapping[str, object], base: Schedule | Non
             found[field.name] = cast("Callable[[object], object]", field.metadata["parse"])(value)
         except ValueError as error:
             raise ValueError(f"{field.name}: {value!r} {error}") from None
-    # Another way to say when takes the place of the one before.
+    # Another way to say when takes the place of the one that `base` has.
     if values.get("cron") and "every" not in values:
         found.pop("every", None)
     elif values.get("every") and "cron" not in values:
         found.pop("cron", None)
-        found.pop("timezone", None)
+        if "timezone" not in values:
+            found.pop("timezone", None)
     return _checked(Schedule(name=name, **found))
 
 
@@ -218,8 +220,8 @@ def _decoded(value: object) -> bytes:
 def _checked(schedule: Schedule) -> Schedule:
     """Raises ValueError for what is missing, and for keys that contradict each other."""
     name = schedule.name
-    if not name or len(name.encode("utf-8", "surrogateescape")) > _UNIQUE_LIMIT or not name.isprintable():
-        raise ValueError(f"the name of a schedule has 1 to {_UNIQUE_LIMIT} bytes, without controls")
+    if not name or len(name.encode("utf-8", "surrogateescape")) > _NAME_LIMIT or not name.isprintable():
+        raise ValueError(f"the name of a schedule has 1 to {_NAME_LIMIT} bytes, all of them printable")
     if not schedule.function:
         raise ValueError("function: has to be given")
     if (schedule.cron is None) == (schedule.every is None):

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """All schedules of a server: where each comes from, up to when its times are dealt with, and what is due.
 
-A store keeps three notes of a schedule: `schedule/NAME`, what it is, if it was added by command; `fired/NAME`, up to
-when its times are dealt with; `paused/NAME`, if a command has paused or resumed it. `fired/NAME` is to be written
+A store keeps up to three notes of a schedule: `schedule/NAME`, what it is, if it was added by command; `fired/NAME`, up
+to when its times are dealt with; `paused/NAME`, if a command has paused or resumed it. `fired/NAME` is to be written
 together with the job of that time: then no crash loses a run or doubles one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from gearfast.schedules.schedule import Schedule, parse_schedule
+from gearfast.values import escape, unescape
 
 __all__ = ["GRACE", "Entry", "Run", "Table", "no_schedule"]
 
@@ -24,7 +25,15 @@ SET_BACK: Final = 3 * 3_600_000
 MOST_RUNS: Final = 100
 """Runs of one schedule that are due in one go; the rest comes at once after."""
 
-Write = Callable[[str, bytes | None], object]
+
+class Write(Protocol):
+    """Keeps a note, None takes it away. `bound`: it is true only with the job that was submitted before it."""
+
+    def __call__(self, key: str, value: bytes | None, *, bound: bool = False) -> object: ...
+
+
+def _nowhere(key: str, value: bytes | None, *, bound: bool = False) -> None:
+    """Without a store."""
 
 
 class Run(NamedTuple):
@@ -50,6 +59,8 @@ class Entry:
     next: int | None = None
     noted: str = ""
     """What said when it is due while `after` was noted."""
+    begun: int = 0
+    """What `after` was when times began to count."""
     complained: bool = field(default=False, compare=False)
     """That its run was refused has been told."""
 
@@ -68,7 +79,7 @@ def no_schedule(name: str) -> KeyError:
 
 
 class Table:
-    """The schedules by name. `write(key, value)`: keeps a note, None takes it away; nothing without a store.
+    """The schedules by name. `write`: keeps notes in the store, if there is one.
 
     Changes raise ValueError for what cannot be, KeyError for a name that is not there.
     """
@@ -77,7 +88,7 @@ class Table:
         self.entries: dict[str, Entry] = {}
         self.wrong: dict[str, str] = {}
         """Schedules of the store that cannot be used, and why. Their notes stay."""
-        self._write: Write = write if write is not None else lambda key, value: None
+        self._write: Write = write if write is not None else _nowhere
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -88,7 +99,7 @@ class Table:
         self.wrong.clear()
         found = dict(file)
         for key, value in notes.items():
-            kind, _, name = key.partition("/")
+            kind, name = _split(key)
             if kind != "schedule":
                 continue
             if name in file:
@@ -101,19 +112,15 @@ class Table:
         for name, schedule in found.items():
             self._enter(schedule, name in file, notes, now)
         for key in notes:
-            kind, _, name = key.partition("/")
+            kind, name = _split(key)
             if kind in ("fired", "paused") and name not in self.entries and name not in self.wrong:
                 self._write(key, None)
 
     def _enter(self, schedule: Schedule, from_file: bool, notes: Mapping[str, bytes], now: int) -> None:
         entry = self.entries[schedule.name] = Entry(schedule, from_file)
-        if (held := notes.get(f"paused/{schedule.name}")) is not None:
+        if (held := notes.get(_key("paused", schedule.name))) is not None:
             entry.held = held == b"1"
-        known = _table(notes.get(f"fired/{schedule.name}", b""))
-        after, last = known.get("after"), known.get("last")
-        if isinstance(after, int):
-            entry.after, entry.noted = after, str(known.get("timing", ""))
-            entry.last = last if isinstance(last, int) else None
+        _recall(entry, notes.get(_key("fired", schedule.name)))
         self._begin(entry, now)
 
     def set_file(self, file: Mapping[str, Schedule], now: int) -> None:
@@ -123,7 +130,7 @@ class Table:
         for schedule in file.values():
             if schedule.name in self.wrong or not self._of_file(schedule.name):
                 self.wrong.pop(schedule.name, None)
-                self._write(f"schedule/{schedule.name}", None)
+                self._write(_key("schedule", schedule.name), None)
             self._put(schedule, True, now)
 
     def _of_file(self, name: str) -> bool:
@@ -140,12 +147,13 @@ class Table:
         if entry.noted != entry.timing:
             entry.after, entry.noted = now, entry.timing
             self._note(entry)
+            entry.begun = now
         entry.complained = False
         entry.next = entry.schedule.next_after(entry.after)
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: Entry, *, bound: bool = False) -> None:
         known = {"after": entry.after, "last": entry.last, "timing": entry.noted}
-        self._write(f"fired/{entry.schedule.name}", json.dumps(known).encode())
+        self._write(_key("fired", entry.schedule.name), json.dumps(known).encode(), bound=bound)
 
     # What commands change
 
@@ -167,7 +175,7 @@ class Table:
     def _add(self, schedule: Schedule, now: int) -> None:
         self._refuse_file(schedule.name)
         self.wrong.pop(schedule.name, None)
-        self._write(f"schedule/{schedule.name}", json.dumps(dict(schedule.items())).encode())
+        self._write(_key("schedule", schedule.name), json.dumps(dict(schedule.items())).encode())
         self._put(schedule, False, now)
 
     def _refuse_file(self, name: str) -> None:
@@ -179,21 +187,21 @@ class Table:
         if name not in self.wrong:
             self.get(name)
         self._refuse_file(name)
-        self._write(f"schedule/{name}", None)
+        self._write(_key("schedule", name), None)
         self._forget(name)
 
     def _forget(self, name: str) -> None:
         entry = self.entries.pop(name, None)
         self.wrong.pop(name, None)
-        self._write(f"fired/{name}", None)
+        self._write(_key("fired", name), None)
         if entry is None or entry.held is not None:
-            self._write(f"paused/{name}", None)
+            self._write(_key("paused", name), None)
 
     def pause(self, name: str, paused: bool, now: int) -> None:
         """It is not due until it is resumed, whatever its own `paused` says. Times that pass meanwhile do not count."""
         entry = self.get(name)
         entry.held = None if paused == entry.schedule.paused else paused
-        self._write(f"paused/{name}", None if entry.held is None else b"%d" % paused)
+        self._write(_key("paused", name), None if entry.held is None else b"%d" % paused)
         self._begin(entry, now)
 
     # What is due
@@ -228,29 +236,53 @@ class Table:
             yield Run(entry.schedule, last, missed=last != first and policy == "one")
 
     def done(self, run: Run) -> None:
-        """The job of a run is submitted, or never will be."""
+        """The job of a run was submitted."""
         entry = self.entries[run.schedule.name]
         entry.last = run.time
         entry.complained = False
-        self._pass(entry, run.time)
+        self._pass(entry, run.time, bound=True)
 
-    def _pass(self, entry: Entry, moment: int) -> None:
+    def _pass(self, entry: Entry, moment: int, *, bound: bool = False) -> None:
         entry.after = moment
         entry.next = entry.schedule.next_after(moment)
-        self._note(entry)
+        self._note(entry, bound=bound)
 
-    def take_back(self, name: str, after: int, last: int | None) -> None:
-        """Runs later than `after` did not reach the store: they are due again. One that is gone is left."""
+    def take_back(self, key: str, value: bytes | None) -> None:
+        """A note was lost with the job of its time, and this is what the store has instead: that time is due again."""
+        kind, name = _split(key)
         entry = self.entries.get(name)
-        if entry is not None and entry.after > after:
-            entry.after, entry.last = after, last
-            entry.next = entry.schedule.next_after(after)
+        if kind != "fired" or entry is None:
+            return
+        if not _recall(entry, value):  # it has never had one
+            entry.after, entry.last = entry.begun, None
             self._note(entry)
+        entry.next = entry.schedule.next_after(entry.after)
 
     def next_time(self) -> int | None:
         """When the next one is due; None: nothing ever is."""
         times = [each.next for each in self.entries.values() if each.next is not None and not each.paused]
         return min(times, default=None)
+
+
+def _key(kind: str, name: str) -> str:
+    return f"{kind}/{escape(name)}"
+
+
+def _split(key: str) -> tuple[str, str]:
+    kind, _, name = key.partition("/")
+    return kind, unescape(name)
+
+
+def _recall(entry: Entry, value: bytes | None) -> bool:
+    """How far it is, from a note; False if that does not tell."""
+    known = _table(value) if value is not None else {}
+    after, last = known.get("after"), known.get("last")
+    if not isinstance(after, int):
+        return False
+    entry.after = entry.begun = after
+    entry.noted = str(known.get("timing", ""))
+    entry.last = last if isinstance(last, int) else None
+    return True
 
 
 def _table(value: bytes) -> dict[str, Any]:

@@ -75,6 +75,11 @@ class Journal:
         self.notes = dict(self._contents.notes)
         self._noted: dict[str, bytes | None] = {}
         self._unwritten: dict[str, bytes | None] = {}
+        self._bound: set[str] = set()
+        self._written = dict(self._contents.notes)
+        self._lost: SimpleQueue[dict[str, bytes | None]] = SimpleQueue()
+        self._taken_back: dict[str, bytes | None] = {}
+        self.on_lost: Callable[[str, bytes | None], object] | None = None
         self._damaged: set[int] = set()
         self._adopt(self._contents)
         self._queue: SimpleQueue[Any] = SimpleQueue()
@@ -109,31 +114,48 @@ class Journal:
 
     def take(self) -> None:
         """The dispatcher has a batch: to the store with it."""
+        self._take_back()
         batch = self._dispatcher.take_batch()
         while batch is not None and batch.is_empty and not self._noted:
             self._dispatcher.settle(True)
             batch = self._dispatcher.take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
-            notes, self._noted = self._noted, {}
-            self._queue.put((batch, notes))
+            self._queue.put((batch, self._noted, self._bound))
+            self._noted, self._bound = {}, set()
 
-    def note(self, key: str, value: bytes | None) -> None:
+    def note(self, key: str, value: bytes | None, *, bound: bool = False) -> None:
         """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
 
         It is written at once with the jobs that were submitted since the last batch, or before. If that batch is given
-        up, so that these are lost, notes go with the next one.
+        up, so that these are lost, notes go with the next one; but one that is `bound` to them is lost too: what was
+        kept before is kept again, and `on_lost(key, value)` tells of that.
         """
         if value is None:
             self.notes.pop(key, None)
         else:
             self.notes[key] = value
         self._noted[key] = value
+        (self._bound.add if bound else self._bound.discard)(key)
         self._dispatcher.want_batch()
         self._post(self._nothing)  # a driver looks for a batch after that
 
     def _nothing(self) -> None:
         pass
+
+    def _take_back(self) -> None:
+        """Notes that were lost with their jobs. It comes before the next batch goes: what that says is wrong then."""
+        while not self._lost.empty():
+            for key, value in self._lost.get().items():
+                if key in self._noted:
+                    self._noted[key] = value
+                    self._bound.discard(key)
+                if value is None:
+                    self.notes.pop(key, None)
+                else:
+                    self.notes[key] = value
+                if self.on_lost is not None:
+                    self.on_lost(key, value)
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -262,13 +284,20 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch, notes: dict[str, bytes | None]) -> None:
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str]) -> None:
         self._unwritten.update(notes)
         stored = self._insist(batch) if self._away else self._try(batch)
         if stored:
-            self._unwritten.clear()
+            self._notes_are_written()
+        elif bound:
+            lost = {key: self._written.get(key) for key in bound}
+            self._unwritten.update(lost)
+            self._taken_back.update(lost)
+            self._lost.put(lost)
         self._batch = batch.number
         self._settle(stored)
+        if not stored and bound:
+            self._post(self._take_back)
         self._untidy = True
         if stored and self._queue.empty():
             self._tidy()
@@ -281,6 +310,15 @@ class Journal:
             logger.error("The store failed: %s", error)
             return self._insist(batch)
         return True
+
+    def _notes_are_written(self) -> None:
+        for key, value in self._unwritten.items():
+            if value is None:
+                self._written.pop(key, None)
+            else:
+                self._written[key] = value
+        self._unwritten.clear()
+        self._taken_back.clear()
 
     def _tidy(self) -> bool:
         """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""
@@ -396,7 +434,8 @@ class Journal:
         contents = self.store.open()
         stored = self._given_up.intersection(info.id for info in contents.sections)
         if stored:
-            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored)))
+            notes = self._taken_back.copy()
+            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored), notes=notes))
             contents = self.store.open()
         self._given_up.clear()
         self._adopt(contents)
@@ -409,7 +448,7 @@ class Journal:
                 self.store.write(Write(self._batch, self.next_number, notes=self._unwritten.copy()))
         except StoreError:
             return
-        self._unwritten.clear()
+        self._notes_are_written()
         self._is_back()
 
     def _is_back(self) -> None:

@@ -57,9 +57,8 @@ class Scheduler:
         self.on_change: Callable[[], object] | None = None
         self.now = clock
         self._dispatcher = dispatcher
-        self._submitted: list[tuple[str, int, int | None]] = []
 
-    def open(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes]) -> None:
+    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes]) -> None:
         """Begin with the schedules of the configuration and the notes of a store; also anew, with other notes."""
         self.table.begin(file, notes, self.now())
         for name, why in self.table.wrong.items():
@@ -69,6 +68,11 @@ class Scheduler:
     def set_file(self, file: Mapping[str, Schedule]) -> None:
         """The configuration was read again."""
         self.table.set_file(file, self.now())
+        self._has_changed()
+
+    def take_back(self, key: str, value: bytes | None) -> None:
+        """Jobs were not stored, and this note with them."""
+        self.table.take_back(key, value)
         self._has_changed()
 
     def turn(self) -> int | None:
@@ -102,7 +106,6 @@ class Scheduler:
             return False
         if run.missed:
             logger.warning("Schedule %s: one run for several times that were missed", name, extra={"schedule": name})
-        self._submitted.append((name, entry.after, entry.last))
         self.table.done(run)
         logger.debug("Schedule %s: job %s", name, handle, extra={"schedule": name, "handle": handle})
         return True
@@ -115,7 +118,7 @@ class Scheduler:
 
     # What the text command does
 
-    def _answer(self, line: bytes, read_only: bool) -> bytes:
+    def _answer(self, line: bytes, read_only: bool) -> tuple[bytes, bool]:
         return answer(self, line, read_only)
 
     def check_store(self) -> None:

@@ -124,7 +124,7 @@ class Service:
             if journal is not None:
                 journal.close()
             raise
-        self.scheduler = Scheduler(self.dispatcher)
+        self.scheduler = Scheduler(self.dispatcher, write=journal.note if journal is not None else None)
         self._schedule_timer = Timer(self.scheduler, lambda call: self._do(call, ()))
         self.listeners: list[Listener] = []
         self.stream: StreamDriver | None = None
@@ -179,7 +179,9 @@ class Service:
             if reactor is not None:
                 reactor.start_settling()
             self.journal.start(self.dispatcher, self._post, reactor.settle if reactor is not None else None)
-        self.scheduler.open(self.config.schedules or {}, {})
+        if self.journal is not None:
+            self.journal.on_lost = self.scheduler.take_back
+        self.scheduler.begin(self.config.schedules or {}, dict(self.journal.notes) if self.journal is not None else {})
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
