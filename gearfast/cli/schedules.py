@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ARGUMENTS", "COLUMNS", "TABLE", "act", "line", "plain", "shown"]
 
 COLUMNS: Final = ScheduleInfo._fields
-TABLE: Final = ("name", "state", "when", "function", "next", "last", "source")
+TABLE: Final = ("name", "when", "function", "state", "next", "last")
 """What a terminal shows of them."""
 _ACTIONS: Final = ("list", "add", "set", "remove", "pause", "resume", "run")
 _USAGE: Final = (
@@ -154,4 +154,6 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _moment(moment: float | None) -> str:
-    return "-" if moment is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
+    if moment is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M" + ("Z" if moment % 60 == 0 else ":%SZ"), time.gmtime(moment))

@@ -141,8 +141,8 @@ class TestLines:
         assert server.say("schedule") == ["a%20b\tfile\tactive\t1767225660\t-\tfunction=f every=1m", "."]
         assert server.say("schedule add x function=g cron=0%203%20*%20*%20* workload=%ff%20secret") == ["OK"]
         assert server.say("Schedule SET x priority=low") == ["OK"]
-        line = r"x	command	active	1767236400	-	function=g cron=0%203%20*%20*%20* priority=low workload=%FF%20secret"
-        assert server.say("schedule list")[1] == line
+        settings = "function=g cron=0%203%20*%20*%20* priority=low workload=%FF%20secret"
+        assert server.say("schedule list")[1] == f"x\tcommand\tactive\t1767236400\t-\t{settings}"
         assert server.say("schedule run x") == ["OK H:local:1"]
         assert server.jobs == [("g", b"x", b"\xff secret", "low")]
         assert server.say("schedule pause a%20b", "schedule pause x") == ["OK", "OK"]
