@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from gearfast.schedules.schedule import Schedule, parse_schedule
@@ -22,6 +22,8 @@ GRACE: Final = 60_000
 """Milliseconds after which a time that was not served is a missed one."""
 SET_BACK: Final = 3 * 3_600_000
 """A clock that is set back by more has been wrong: times that were dealt with by it do not count."""
+AGAIN: Final = 1000
+"""Milliseconds after which a run that was refused is due again."""
 MOST_RUNS: Final = 100
 """Runs of one schedule that are due in one go; the rest comes at once after."""
 
@@ -61,8 +63,8 @@ class Entry:
     """What said when it is due while `after` was noted."""
     begun: int = 0
     """What `after` was when times began to count."""
-    complained: bool = field(default=False, compare=False)
-    """That its run was refused has been told."""
+    again: int = 0
+    """Its run was refused: it is not due before. 0: it was not."""
 
     @property
     def paused(self) -> bool:
@@ -148,7 +150,7 @@ class Table:
             entry.after, entry.noted = now, entry.timing
             self._note(entry)
             entry.begun = now
-        entry.complained = False
+        entry.again = 0
         entry.next = entry.schedule.next_after(entry.after)
 
     def _note(self, entry: Entry, *, bound: bool = False) -> None:
@@ -207,7 +209,7 @@ class Table:
     # What is due
 
     def due(self, now: int) -> Iterator[Run]:
-        """The runs that are due; for each that was submitted, `done` has to be called before the next is asked for."""
+        """The runs that are due; for each, `done` or `refused` is to be called before the next is asked for."""
         for entry in list(self.entries.values()):
             if entry.paused:
                 continue
@@ -215,7 +217,8 @@ class Table:
                 entry.after = now
                 self._note(entry)
                 entry.next = entry.schedule.next_after(now)
-            if entry.next is not None and entry.next <= now:
+            waits = 0 < entry.again - now <= AGAIN  # or else the clock was set back
+            if entry.next is not None and entry.next <= now and not waits:
                 yield from self._due(entry, entry.next, now)
 
     def _due(self, entry: Entry, first: int, now: int) -> Iterator[Run]:
@@ -239,8 +242,14 @@ class Table:
         """The job of a run was submitted."""
         entry = self.entries[run.schedule.name]
         entry.last = run.time
-        entry.complained = False
+        entry.again = 0
         self._pass(entry, run.time, bound=True)
+
+    def refused(self, run: Run, now: int) -> bool:
+        """The job of a run was refused; True: for the first time."""
+        entry = self.entries[run.schedule.name]
+        first, entry.again = entry.again == 0, now + AGAIN
+        return first
 
     def _pass(self, entry: Entry, moment: int, *, bound: bool = False) -> None:
         entry.after = moment
@@ -260,8 +269,8 @@ class Table:
 
     def next_time(self) -> int | None:
         """When the next one is due; None: nothing ever is."""
-        times = [each.next for each in self.entries.values() if each.next is not None and not each.paused]
-        return min(times, default=None)
+        entries = self.entries.values()
+        return min((max(each.next, each.again) for each in entries if each.next and not each.paused), default=None)
 
 
 def _key(kind: str, name: str) -> str:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scheduler", "Timer", "wall_clock"]
 
-AGAIN: Final = 1000
-"""Milliseconds after which a run that was refused is tried again."""
 LOOK: Final = 1000
 """Milliseconds after which the clock is looked at again, which may have been set."""
 SOON: Final = 50
@@ -76,7 +74,7 @@ class Scheduler:
         self._has_changed()
 
     def turn(self) -> int | None:
-        """Submit what is due; milliseconds until it is to be called again, None: not before something changes."""
+        """Submit what is due; then as `wait`."""
         if not self.table:
             return None
         if self._dispatcher.restoring:
@@ -84,31 +82,29 @@ class Scheduler:
         if self.may_fire is not None and not self.may_fire():
             return LOOK
         now = self.now()
-        refused = False
         for run in self.table.due(now):
-            refused |= not self._fire(run)
-        following = self.table.next_time()
-        if following is None:
-            return LOOK  # a clock that is set back may bring a time about
-        return AGAIN if refused else min(max(following - self.now(), 0), LOOK)
+            self._fire(run, now)
+        return self.wait()
 
-    def _fire(self, run: Run) -> bool:
+    def wait(self) -> int | None:
+        """Milliseconds until something is due, if nobody sets the clock; None: nothing is."""
+        following = self.table.next_time()
+        return None if following is None else following - self.now()
+
+    def _fire(self, run: Run, now: int) -> None:
         name = run.schedule.name
-        entry = self.table.get(name)
         try:
             handle = self._submit(run.schedule, run.time)
         except (ServerError, MemoryError) as error:
-            if not entry.complained:
-                entry.complained = True
+            if self.table.refused(run, now):
                 logger.warning(
                     "Schedule %s: its job was refused and is tried again: %s", name, error, extra={"schedule": name}
                 )
-            return False
+            return
         if run.missed:
             logger.warning("Schedule %s: one run for several times that were missed", name, extra={"schedule": name})
         self.table.done(run)
         logger.debug("Schedule %s: job %s", name, handle, extra={"schedule": name, "handle": handle})
-        return True
 
     def _submit(self, schedule: Schedule, moment: int) -> str:
         function = schedule.function.encode("utf-8", "surrogateescape")
@@ -179,4 +175,4 @@ class Timer:
 
         self._do(turn)
         if wait is not None:
-            self._handle = self._loop.call_later(wait / 1000, self._turn)
+            self._handle = self._loop.call_later(min(max(wait, 0), LOOK) / 1000, self._turn)

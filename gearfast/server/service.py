@@ -125,7 +125,7 @@ class Service:
                 journal.close()
             raise
         self.scheduler = Scheduler(self.dispatcher, write=journal.note if journal is not None else None)
-        self._schedule_timer = Timer(self.scheduler, lambda call: self._do(call, ()))
+        self.schedule_timer = Timer(self.scheduler, lambda call: self._do(call, ()))
         self.listeners: list[Listener] = []
         self.stream: StreamDriver | None = None
         self._acceptors: dict[Listener, Acceptor] = {}
@@ -189,7 +189,7 @@ class Service:
             self.stream.start()
         elif not self._is_selector:
             self._schedule_turn()
-        self._schedule_timer.start()
+        self.schedule_timer.start()
 
     def _rights(self, listener: Listener) -> bool | None:
         """What the dispatcher calls `admin`: True may do all, None all but shut the server down, False only look."""
@@ -313,7 +313,7 @@ class Service:
 
         Calling it again does nothing.
         """
-        self._schedule_timer.stop()
+        self.schedule_timer.stop()
         for listener in self.listeners:
             acceptor = self._acceptors.pop(listener, None)
             if acceptor is not None:

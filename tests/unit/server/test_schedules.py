@@ -16,7 +16,8 @@ from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import MAGIC_RESPONSE, Command
 from gearfast.schedules import Schedule, parse_all
-from gearfast.server.schedules import AGAIN, LOOK, SOON, Scheduler
+from gearfast.schedules.table import AGAIN
+from gearfast.server.schedules import LOOK, SOON, Scheduler
 
 from .test_journal import Machine
 
@@ -55,9 +56,9 @@ class Server:
 class TestJobs:
     def test_one_at_each_time(self) -> None:
         server = Server(a={"workload": "x", "priority": "high"}, b={"every": "2m", "function": "g", "unique": "u"})
-        assert server.turn() == LOOK and server.jobs == []
+        assert server.turn() == MINUTE and server.jobs == []
         assert server.turn(MINUTE - 250) == 250
-        assert server.turn(250) == LOOK
+        assert server.turn(250) == MINUTE
         assert server.jobs == [("f", b"a", b"x", "high")]
         assert all(job["background"] for job in server.dispatcher.jobs())
         server.turn(MINUTE)
@@ -92,10 +93,13 @@ class TestJobs:
         policies = Policies.parse({"f": {"max_queue": 1}})
         server = Server(Dispatcher(policies=policies), a={}, b={"overlap": True})
         assert server.turn(MINUTE) == AGAIN
+        assert server.turn(AGAIN // 2) == AGAIN // 2
+        assert server.turn(AGAIN // 2) == AGAIN
         assert [unique for _, unique, _, _ in server.jobs] == [b"a"]
-        assert server.turn(AGAIN) == AGAIN and server.turn(3 * MINUTE) == AGAIN
+        assert server.turn(3 * MINUTE) == AGAIN
         server.dispatcher.policies = Policies()
-        assert server.turn(AGAIN) == LOOK
+        assert server.turn(AGAIN - 1) == 1 and len(server.jobs) == 1
+        assert server.turn(1) == MINUTE - 2 * AGAIN
         assert [unique for _, unique, _, _ in server.jobs] == [b"a", b"b@1767225840"]
         said = [record.getMessage() for record in caplog.records]
         assert said[0] == "Schedule b: its job was refused and is tried again: QUEUE_ERROR: Job queue is full"
@@ -294,6 +298,7 @@ class TestStore:
         assert machine.uniques == []
         machine.store.away = machine.store.lies = False
         machine.run(lambda: not machine.dispatcher.refusing)
+        machine.now += AGAIN
         machine.scheduler.turn()
         assert machine.uniques == [b"a", b"b@1767225720"]
         machine.commit()
