@@ -83,8 +83,8 @@ and NOOP; PRE_SLEEP answers all held ones with NO_JOB. gearmand answers ERROR `U
 `status`, `prioritystatus`, `workers`, `show jobs`, `show unique jobs`, `cancel job HANDLE`, `create function F`,
 `drop function F`, `maxqueue F [HIGH [NORMAL [LOW]]]`, `getpid`, `version`, `verbose`; and `shutdown [graceful]` on
 connections that were given that right (Unix sockets, with `--admin-writes unix`). Words are split at spaces, command
-words may be in any case, a line has at most five words. gearfast's own is `policy`, of any number of words:
-[policies of functions](policies.md#on-the-running-server).
+words may be in any case, a line has at most five words. gearfast's own are `policy` and `schedule`, of any number of
+words: [policies of functions](policies.md#on-the-running-server), [periodic jobs](schedules.md#on-the-running-server).
 """
 
 

@@ -109,7 +109,9 @@ def _values(words: list[str]) -> dict[str, object]:
 
 
 def _error(code: str, text: str) -> bytes:
-    return f"ERR {code} {text.replace(' ', '+')}\r\n".encode(*_ENCODING)
+    """One line, whatever a name has in it."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text).replace(" ", "+")
+    return f"ERR {code} {shown}\r\n".encode()
 
 
 def _list(table: Table) -> bytes:

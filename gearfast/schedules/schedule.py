@@ -183,13 +183,13 @@ def parse_schedule(name: str, values: Mapping[str, object], base: Schedule | Non
     Raises ValueError, whose text names the key.
     """
     found = {key: getattr(base, key) for key in KEYS} if base is not None else {}
-    values = dict(values)
+    values = {key.replace("-", "_"): value for key, value in values.items()}
     if "workload_base64" in values:
         if "workload" in values:
             raise ValueError("workload and workload_base64: one of them")
         values["workload"] = _decoded(values.pop("workload_base64"))
     for key, value in values.items():
-        field = KEYS.get(key.replace("-", "_"))
+        field = KEYS.get(key)
         if field is None:
             near = difflib.get_close_matches(key, KEYS, 1, 0.6)
             raise ValueError(f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ""))

@@ -453,5 +453,6 @@ def print_config(loaded: Loaded) -> str:
         lines += [f"{key} = {_toml_of_policy(value)}" for key, value in policy.items()]
     for name, schedule in (loaded.config.schedules or {}).items():
         lines += ["", f"[schedules.{_toml('', name)}]"]
-        lines += [f"{key} = {value if value == 'true' else _toml('', value)}" for key, value in schedule.items()]
+        switches = [key for key, value in schedule.items() if getattr(schedule, key, None) is True]
+        lines += [f"{key} = {_toml('', key in switches or value)}" for key, value in schedule.items()]
     return "\n".join(lines) + "\n"

@@ -61,6 +61,14 @@ ALONE = {
     "embedded": [r"IT WORKS!"],
     "failover": [r"jobs on each server: True True", r"2470"],
     "retries": [r"fetched at the third attempt"],
+    "schedule": [
+        r"nightly is due at 0 3 \* \* \*",
+        r"tick is due every 0\.5s",
+        r"report of all customers",
+        r"first tick",
+        r"second tick",
+        r"third tick",
+    ],
     "cancel": [
         r"mail was there: True",
         r"mail is cancelled",

@@ -269,6 +269,32 @@ def test_notes_of_a_batch_that_is_given_up_go_with_the_next(tmp_path: Path) -> N
     assert sections_in(path) == []
 
 
+@pytest.mark.parametrize("lies", [False, True], ids=["not stored", "stored, but reported as not"])
+def test_a_note_that_is_bound_is_lost_with_its_jobs(tmp_path: Path, lies: bool) -> None:
+    """What was kept before is kept again, also if the batch after it had said otherwise; others go with that."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    told: list[tuple[str, bytes | None]] = []
+    machine.journal.on_lost = lambda key, value: told.append((key, value))
+    machine.journal.note("fired", b"1")
+    machine.commit()
+    machine.store.away, machine.store.lies = True, lies
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    machine.journal.note("fired", b"2", bound=True)
+    machine.journal.note("new", b"2", bound=True)
+    machine.journal.note("other", b"2")
+    machine.journal.take()
+    machine.journal.note("fired", b"3", bound=True)
+    machine.run(lambda: machine.dispatcher.refusing and machine.journal.is_idle)
+    assert sorted(told)[:2] == [("fired", b"1"), ("new", None)]
+    assert machine.journal.notes == {"fired": b"1", "other": b"2"}
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    machine.journal.close()
+    assert notes_in(path) == {"fired": b"1", "other": b"2"}
+    assert sections_in(path) == []
+
+
 def names(*numbers: int) -> list[bytes]:
     return [b"%d" % number for number in numbers]
 

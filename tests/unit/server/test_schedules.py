@@ -179,6 +179,7 @@ class TestLines:
             ("schedule remove a", "INVALID_ARGUMENTS a+stands+in"),
             ("schedule set y every=1m", "UNKNOWN_SCHEDULE there+is+no+schedule+y"),
             ("schedule run y", "UNKNOWN_SCHEDULE "),
+            ("schedule run a%0d%0aOK%ff", "UNKNOWN_SCHEDULE there+is+no+schedule+a??OK?"),
             ("schedules", "UNKNOWN_COMMAND "),
         ],
     )
