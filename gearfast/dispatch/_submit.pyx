@@ -75,8 +75,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
     job = find_same(core, function, wanted, &hash) if has_key else NULL
     if job != NULL:
-        wanted.number = job.number
-        return join(core, peer, job, wanted.background)
+        return join(core, peer, job, wanted)
     why = why_not(core, function, wanted)
     if why != SUBMITTED:
         return turn_away(core, function, functions, why)
@@ -111,12 +110,17 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         core.delayed_count += 1
     else:
         enqueue(core, job)
+    confirm(core, peer, wanted, job)
+    return SUBMITTED
+
+
+cdef void confirm(Core* core, Peer* peer, Submission* wanted, Job* job) noexcept nogil:
+    """There is a job for a submission; if that is durable, it is so once it is stored."""
     wanted.number = job.number
     if peer != NULL:
-        if job_is_durable(job):
+        if wanted.background and job_is_durable(job):
             journal_promise(core, peer)
         answer_created(core, peer, job.number)
-    return SUBMITTED
 
 
 cdef int why_not(Core* core, Function* function, Submission* wanted) noexcept nogil:
@@ -176,10 +180,10 @@ cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
     return True
 
 
-cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
+cdef int join(Core* core, Peer* peer, Job* job, Submission* wanted) noexcept nogil:
     """Attach a request to a job that is there already."""
     cdef int outcome
-    if background:
+    if wanted.background:
         outcome = join_background(core, peer, job)
         if outcome != SUBMITTED:
             return outcome
@@ -190,8 +194,7 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
         return NO_MEMORY
     job.function.tally.coalesced += 1
     core.stats.coalesced += 1
-    if peer != NULL:
-        answer_created(core, peer, job.number)
+    confirm(core, peer, wanted, job)
     return SUBMITTED
 
 
@@ -204,8 +207,6 @@ cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
             return NO_MEMORY
         if not job_is_durable(job) and journal_add(core, job, due_of(core, job)) < 0:
             return NO_MEMORY
-        if peer != NULL:
-            journal_promise(core, peer)
     job.flags |= JOB_BACKGROUND
     return SUBMITTED
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -147,8 +148,8 @@ class TestStore:
         flags = ("--store", str(tmp_path / "jobs.db"))
         for _ in range(8):
             with start(text, *flags) as server:
-                # A crash comes when it comes: there is nothing to wait for.
-                time.sleep(chance.uniform(0.0, 0.4))
+                with pytest.raises(subprocess.TimeoutExpired):
+                    server.process.wait(chance.uniform(0.0, 0.4))
                 server.signal("SIGKILL")
                 server.wait()
         with start(text, *flags) as server, server.connect() as admin:
