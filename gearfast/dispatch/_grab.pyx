@@ -159,6 +159,13 @@ cdef void wake_next(Core* core, Function* function, int level, uint32_t most) no
 cdef void rise_again(Core* core, Function* function) noexcept nogil:
     """The same, to what the function has to give now: its gate has opened, or another one may be needed."""
     cdef int level = level_of(core, function)
+    if level:
+        rise(core, function, level)
+
+
+cdef void rise_for_all(Core* core, Function* function) noexcept nogil:
+    """The same for all its jobs, for which nobody in line was woken yet, or who was woken has not come."""
+    cdef int level = level_of(core, function)
     if level == 0:
         return
     rise(core, function, level)
@@ -172,7 +179,7 @@ cdef bint wake_others(Core* core) noexcept nogil:
     if function == NULL:
         return False
     if function.able[IN_LINE] != NULL and level_of(core, function) and not waking_goes_on(core, function):
-        rise_again(core, function)
+        rise_for_all(core, function)
     return True
 
 

@@ -6,7 +6,17 @@ from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move,
 from gearfast.dispatch._end cimport drop_failed, end_failed, fail, finish, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
 from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
-from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, rise_again, serve_held, wake, wake_others
+from gearfast.dispatch._grab cimport (
+    FEW_FUNCTIONS,
+    level_of,
+    level_of_priority,
+    rise,
+    rise_again,
+    rise_for_all,
+    serve_held,
+    wake,
+    wake_others,
+)
 from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._letter cimport letter_drop, letter_due
@@ -255,7 +265,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
         if function == NULL:
             break
         gate_clear(core, function)
-        rise_again(core, function)
+        rise_for_all(core, function)
         left -= 1
     while left and wake_others(core):
         left -= 1

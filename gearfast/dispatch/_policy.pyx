@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from gearfast.dispatch._ability cimport ability_move
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_adjust, gate_clear, policy_release
-from gearfast.dispatch._grab cimport rise_again
+from gearfast.dispatch._grab cimport rise_for_all
 from gearfast.dispatch._letter cimport letter_renew
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._records cimport (
@@ -147,7 +147,7 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
         renew_expiries(core, function)
     if other_keep:
         renew_letters(core, function)
-    rise_again(core, function)
+    rise_for_all(core, function)
 
 
 cdef void leave_lines(Function* function) noexcept nogil:
