@@ -57,12 +57,14 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._records cimport (
     HELD,
+    IN_LINE,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
     JOB_STATE,
+    LEVELS,
     ORDER_PRIORITY,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
@@ -70,6 +72,7 @@ from gearfast.dispatch._records cimport (
     PEER_DIRTY,
     PEER_FULL,
     PEER_GONE,
+    PEER_LINES,
     PEER_NOTICED,
     PEER_PENDING,
     PRIORITIES,
@@ -82,11 +85,9 @@ from gearfast.dispatch._records cimport (
     Queue,
     Waiter,
 )
+from gearfast.dispatch._turns cimport has_lines
 
 __all__ = ["check"]
-
-cdef enum:
-    LEVELS = 5                  # 0, three with a heap each, HELD
 
 cdef struct Sums:               # of one walk, to be compared with those of another
     size_t functions
@@ -301,16 +302,21 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
 
 cdef int check_promises(Core* core, Ability* ability, int least) except -1:
     cdef Peer* peer = ability.peer
-    cdef int level = ability_level(ability) if ability_level(ability) != HELD else 0
+    cdef int level = ability_level(ability) if ability_level(ability) < HELD else 0
+    cdef bint is_left = core.wakeup or has_lines(ability.function)      # if it sleeps, others are woken instead
     if core.order != ORDER_PRIORITY and level > 1:
         wrong_ability(ability, f"level {ability_level(ability)} where the order ignores priorities")
-    # With `wakeup` N a worker may be left asleep; all its levels are set right before it grabs or sleeps again.
-    if level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
+    # A worker that was left asleep has all its levels set right before it grabs or sleeps again.
+    if level < least and not (is_left and peer.flags & PEER_ASLEEP):
         wrong_ability(ability, f"level {ability_level(ability)}, but the function has a job of level {least}")
     if least and peer.held:
         wrong_ability(ability, f"{peer.held} GRABs are held, but the function has a runnable job")
-    if least and sleeps(peer) and core.wakeup == 0:
+    if least and sleeps(peer) and not is_left:
         wrong_ability(ability, "its worker sleeps without having had a NOOP, but the function has a runnable job")
+    if has_lines(ability.function) and not peer.flags & PEER_LINES:
+        wrong_ability(ability, "of a function that wakes one at a time, which its worker is not marked with")
+    if (ability_level(ability) == IN_LINE) != (has_lines(ability.function) and sleeps(peer) and level == 0):
+        wrong_ability(ability, f"level {ability_level(ability)} of a worker that {'sleeps' if sleeps(peer) else 'does not'}")
     return 0
 
 
@@ -470,6 +476,7 @@ cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
         running[<size_t>job.function] = running.get(<size_t>job.function, 0) + 1
         before = job
         job = job.next
+    equal(count, peer.running, "jobs in a worker's list", "in its count")
     return count
 
 
@@ -509,7 +516,8 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
             wrong_ability(ability, "a search for it does not find it")
         if not 8 * peer.first_place <= ability.place < 8 * peer.last_place + 8:
             wrong_ability(ability, f"place {ability.place} is not within {peer.first_place} to {peer.last_place}")
-        if ability_level(ability) in (0, HELD) and ability.spot:
+        if ability.spot and (ability_level(ability) == 0 or ability_level(ability) >= HELD and
+                             not has_lines(ability.function)):
             wrong_ability(ability, f"level {ability_level(ability)}, but in a heap")
         by_level[ability_level(ability)] += 1
         if ability_level(ability) == HELD and peer.flags & PEER_ASLEEP:

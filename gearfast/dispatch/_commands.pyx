@@ -80,6 +80,7 @@ from gearfast.dispatch._records cimport (
     NORMAL,
     PEER_ALL_YOURS,
     PEER_EXCEPTIONS,
+    PEER_LINES,
     QUEUE_ERROR,
     UNKNOWN_OPTION,
     Core,
@@ -394,14 +395,14 @@ cdef void cmd_set_client_id(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
 # GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL -> JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL or NO_JOB
 cdef void cmd_grab_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    if core.wakeup:
+    if core.wakeup or peer.flags & PEER_LINES:
         core.effort += peer.ability_count       # of one that was asleep all are looked at
     grab(core, peer, frame.command)
 
 
 # PRE_SLEEP -> nothing, or NOOP if there is work
 cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    if core.wakeup or peer.flags & PEER_ALL_YOURS:
+    if core.wakeup or peer.flags & (PEER_ALL_YOURS | PEER_LINES):
         core.effort += peer.ability_count
     sleep_or_wake(core, peer)
 

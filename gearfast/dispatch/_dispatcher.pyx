@@ -175,6 +175,7 @@ cdef class Dispatcher:
         heap_free(&self.core.schedule)
         heap_free(&self.core.expiries)
         heap_free(&self.core.gates)
+        heap_free(&self.core.wakings)
         heap_free(&self.core.fading)
         handles_free(&self.core)
         index_free(&self.core.functions)

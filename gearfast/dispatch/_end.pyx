@@ -33,6 +33,7 @@ from gearfast.dispatch._records cimport (
     Function,
     Job,
     Letter,
+    Peer,
     Policy,
     Waiter,
 )
@@ -42,10 +43,12 @@ from gearfast.dispatch._timers cimport timer_clear
 
 cdef void leave_worker(Core* core, Job* job) noexcept nogil:
     """A running job leaves its worker."""
+    cdef Peer* worker = job_worker(core, job)
+    worker.running -= 1
     if job.prev != NULL:
         job.prev.next = job.next
     else:
-        job_worker(core, job).jobs = job.next
+        worker.jobs = job.next
     if job.next != NULL:
         job.next.prev = job.prev
     job.worker = 0

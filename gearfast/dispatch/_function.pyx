@@ -14,6 +14,7 @@ from gearfast.dispatch._index cimport hash_bytes, index_first, index_insert, ind
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
 from gearfast.dispatch._slab cimport slab_give, slab_take
+from gearfast.dispatch._turns cimport rota_drop
 
 cdef enum:
     STEPS = 1000                # that a search for a place in a queue may take
@@ -93,6 +94,7 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     if core.recent == function:
         core.recent = NULL
     gate_clear(core, function)
+    rota_drop(core, function)
     policy_release(core, function.policy)
     free(function.tally)
     slab_give(&core.slabs, function, function_bytes(function.size))

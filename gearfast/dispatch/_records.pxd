@@ -3,8 +3,9 @@
 """Every record of the dispatcher and who points at whom. The modules beside this one each own one of them.
 
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
-      │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
+      │                     └──── able[6] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
       │                     ├──── policy ─▶ Policy (of those functions that have one)
+      │                     ├──── rota ─▶ Rota ── lines[2] ─▶ Ability (where its policy has weights or a dispatch)
       │                     └──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
       ├── letters ─▶ Letter    remarks ─▶ Remark (of jobs that are tried again)
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
@@ -22,6 +23,7 @@ cdef struct Job
 cdef struct Waiter
 cdef struct Function
 cdef struct Policy
+cdef struct Rota
 cdef struct Letter
 cdef struct Remark
 cdef struct Tally
@@ -41,6 +43,13 @@ cdef enum:
 
 cdef enum:
     HELD = 4                    # an Ability's level: as 0, of a worker that has (or had) GRABs held
+    IN_LINE = 5                 # as 0, of a worker that sleeps, where a function wakes one at a time
+    LEVELS = 6
+
+cdef enum Dispatch:             # to which of several waiting workers a job goes
+    DISPATCH_ANY = 0
+    DISPATCH_ROUND_ROBIN = 1
+    DISPATCH_LEAST_LOADED = 2
 
 cdef enum JobFlag:
     JOB_BACKGROUND = 1      # wanted by somebody who does not wait
@@ -80,6 +89,7 @@ cdef enum PeerFlag:
     PEER_PENDING = 4096     # in Core.pending: has whole frames that wait for the next tick
     PEER_FULL = 8192        # has whole frames that wait until it takes its output
     PEER_HOLDING = 16384    # has output that waits for a commit: `holds`
+    PEER_LINES = 32768      # has registered functions that wake one worker at a time
 
 cdef enum Order:
     ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
@@ -200,7 +210,8 @@ cdef struct Ability:            # one registration of a function by a worker
     Ability* peer_next
     int64_t place               # 8 times its place in the worker's rotation (the smallest is next), plus its level
     float timeout               # ms, 0 none; a float reaches far in four bytes and is exact up to 4.6 hours
-    uint32_t spot               # place in its worker's heap for its level, 0 none (or the only one of its worker)
+    uint32_t spot               # place in its worker's heap for its level, or in its function's line; 0 none
+    int64_t turn                # of its last job, or of its registration: see Rota
 
 cdef struct Function:
     Node node                   # in Core.functions
@@ -209,7 +220,7 @@ cdef struct Function:
     Function* next
     Queue queues[3]             # runnable jobs by priority
     Queue delayed               # jobs that wait for their time
-    Ability* able[5]            # registrations by level, HELD included: the first of each list
+    Ability* able[6]            # registrations by level: the first of each list
     uint32_t queued[3]          # jobs by priority, delayed ones included
     uint32_t total              # jobs queued, delayed, running
     uint32_t running
@@ -218,6 +229,7 @@ cdef struct Function:
     uint32_t size               # of name
     Tally* tally                # counters, NULL until it has had a job
     Policy* policy              # NULL: none
+    Rota* rota                  # NULL: no weights, and any worker gets a job
     int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
     Letter* first_letter        # dead letters, oldest first
     Letter* last_letter
@@ -243,6 +255,17 @@ cdef struct Policy:             # what functions are allowed, as policy.py says;
     uint8_t jitter
     uint8_t retry_on_fail
     uint8_t drop_oldest
+    uint8_t dispatch
+    uint16_t weights[3]         # by priority; all are 0, or none
+
+cdef struct Rota:               # whose turn it is: of a function whose policy has weights or a dispatch
+    Function* function
+    int32_t credit[3]           # by priority: the turns that are due to it, in parts of the sum of all weights
+    uint16_t weights[3]
+    uint8_t dispatch
+    uint32_t timer              # place in the heap of functions for which other workers may have to be woken, else 0
+    int64_t turn                # of the job that was given out last
+    Heap lines[2]               # registrations by turn where there is a dispatch: those HELD, those IN_LINE
 
 cdef struct Remark:             # the last exception of a job that failed
     Node node                   # in Core.remarks, until its job is a dead letter
@@ -283,9 +306,9 @@ cdef struct Peer:               # one connection: client, worker or both
     uint64_t held_kinds         # forms of the first 32 held GRABs, two bits each; the others count as held_kind
     size_t wanted               # bytes of an unfinished frame that make the next try worth while
     uint32_t ability_count
+    uint32_t running            # jobs in `jobs`
     uint8_t held_kind           # form of the last held GRAB
     uint8_t quiet               # how often input came since the last large frame
-    int64_t first_place         # of the newest registration
     int64_t last_place          # of the last rotation
     # rarely needed, or by workers of several functions alone
     Heap ready[4]               # abilities by level, if there are two at least; none of level 0
@@ -296,7 +319,7 @@ cdef struct Peer:               # one connection: client, worker or both
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
     Holds* holds                # output that waits for a commit, or NULL
     uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none
-    char fill[8]                # to whole lines: its cell, too, begins at one
+    int64_t first_place         # of the newest registration; with it these are whole lines, as where its cell begins
 
 cdef struct Hold:               # where output begins that waits for a commit
     uint64_t batch              # which one
@@ -463,6 +486,7 @@ cdef struct Core:
     Heap schedule               # wall clock
     Heap expiries               # monotonic, of queued jobs
     Heap gates                  # monotonic, of functions whose rate is used up
+    Heap wakings                # monotonic, of functions for which other workers may have to be woken
     Heap fading                 # wall clock, of dead letters that are not kept for ever
     Index letters
     Index remarks

@@ -37,6 +37,7 @@ EVENTS: Final = (
     "a frame in several reads",
     "a gate opens before jobs",
     "a job expires",
+    "a less urgent job has its turn",
     "a queue full by policy",
     "a rate is used up",
     "a time-out by policy",

@@ -53,6 +53,7 @@ KEYS: Final[dict[str, tuple[Any, ...]]] = {
     "burst": (1, 2, 5),
     "expire": (0, 1, 4, 20),
 }
+WEIGHTS: Final = ([8, 4, 1], [1, 1, 1], [2, 1, 3], [1, 1, 20])
 RATES: Final = {"f0": ("1/s", "47/s"), "f1": ("3/s", "90/m"), "f2": ("7/s", "0/s")}
 
 
@@ -106,6 +107,7 @@ def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
     """
     rng = Random(f"policies {seed}")
     keep = Random(f"keep {seed}")
+    weights = Random(f"weights {seed}")
     if rng.random() < 0.65 or CROWDS[seed // 5 % len(CROWDS)].functions > 100:
         return {}
     found = {}
@@ -120,6 +122,8 @@ def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
             keys["rate"] = rng.choice(RATES[pattern])
         if not has_ceiling:
             keys["keep_failed"] = keep.choice((0, 1, 5))  # which nobody may notice
+        if weights.random() < 0.5:
+            keys["weights"] = weights.choice(WEIGHTS)
         found[pattern] = keys
     return found
 
