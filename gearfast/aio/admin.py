@@ -14,7 +14,15 @@ from gearfast.session import admin as commands
 from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
-from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import (
+    DeadLetter,
+    FunctionStatus,
+    JobInfo,
+    KeptResult,
+    PolicyInfo,
+    PriorityStatus,
+    WorkerInfo,
+)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -126,6 +134,21 @@ class AsyncAdminClient:
     async def drop_dead(self, which: str) -> int:
         """Forget dead letters; returns how many. `which` and errors as for `requeue_dead`."""
         return await self._call(commands.drop_dead(which))
+
+    async def results(self, function: str | None = None) -> list[KeptResult]:
+        """What background jobs have left, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next two.
+        """
+        return await self._call(commands.results(function))
+
+    async def result(self, handle: str) -> KeptResult:
+        """All there is of one, its result or exception too. Raises JobNotFound."""
+        return await self._call(commands.result(handle))
+
+    async def drop_results(self, which: str) -> int:
+        """Forget results; returns how many. `which`: a handle, a function, or `*` for all. Raises JobNotFound."""
+        return await self._call(commands.drop_results(which))
 
     async def getpid(self) -> int:
         """The server's process id."""

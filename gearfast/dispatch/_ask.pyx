@@ -25,14 +25,7 @@ from gearfast._codec cimport (
     Field,
 )
 from gearfast.dispatch._function cimport function_find
-from gearfast.dispatch._job cimport (
-    HANDLE_ROOM,
-    handles_get,
-    is_dash,
-    job_unique,
-    number_of_handle,
-    write_handle,
-)
+from gearfast.dispatch._job cimport handles_get, is_dash, job_unique, number_of_handle, write_handle
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet, write_reference
 from gearfast.dispatch._records cimport (

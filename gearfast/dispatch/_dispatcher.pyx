@@ -422,9 +422,9 @@ cdef class Dispatcher:
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
-        `running`, `workers`, `dead` letters, `results`, `oldest_seconds` (how long the oldest queued job has waited), and two
-        histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for
-        each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
+        `running`, `workers`, `dead` letters, `results`, `oldest_seconds` (how long the oldest queued job has waited),
+        and two histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts`
+        for each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

@@ -19,7 +19,6 @@ from gearfast.dispatch._records cimport (
     JOB_IGNORED,
     RESULT_DATA,
     RESULT_DURABLE,
-    Blob,
     Core,
     Function,
     Job,

@@ -16,7 +16,15 @@ from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import connect
 from gearfast.sync.stream import READ, WRITE, Stream, make_poller
-from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import (
+    DeadLetter,
+    FunctionStatus,
+    JobInfo,
+    KeptResult,
+    PolicyInfo,
+    PriorityStatus,
+    WorkerInfo,
+)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -128,6 +136,21 @@ class AdminClient:
     def drop_dead(self, which: str) -> int:
         """Forget dead letters; returns how many. `which` and errors as for `requeue_dead`."""
         return self._call(commands.drop_dead(which))
+
+    def results(self, function: str | None = None) -> list[KeptResult]:
+        """What background jobs have left, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next two.
+        """
+        return self._call(commands.results(function))
+
+    def result(self, handle: str) -> KeptResult:
+        """All there is of one, its result or exception too. Raises JobNotFound."""
+        return self._call(commands.result(handle))
+
+    def drop_results(self, which: str) -> int:
+        """Forget results; returns how many. `which`: a handle, a function, or `*` for all. Raises JobNotFound."""
+        return self._call(commands.drop_results(which))
 
     def getpid(self) -> int:
         """The server's process id."""
