@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What docs/semantics.md, docs/failures.md and docs/policies.md say is shown by tests that exist."""
+"""What docs/semantics.md, failures.md, policies.md and results.md say is shown by tests that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from gearfast.dispatch.policy import KEYS
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md")]
+PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "results.md")]
 SHOWN = re.compile(r"<!-- shown by: (.*?)-->", re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs docs/ of a checkout")
