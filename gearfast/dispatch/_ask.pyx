@@ -75,14 +75,16 @@ cdef inline uint64_t number_of(Found* found) noexcept nogil:
 
 
 cdef Letter* letter_by_unique(Core* core, Function* function, Field unique) noexcept nogil:
-    """The newest dead letter of a function with this unique, or NULL."""
+    """Of a function's dead letters with this unique the newest job's, or NULL. They are in no table."""
     cdef Letter* letter = function.last_letter
+    cdef Letter* newest = NULL
+    core.effort += function.letters
     while letter != NULL:
-        core.effort += 1
-        if letter.job.unique_size == unique.size and memcmp(job_unique(letter.job), unique.data, unique.size) == 0:
-            return letter
+        if letter.job.unique_size == unique.size and memcmp(job_unique(letter.job), unique.data, unique.size) == 0 \
+                and (newest == NULL or letter.job.number > newest.job.number):
+            newest = letter
         letter = letter.prev
-    return NULL
+    return newest
 
 
 cdef void look_in(Core* core, Function* function, Field unique, Found* found) noexcept nogil:

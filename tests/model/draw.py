@@ -20,6 +20,7 @@ from .frames import request
 from .malformed import malformed
 from .play import Play, Step
 from .records import Job, Peer
+from .results import ASK, NOW
 from .rules import GRABS, NS
 
 T = TypeVar("T")
@@ -119,7 +120,9 @@ def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
         if pattern in RATES and rng.random() < 0.5:
             keys["rate"] = rng.choice(RATES[pattern])
         if not has_ceiling:
-            keys["keep_failed"] = keep.choice((0, 1, 5))  # which nobody may notice
+            keys["keep_failed"] = keep.choice((0, 0, 0, 1, 5))
+            keys["keep_results"] = keep.choice((0, 3, 40, 40))
+            keys["keep_results_size"] = keep.choice((0, 0, 7))
         found[pattern] = keys
     return found
 
@@ -165,6 +168,7 @@ class Draw:
             (ends // 2 + 1, self.work_of_any),
             (4, self.get_status),
             (4, self.option),
+            (5, self.ask),
             (2, self.set_client_id),
             (2, self.echo),
             (6, self.administer),
@@ -359,6 +363,26 @@ class Draw:
             return request(Command.GET_STATUS, self.handle() + self.one_of((b"", b"", b"\0", b"\0x")))
         return request(Command.GET_STATUS_UNIQUE, self.unique() + self.one_of((b"", b"", b"\0")))
 
+    def ask(self, _: Peer) -> bytes:
+        """What became of a job that there is, or was."""
+        chance = self.random()
+        kept = self.model.kept
+        if chance < 0.4 and kept:
+            question = next(islice(kept, int(self.random() * min(len(kept), 100)), None))
+        elif chance < 0.7:
+            question = self.handle()
+        else:
+            question = self.unique() if chance < 0.85 else self.one_of(self.functions) + b"\0" + self.unique()
+        name = self.one_of((ASK, ASK, NOW))
+        chance = self.random()
+        if chance < 0.04:
+            return request(self.one_of((Command.CAN_DO, Command.CANT_DO)), name)
+        if chance < 0.06:
+            return b"create function " + name + b"\n"
+        if chance < 0.08:
+            return request(Command.SUBMIT_REDUCE_JOB, name, self.unique(), b"", b"", question)
+        return request(self.one_of(SUBMISSIONS[:3] * 3 + SUBMISSIONS[3:]), name, self.unique(), question)
+
     def echo(self, _: Peer) -> bytes:
         return request(Command.ECHO_REQ, self.data())
 
@@ -372,6 +396,7 @@ class Draw:
             b"EXCEPTIONS\0x",
             b"",
             b"no",
+            b"results",
         )
         return request(Command.OPTION_REQ, self.one_of(options) if self.random() < 0.98 else b"o" * 70)
 

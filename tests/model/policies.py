@@ -34,6 +34,9 @@ class Allowed:
     interval: int = 0
     burst: int = 1
     expire: int = 0
+    keep_failed: int = 0
+    keep_results: int = 0
+    keep_size: int = 0  # bytes
 
 
 def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
@@ -61,6 +64,9 @@ def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
         interval=interval,
         burst=keys.get("burst", -(-NS // interval) if interval else 1),
         expire=int(keys.get("expire", 0) * NS),
+        keep_failed=keys.get("keep_failed", 0),
+        keep_results=keys.get("keep_results", 0),
+        keep_size=keys.get("keep_results_size", 0),
     )
 
 
