@@ -132,6 +132,7 @@ class Draw:
 
     def __init__(self, seed: int, length: int) -> None:
         self.rng = Random(f"steps {seed}")
+        self.asks = Random(f"questions {seed}")
         self.random = self.rng.random
         self.length = length
         self.crowd = CROWDS[seed // 5 % len(CROWDS)]
@@ -168,7 +169,6 @@ class Draw:
             (ends // 2 + 1, self.work_of_any),
             (4, self.get_status),
             (4, self.option),
-            (5, self.ask),
             (2, self.set_client_id),
             (2, self.echo),
             (6, self.administer),
@@ -270,6 +270,17 @@ class Draw:
         return data
 
     def packets(self, peer: Peer) -> bytes:
+        data = self.some_packets(peer)
+        if self.asks.random() > 0.05:
+            return data
+        # Drawn apart, so that what else a run does hardly depends on it.
+        rng, self.rng, self.random = self.rng, self.asks, self.asks.random
+        try:
+            return data + self.ask(peer)
+        finally:
+            self.rng, self.random = rng, rng.random
+
+    def some_packets(self, peer: Peer) -> bytes:
         table = self.tables[self.mode]
         if self.random() < 0.8:
             return self.packet(peer, table)
@@ -377,6 +388,8 @@ class Draw:
         chance = self.random()
         if chance < 0.04:
             return request(self.one_of((Command.CAN_DO, Command.CANT_DO)), name)
+        if chance < 0.05:
+            return request(Command.OPTION_REQ, b"results")
         if chance < 0.06:
             return b"create function " + name + b"\n"
         if chance < 0.08:
@@ -396,7 +409,6 @@ class Draw:
             b"EXCEPTIONS\0x",
             b"",
             b"no",
-            b"results",
         )
         return request(Command.OPTION_REQ, self.one_of(options) if self.random() < 0.98 else b"o" * 70)
 

@@ -171,6 +171,20 @@ class TestAnswers:
         c.send(b"dead requeue " + second + b"\n").expect(b"OK 1\r\n")
         c.send(ask(b"v")).expect(R.JOB_CREATED(second))
 
+    def test_the_newest_is_the_one_that_was_submitted_last(self, make_wire: MakeWire) -> None:
+        wire = make_wire(policies=kept(keep_failed=5))
+        c, w = wire.peer("c"), wire.worker("w", b"f")
+        first = begin(c, w, b"u")
+        w.send(Q.WORK_FAIL(first)).expect_nothing()
+        second = begin(c, w, b"u")
+        w.send(Q.WORK_FAIL(second)).expect_nothing()
+        c.send(b"dead requeue " + first + b"\n").expect(b"OK 1\r\n")
+        assert w.grab() == b"load"
+        w.send(Q.WORK_FAIL(first)).expect_nothing()
+        c.send(ask(b"f\0u")).expect(failed(second))
+        c.send(b"dead drop " + second + b"\n").expect(b"OK 1\r\n")
+        c.send(ask(b"f\0u")).expect(failed(first))
+
     @pytest.mark.parametrize("size", [100, 40_000, 3_000_000])
     def test_large_ones(self, make_wire: MakeWire, size: int) -> None:
         wire = Wire(policies=kept())
