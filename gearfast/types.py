@@ -12,6 +12,7 @@ __all__ = [
     "Handle",
     "JobInfo",
     "JobStatus",
+    "KeptResult",
     "PolicyInfo",
     "Priority",
     "PriorityStatus",
@@ -102,6 +103,28 @@ class DeadLetter(NamedTuple):
     workload: bytes = b""
     exception: bytes | None = None
     """The last one that a worker sent for it, 64 KiB of it at most; None: there was none."""
+
+
+class KeptResult(NamedTuple):
+    """A line of the admin command `results`, or what `results show` tells: what a background job left.
+
+    The list tells all down to `time`; the rest keeps its default there.
+    """
+
+    handle: str
+    function: str
+    unique: bytes
+    outcome: str
+    """done, failed (by its worker), lost (with it), timeout, expired (in its queue), full (its queue was), cancelled"""
+    size: int
+    """Bytes of what its worker sent at last, kept or not."""
+    time: float
+    """When it ended, seconds since 1970."""
+    numerator: int = 0
+    """The last progress that its worker told; 0 of 0 if it told none."""
+    denominator: int = 0
+    data: bytes | None = None
+    """Its result or, if it failed, its exception; None: there was none, or it was too large to be kept."""
 
 
 class PolicyInfo(NamedTuple):

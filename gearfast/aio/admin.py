@@ -20,6 +20,7 @@ from gearfast.types import (
     FunctionStatus,
     Handle,
     JobInfo,
+    KeptResult,
     PolicyInfo,
     Priority,
     PriorityStatus,
@@ -198,6 +199,21 @@ class AsyncAdminClient:
     async def run_schedule(self, name: str) -> Handle:
         """Submit its job now, besides those of its times, and though it is paused; returns the job's handle."""
         return await self._call(schedule_commands.run_schedule(name))
+
+    async def results(self, function: str | None = None) -> list[KeptResult]:
+        """What background jobs have left, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next two.
+        """
+        return await self._call(commands.results(function))
+
+    async def result(self, handle: str) -> KeptResult:
+        """All there is of one, its result or exception too. Raises JobNotFound."""
+        return await self._call(commands.result(handle))
+
+    async def drop_results(self, which: str) -> int:
+        """Forget results; returns how many. `which`: a handle, a function, or `*` for all. Raises JobNotFound."""
+        return await self._call(commands.drop_results(which))
 
     async def getpid(self) -> int:
         """The server's process id."""

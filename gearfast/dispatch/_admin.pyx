@@ -10,6 +10,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._dead cimport dead_line
 from gearfast.dispatch._function cimport function_find, function_get
 from gearfast.dispatch._job cimport (
@@ -26,6 +27,7 @@ from gearfast.dispatch._end cimport cancel, drop_function
 from gearfast.dispatch._journal cimport journal_promise, journal_reserve
 from gearfast.dispatch._notices cimport LEVEL_INFO, note
 from gearfast.dispatch._peer cimport write_bytes
+from gearfast.dispatch._result_lines cimport results_line
 from gearfast.dispatch._records cimport (
     HIGH,
     JOB_BACKGROUND,
@@ -60,7 +62,7 @@ cdef struct Entry:
     bint of_jobs                # waits until all of them are back from the store
     Verb verb
 
-cdef Entry VERBS[13]
+cdef Entry VERBS[14]
 
 
 cdef bint split(Field line, Words* words) noexcept nogil:
@@ -262,7 +264,7 @@ cdef void verb_cancel(Core* core, Peer* peer, Words* words) noexcept nogil:
 cdef void verb_create(Core* core, Peer* peer, Words* words) noexcept nogil:
     if words.count != 3 or not is_word(words.word[1], "function"):
         incomplete(core, peer, words)
-    elif function_get(core, words.word[2].data, words.word[2].size) == NULL:
+    elif is_reserved(words.word[2]) or function_get(core, words.word[2].data, words.word[2].size) == NULL:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
     else:
         say(core, peer, "OK\r\n")
@@ -392,6 +394,11 @@ cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
     dead_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
 
 
+# results [FUNCTION | show HANDLE | drop ...]: see _result_lines.pyx
+cdef void verb_results(Core* core, Peer* peer, Words* words) noexcept nogil:
+    results_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
+
+
 cdef bint line_must_wait(Field line) noexcept nogil:
     """Whether a text command tells of, or ends, jobs that may still be in the store."""
     cdef size_t i
@@ -440,6 +447,7 @@ cdef void fill_table():
     VERBS[10] = entry("verbose", 1, False, False, False, verb_verbose)
     VERBS[11] = entry("shutdown", 1, False, False, False, verb_shutdown)
     VERBS[12] = entry("dead", 1, False, False, True, verb_dead)
+    VERBS[13] = entry("results", 1, False, False, True, verb_results)
 
 
 fill_table()

@@ -13,6 +13,7 @@ from gearfast.dispatch._ability cimport ability_find, ability_level
 from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_journal cimport check_journal
 from gearfast.dispatch._check_letters cimport check_letters
+from gearfast.dispatch._check_results cimport check_results
 from gearfast.dispatch._check_policies cimport check_expiry, check_policies, is_closed
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
@@ -135,13 +136,15 @@ cdef int check_core(Core* core) except -1:
     check_index(&core.abilities, "abilities")
     check_index(&core.letters, "dead letters")
     check_index(&core.remarks, "remarks")
+    check_index(&core.results, "results")
+    check_index(&core.result_keys, "uniques of results")
     check_index(&core.handles.pages, "pages of handles")
     check_timers(&core.timeouts, JOB_RUNNING, "time-outs")
     check_timers(&core.schedule, JOB_DELAYED, "schedule")
     by_peer = check_peers(core, running)
     by_function = check_functions(core, running)
     check_pages(core)
-    check_jobs(core, by_peer.waiters, check_letters(core))
+    check_jobs(core, by_peer.waiters, check_letters(core) + check_results(core))
     check_dirty(core, by_peer.dirty)
     check_slabs(core)
     check_slots(core)
@@ -322,7 +325,7 @@ cdef int check_promises(Core* core, Ability* ability, int least) except -1:
 
 # Jobs
 
-cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_letters) except -1:
+cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_ended) except -1:
     cdef Walk walk
     cdef Job* job
     cdef size_t waiters = 0
@@ -345,7 +348,7 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_letters
         bytes_of_jobs += job_bytes(job)
     equal(waiters, waiters_of_peers, "requests that wait for jobs", "of clients")
     equal(uniques, core.uniques.count, "jobs that are marked as in the uniques", "there")
-    equal(bytes_of_jobs + bytes_of_letters, core.queued_bytes, "bytes of all jobs and letters", "in queued_bytes")
+    equal(bytes_of_jobs + bytes_of_ended, core.queued_bytes, "bytes of jobs, letters and results", "in queued_bytes")
     equal(retrying, core.retrying_count, "jobs that wait for another try", "retrying_count")
     equal(ignored, core.ignored_count, "ignored jobs in queues", "ignored_count")
     equal(timeouts, core.timeouts.count, "running jobs with a timer", "timers of time-outs")

@@ -12,7 +12,7 @@ Columns stand with tabs between, oldest first of each function; TIME is in secon
 in names, workloads and exceptions are percent-escapes.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 
@@ -103,7 +103,7 @@ cdef Revived letter_requeue(Core* core, Letter* letter) noexcept nogil:
 
 # Text
 
-cdef inline void say(Core* core, Peer* peer, const char* text) noexcept nogil:
+cdef void say(Core* core, Peer* peer, const char* text) noexcept nogil:
     write_bytes(core, peer, text, strlen(text))
 
 
@@ -129,9 +129,9 @@ cdef void say_escaped(Core* core, Peer* peer, const char* data, size_t size) noe
     write_bytes(core, peer, piece, count)
 
 
-cdef void say_time(Core* core, Peer* peer, Letter* letter) noexcept nogil:
+cdef void say_time(Core* core, Peer* peer, int64_t wall) noexcept nogil:
     cdef char line[40]
-    cdef long long ms = letter.when // 1000000
+    cdef long long ms = wall // 1000000
     write_bytes(core, peer, line, <size_t>snprintf(line, sizeof(line), "%lld.%03lld", ms // 1000, ms % 1000))
 
 
@@ -150,7 +150,7 @@ cdef void say_letters(Core* core, Peer* peer, Function* function) noexcept nogil
         say_escaped(core, peer, job_unique(job), job.unique_size)
         write_bytes(core, peer, line, <size_t>snprintf(
             line, sizeof(line), "\t%u\t%s\t", job_losses(job), reason_name(letter)))
-        say_time(core, peer, letter)
+        say_time(core, peer, letter.when)
         say(core, peer, "\n")
         letter = letter.next
 
@@ -168,7 +168,7 @@ cdef void say_letter(Core* core, Peer* peer, Letter* letter) noexcept nogil:
     write_bytes(core, peer, line, <size_t>snprintf(
         line, sizeof(line), "\npriority\t%s\ntries\t%u\nreason\t%s\ntime\t", PRIORITY_NAMES[job_priority(job)],
         job_losses(job), reason_name(letter)))
-    say_time(core, peer, letter)
+    say_time(core, peer, letter.when)
     say(core, peer, "\nworkload\t")
     say_escaped(core, peer, job_workload(job), job.size)
     if letter.remark != NULL:

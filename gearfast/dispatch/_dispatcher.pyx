@@ -66,10 +66,19 @@ from gearfast.dispatch._records cimport (
 )
 from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
+from gearfast.dispatch._result cimport hash_of_result, hash_of_result_key
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
 from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, UNIQUE_TOO_LARGE, Submission, submit
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_letters, list_peers, read_metrics, read_stats
+from gearfast.dispatch._snapshot cimport (
+    list_functions,
+    list_jobs,
+    list_letters,
+    list_peers,
+    list_results,
+    read_metrics,
+    read_stats,
+)
 
 from gearfast import protocol
 from gearfast.dispatch.policy import Policies
@@ -115,6 +124,8 @@ cdef class Dispatcher:
                 or index_init(&self.core.abilities, 2, hash_of_ability, &self.core) < 0 \
                 or index_init(&self.core.letters, 2, hash_of_letter, &self.core) < 0 \
                 or index_init(&self.core.remarks, 2, hash_of_remark, &self.core) < 0 \
+                or index_init(&self.core.results, 2, hash_of_result, &self.core) < 0 \
+                or index_init(&self.core.result_keys, 2, hash_of_result_key, &self.core) < 0 \
                 or index_init(&self.core.handles.pages, 2, hash_of_page, &self.core) < 0:
             raise MemoryError
 
@@ -177,12 +188,15 @@ cdef class Dispatcher:
         heap_free(&self.core.gates)
         heap_free(&self.core.wakings)
         heap_free(&self.core.fading)
+        heap_free(&self.core.aging)
         handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
         index_free(&self.core.letters)
         index_free(&self.core.remarks)
+        index_free(&self.core.results)
+        index_free(&self.core.result_keys)
         blobs_free(&self.core)
         pool_free(&self.core.pool)
         slabs_free(&self.core.slabs)
@@ -442,6 +456,10 @@ cdef class Dispatcher:
         """All dead letters as dicts: of each function the oldest first."""
         return list_letters(&self.core)
 
+    def results(self):
+        """All kept results as dicts: of each function the oldest first."""
+        return list_results(&self.core)
+
     def functions(self):
         """All functions as dicts, oldest first."""
         return list_functions(&self.core)
@@ -460,14 +478,14 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `waiting_requests`, `dead` letters, `queued_bytes` of them and of
+        `running`, `delayed`, `waiting_requests`, `dead` letters, `results`, `queued_bytes` of them and of
         all jobs, and `max_queued`, their ceiling.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
-        `running`, `workers`, `dead` letters, `oldest_seconds` (how long the oldest queued job has waited), and two
-        histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for
-        each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
+        `running`, `workers`, `dead` letters, `results`, `oldest_seconds` (how long the oldest queued job has waited),
+        and two histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts`
+        for each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

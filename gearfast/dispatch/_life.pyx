@@ -22,6 +22,7 @@ from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._letter cimport letter_drop, letter_due
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_remove
+from gearfast.dispatch._result cimport result_drop, result_due
 from gearfast.dispatch._records cimport (
     HELD,
     IN_LINE,
@@ -41,6 +42,7 @@ from gearfast.dispatch._records cimport (
     Job,
     Letter,
     Peer,
+    Result,
 )
 from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
@@ -229,6 +231,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
     cdef Job* job
     cdef Function* function
     cdef Letter* letter
+    cdef Result* result
     cdef int left = TIMERS_A_TICK
     while left:
         job = timer_due(&core.timeouts, core.now)
@@ -274,5 +277,11 @@ cdef bint run_timers(Core* core) noexcept nogil:
         if letter == NULL:
             break
         letter_drop(core, letter)
+        left -= 1
+    while left:
+        result = result_due(core)
+        if result == NULL:
+            break
+        result_drop(core, result)
         left -= 1
     return left == 0

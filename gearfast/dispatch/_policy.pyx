@@ -31,7 +31,9 @@ from gearfast.dispatch._records cimport (
     Job,
     Letter,
     Policy,
+    Result,
 )
+from gearfast.dispatch._result cimport result_renew
 from gearfast.dispatch._turns cimport has_lines, line_put, line_take, rota_fit, turn_taken
 
 DISPATCHES = {"round-robin": DISPATCH_ROUND_ROBIN, "least-loaded": DISPATCH_LEAST_LOADED}
@@ -53,6 +55,9 @@ cdef int fill(Core* core, Policy* policy, wanted) except -1:
     policy.expire = ns(wanted.expire)
     policy.keep_for = ns(wanted.keep_failed_for)
     policy.keep = wanted.keep_failed or 0
+    policy.results_for = ns(wanted.keep_results_for)
+    policy.results = wanted.keep_results or 0
+    policy.result_size = wanted.keep_results_size or 0
     policy.interval = wanted.interval_ns
     policy.slack = min((wanted.burst_size - 1) * wanted.interval_ns, 10**18)
     for i in range(PRIORITIES):
@@ -129,6 +134,8 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
     cdef bint other_rate = policy == NULL or before == NULL or policy.interval != before.interval \
         or policy.slack != before.slack
     cdef bint other_keep = (policy.keep_for if policy != NULL else 0) != (before.keep_for if before != NULL else 0)
+    cdef bint other_results = (policy.results_for if policy != NULL else 0) != (
+        before.results_for if before != NULL else 0)
     cdef bint other_expiry = (policy.expire if policy != NULL else 0) != (before.expire if before != NULL else 0)
     if policy == before:
         policy_release(core, before)
@@ -147,6 +154,8 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
         renew_expiries(core, function)
     if other_keep:
         renew_letters(core, function)
+    if other_results:
+        renew_results(core, function)
     rise_for_all(core, function)
 
 
@@ -208,3 +217,10 @@ cdef void renew_letters(Core* core, Function* function) noexcept nogil:
     while letter != NULL:
         letter_renew(core, letter)
         letter = letter.next
+
+
+cdef void renew_results(Core* core, Function* function) noexcept nogil:
+    cdef Result* result = function.first_result
+    while result != NULL:
+        result_renew(core, result)
+        result = result.next

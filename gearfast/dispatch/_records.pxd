@@ -6,8 +6,10 @@
       │                     └──── able[6] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
       │                     ├──── policy ─▶ Policy (of those functions that have one)
       │                     ├──── rota ─▶ Rota ── lines[2] ─▶ Ability (where its policy has weights or a dispatch)
-      │                     └──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
+      │                     ├──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
+      │                     └──── first_result ─▶ Result (of a job that has ended)
       ├── letters ─▶ Letter    remarks ─▶ Remark (of jobs that are tried again)
+      ├── results, result_keys ─▶ Result
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
       ├── slots ─▶ Peer ── holds: output that waits for a commit
       └── journal ─▶ Batch (gathering), Batch (on its way to the store)
@@ -26,6 +28,7 @@ cdef struct Policy
 cdef struct Rota
 cdef struct Letter
 cdef struct Remark
+cdef struct Result
 cdef struct Tally
 cdef struct Ability
 cdef struct Peer
@@ -72,6 +75,9 @@ cdef enum Reason:               # why a job failed for good
     REASON_EXPIRED = 3
     REASON_FULL = 4
     REASONS = 5
+    OUTCOME_DONE = 5            # of a Result, which has one of the above otherwise
+    OUTCOME_CANCELLED = 6
+    OUTCOMES = 7
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -234,6 +240,9 @@ cdef struct Function:
     Letter* first_letter        # dead letters, oldest first
     Letter* last_letter
     uint32_t letters
+    uint32_t results
+    Result* first_result        # results of jobs that have ended, oldest first
+    Result* last_result
     uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
     char name[1]
 
@@ -247,9 +256,12 @@ cdef struct Policy:             # what functions are allowed, as policy.py says;
     int64_t interval            # between two jobs
     int64_t slack               # by which jobs may come before their interval: a burst
     int64_t keep_for            # how long a dead letter is kept
+    int64_t results_for         # how long a result is kept
     uint32_t queue[3]           # most queued jobs by priority
     uint32_t concurrency
     uint32_t keep               # most dead letters of a function, 0: there come none
+    uint32_t results            # most results of a function, 0: there come none
+    uint32_t result_size        # most bytes of a result
     int32_t tries               # -1 no limit
     uint8_t exponential
     uint8_t jitter
@@ -282,6 +294,29 @@ cdef struct Letter:             # a dead letter: a job that failed for good, kep
     int64_t when                # it failed, wall ns
     uint32_t timer              # place in the heap of those that are not kept for ever, else 0
     uint8_t reason
+
+cdef enum ResultFlag:
+    RESULT_DURABLE = 1          # in the store, or in a batch that goes there
+    RESULT_DATA = 2             # it has its data: that of WORK_COMPLETE or, of a job that failed, of WORK_EXCEPTION
+
+cdef struct Result:             # what became of a background job, kept for who asks for it
+    Node node                   # in Core.results
+    Node key                    # in Core.result_keys, if its job had a unique other than `-`
+    uint64_t number             # of its job
+    Function* function
+    Result* prev                # in its function's list
+    Result* next
+    Blob* blob                  # where its data lies if that is large
+    const char* data            # there, or behind the unique
+    int64_t when                # its job ended, wall ns
+    uint32_t size               # bytes that its worker sent, kept or not
+    uint32_t numerator          # the last that its worker said
+    uint32_t denominator
+    uint32_t timer              # place in the heap of those that are not kept for ever, else 0
+    uint8_t outcome             # a Reason, or OUTCOME_DONE, OUTCOME_CANCELLED
+    uint8_t flags               # of ResultFlag
+    uint8_t unique_size
+    char unique[1]
 
 # With a thousand connections every line of 64 bytes of a record is a miss of the cache: what a turn needs comes first.
 cdef struct Peer:               # one connection: client, worker or both
@@ -473,7 +508,7 @@ cdef struct Core:
     Handles handles
     Slabs slabs
     size_t job_count
-    size_t queued_bytes         # of all jobs, dead letters and remarks
+    size_t queued_bytes         # of all jobs, dead letters, remarks and results
     size_t waiter_count         # of all jobs
     size_t name_bytes           # of functions and registrations
     uint8_t over_ceiling        # max_queued was reached, and a log was told
@@ -488,8 +523,11 @@ cdef struct Core:
     Heap gates                  # monotonic, of functions whose rate is used up
     Heap wakings                # monotonic, of functions for which other workers may have to be woken
     Heap fading                 # wall clock, of dead letters that are not kept for ever
+    Heap aging                  # the same of results
     Index letters
     Index remarks
+    Index results               # by number
+    Index result_keys           # by function and unique
     Policy* policies
     Resolve resolve             # gives a new function its policy; NULL while there are none
     uint64_t chance             # state of the generator of random numbers

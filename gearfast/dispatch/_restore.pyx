@@ -32,19 +32,30 @@ from gearfast.dispatch._letter cimport (
     letter_new,
     remark_put,
 )
-from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_PRIORITY, Head, Record, has_ended, record_read
+from gearfast.dispatch._record cimport (
+    RECORD_LETTER,
+    RECORD_PRIORITY,
+    RECORD_RESULT,
+    Head,
+    Record,
+    has_ended,
+    record_read,
+)
 from gearfast.dispatch._records cimport (
     DURABLE,
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_STATE,
     PRIORITIES,
+    RESULT_DURABLE,
     Core,
     Function,
     Job,
     Letter,
     Queue,
+    Result,
 )
+from gearfast.dispatch._result cimport result_add, result_find, result_new
 from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport timer_set
 
@@ -73,7 +84,8 @@ cdef void restore(Core* core, const char* data, size_t size, const char* ended, 
             return
         if has_ended(<const uint64_t*>ended, ended_size // sizeof(uint64_t), record.head.number) \
                 or handles_get(&core.handles, record.head.number) != NULL \
-                or letter_find(core, record.head.number) != NULL:
+                or letter_find(core, record.head.number) != NULL \
+                or result_find(core, record.head.number) != NULL:
             restored.skipped += 1
         elif bring_back(core, &record) < 0:
             restored.wrong = "no memory for all jobs"
@@ -91,6 +103,8 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     cdef Job* job
     if function == NULL or tally_of(function) == NULL:
         return -1
+    if head.flags & RECORD_RESULT:
+        return bring_back_result(core, function, record)
     job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
                            field(record.workload, record.size))
     core.last_large = 0     # it did not come in a frame
@@ -134,6 +148,23 @@ cdef int bring_back_letter(Core* core, Job* job, Record* record) noexcept nogil:
     if record.exception != NULL:
         remark_put(core, job, record.exception, record.death.exception)
     letter_add(core, letter, job, record.death.reason, record.death.when)
+    return 0
+
+
+cdef int bring_back_result(Core* core, Function* function, Record* record) noexcept nogil:
+    """0, or -1 without memory."""
+    cdef Field data = field(record.workload, record.size)
+    cdef Result* result = result_new(
+        core, function, record.head.number, field(record.unique, record.head.unique),
+        &data if record.ending.has_data else NULL, True)
+    core.last_large = 0
+    if result == NULL:
+        return -1
+    if core.journal != NULL:
+        result.flags |= RESULT_DURABLE
+    result.numerator = record.ending.numerator
+    result.denominator = record.ending.denominator
+    result_add(core, result, record.ending.outcome, record.ending.size, record.ending.when)
     return 0
 
 

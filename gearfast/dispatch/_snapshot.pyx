@@ -31,6 +31,7 @@ from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_WORKER,
     REFUSALS,
+    RESULT_DATA,
     Ability,
     Core,
     Function,
@@ -38,8 +39,10 @@ from gearfast.dispatch._records cimport (
     Letter,
     Peer,
     Remark,
+    Result,
     Tally,
 )
+from gearfast.dispatch._result cimport outcome_name
 from gearfast.dispatch._tally cimport BUCKETS
 from gearfast.dispatch._timers cimport timer_when
 
@@ -124,6 +127,33 @@ cdef dict letter_dict(Core* core, Letter* letter):
         "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
         "exception": PyBytes_FromStringAndSize(remark.data, remark.size) if remark != NULL else None,
     }
+
+
+cdef list list_results(Core* core):
+    cdef char handle[HANDLE_ROOM]
+    cdef Function* function = core.first_function
+    cdef Result* result
+    cdef size_t size
+    cdef list found = []
+    while function != NULL:
+        result = function.first_result
+        while result != NULL:
+            size = write_handle(core, handle, result.number)
+            found.append({
+                "number": result.number,
+                "handle": PyBytes_FromStringAndSize(handle, size).decode("utf-8", "backslashreplace"),
+                "function": function_name(function),
+                "unique": PyBytes_FromStringAndSize(result.unique, result.unique_size),
+                "outcome": outcome_name(result).decode(),
+                "size": result.size,
+                "data": PyBytes_FromStringAndSize(result.data, result.size) if result.flags & RESULT_DATA else None,
+                "numerator": result.numerator,
+                "denominator": result.denominator,
+                "time": result.when / 1e9,
+            })
+            result = result.next
+        function = function.next
+    return found
 
 
 cdef list list_functions(Core* core):
@@ -250,6 +280,7 @@ cdef dict server_metrics(Core* core):
         "running": core.running_count,
         "delayed": core.delayed_count,
         "dead": core.letters.count,
+        "results": core.results.count,
         "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
@@ -278,6 +309,7 @@ cdef dict function_metrics(Core* core, Function* function):
         "timeouts": tally.timeouts,
         "queued": {PRIORITIES[i]: function.queued[i] for i in range(3)},
         "dead": function.letters,
+        "results": function.results,
         "running": function.running,
         "workers": function.workers,
         "oldest_seconds": (core.now - oldest) / 1e9,

@@ -23,6 +23,7 @@ cdef enum Outcome:
     QUEUE_FULL = 2
     NO_MEMORY = 3
     NOT_STORED = 4
+    RESERVED = 5                # a function that the server answers itself, see _ask.pyx
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil
 cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil

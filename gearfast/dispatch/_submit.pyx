@@ -7,6 +7,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport CMD_JOB_CREATED, Field
+from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._end cimport fail
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
@@ -66,6 +67,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
+    if is_reserved(wanted.function):
+        return RESERVED
     function = function_get(core, wanted.function.data, wanted.function.size)
     tally = tally_of(function) if function != NULL else NULL
     if tally == NULL:

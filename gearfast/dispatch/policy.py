@@ -163,6 +163,13 @@ class FunctionPolicy:
         _whole(0, _MOST), "most jobs that are kept when they have failed for good, as dead letters; 0: none", "0"
     )
     keep_failed_for: float | None = _key(seconds, "how long such a job is kept; 0: for ever", "0")
+    keep_results: int | None = _key(
+        _whole(0, _MOST), "most results of background jobs that are kept for who asks for them later; 0: none", "0"
+    )
+    keep_results_for: float | None = _key(seconds, "how long a result is kept; 0: for ever", "0")
+    keep_results_size: int | None = _key(
+        _whole(0, _MOST), "bytes of the largest result that is kept, of a larger one only its size; 0: no limit", "0"
+    )
 
     @property
     def interval_ns(self) -> int:

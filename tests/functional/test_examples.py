@@ -82,6 +82,11 @@ ALONE = {
         r"b\.png at 320 pixels",
         r"c\.png at 320 pixels",
     ],
+    "results": [
+        r"photo/17 is a thumbnail of a\.png",
+        r"photo/18 failed: JobException",
+        r"photo/19 is not known \(any more\)",
+    ],
     "packets": [r"SUBMIT_JOB \(b'reverse', b'unique-1', b'Hello'\)", r"text line: b'status'"],
 }
 OTHERS = {"worker", "async_worker", "tls", "test_with_server"}

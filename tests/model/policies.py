@@ -35,6 +35,9 @@ class Allowed:
     burst: int = 1
     expire: int = 0
     weights: tuple[int, ...] = ()
+    keep_failed: int = 0
+    keep_results: int = 0
+    keep_size: int = 0  # bytes
 
 
 def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
@@ -63,6 +66,9 @@ def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
         burst=keys.get("burst", -(-NS // interval) if interval else 1),
         expire=int(keys.get("expire", 0) * NS),
         weights=tuple(keys.get("weights", ())),
+        keep_failed=keys.get("keep_failed", 0),
+        keep_results=keys.get("keep_results", 0),
+        keep_size=keys.get("keep_results_size", 0),
     )
 
 

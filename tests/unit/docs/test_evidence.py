@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What docs/semantics.md, failures.md, policies.md and schedules.md say is shown by tests that exist."""
+"""What docs/semantics.md, failures.md, policies.md, results.md and schedules.md say is shown by tests that exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from gearfast.dispatch.policy import KEYS
 from gearfast.schedules.schedule import KEYS as SCHEDULE_KEYS
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "schedules.md")]
+PAGES = [
+    ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "results.md", "schedules.md")
+]
 SHOWN = re.compile(r"<!-- shown by: (.*?)-->", re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs docs/ of a checkout")
