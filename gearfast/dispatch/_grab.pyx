@@ -21,6 +21,7 @@ from gearfast._codec cimport (
     CMD_NOOP,
     CMD_NO_JOB,
 )
+from gearfast.dispatch._absent cimport head_is_absent
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
@@ -36,6 +37,7 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
+    APART,
     HELD,
     JOB_HAS_REDUCER,
     JOB_IGNORED,
@@ -68,12 +70,17 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
 
 
 cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
-    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way."""
+    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way.
+
+    Nothing while the first job of the most urgent queue is absent.
+    """
     cdef int priority
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
             drop_failed(core, function.queues[priority].head)
         if function.queues[priority].head != NULL:
+            if head_is_absent(core, function.queues[priority].head):
+                return 0
             return level_of_priority(core, priority)
     return 0
 
@@ -92,7 +99,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     cdef Ability* after
     cdef int below
     cdef uint32_t woken = 0
-    if core.draining or gate_closed(function):
+    if core.draining or gate_closed(function) or function.absence != NULL and level_of_queues(core, function) == 0:
         return
     if core.wakeup:
         level = max(level, level_of(core, function))    # those that slept on were not brought up before
@@ -274,7 +281,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = <uint32_t>peer.id + 1
+    job.worker = job.worker & APART | (<uint32_t>peer.id + 1)
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:
