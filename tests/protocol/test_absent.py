@@ -333,7 +333,7 @@ def test_a_dead_letter_is_stored_once_its_workload_is_back() -> None:
     assert {letter["number"] for letter in far.dispatcher.dead_letters() if letter["workload"] is None} == set(absent)
     far.commit()
     far.bring()
-    assert [letter["workload"] for letter in far.dispatcher.dead_letters()] == [data(n) for n in range(MANY)]
+    assert sorted(int(each["workload"].rstrip(b"\0")) for each in far.dispatcher.dead_letters()) == list(range(MANY))
     assert sorted(far.commit().late) == absent
 
 
@@ -346,7 +346,7 @@ def test_a_dead_letter_that_is_queued_again_at_once() -> None:
     admin.take()
     far.sound()
     far.commit()
-    assert taken(far) == list(range(MANY))
+    assert sorted(taken(far)) == list(range(MANY))
 
 
 # Back from the store
