@@ -37,7 +37,7 @@ FUNCTION: Final = b"durable"
 PATIENCE: Final = 60.0
 
 
-class _Link:
+class Link:
     """A blocking connection that speaks packets."""
 
     def __init__(self, address: str) -> None:
@@ -63,22 +63,22 @@ class _Link:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def folder_of_its_own() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="gearfast-bench-") as folder:
         yield Path(folder)
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def _start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gearfast", "server", "--unix", str(folder / "socket")]
-    command += ["--store", str(folder / "jobs.db"), "--log-level", "error"]
+    command += ["--store", str(folder / "jobs.db"), "--log-level", "error", *flags]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-def _reach(folder: Path, server: subprocess.Popen[bytes]) -> _Link:
+def _reach(folder: Path, server: subprocess.Popen[bytes]) -> Link:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return _Link(str(folder / "socket"))
+            return Link(str(folder / "socket"))
         except OSError:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise ServerError("a server with a store does not start") from None
@@ -86,8 +86,9 @@ def _reach(folder: Path, server: subprocess.Popen[bytes]) -> _Link:
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], _Link]]:
-    server = _start(folder)
+def running(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
+    """A server on the store in this folder, and a connection to it."""
+    server = _start(folder, *flags)
     try:
         link = _reach(folder, server)
         yield server, link
@@ -111,7 +112,7 @@ def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[fl
     ours: list[float] = []
     bare: list[float] = []
     mine = cpus(pin)[0] if pin == "one" else None
-    with pinned(mine), _folder() as folder, _running(folder) as (_, link):
+    with pinned(mine), folder_of_its_own() as folder, running(folder) as (_, link):
         row = sqlite3.connect(folder / "bare.db", isolation_level=None)
         row.execute("PRAGMA journal_mode = WAL")
         row.execute("PRAGMA synchronous = FULL")
@@ -151,14 +152,14 @@ def comes_back(queued: int = QUEUED) -> tuple[float, float]:
 
     Raises ServerError, OSError.
     """
-    with _folder() as folder:
-        with _running(folder) as (server, link):
+    with folder_of_its_own() as folder:
+        with running(folder) as (server, link):
             for _ in range(0, queued, IN_FLIGHT):
                 link.submit(IN_FLIGHT)
             server.send_signal(signal.SIGKILL)
             server.wait()
         start = time.perf_counter()
-        with _running(folder) as (_, worker):
+        with running(folder) as (_, worker):
             worker.sock.sendall(encode(Command.CAN_DO, FUNCTION) + encode(Command.GRAB_JOB))
             while worker.read().command != Command.JOB_ASSIGN:
                 worker.sock.sendall(encode(Command.PRE_SLEEP))

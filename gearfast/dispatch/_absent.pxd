@@ -26,10 +26,16 @@ cdef bint is_settled(Core* core, Job* job) noexcept nogil
 cdef int ask(Core* core, Bytes* numbers) noexcept nogil
 
 
+cdef inline bint is_blocked(Function* function) noexcept nogil:
+    """Whether a function gives nothing out until workloads have come."""
+    return function.absence != NULL and function.absence.blocked
+
+
 cdef inline bint head_is_absent(Core* core, Job* head) noexcept nogil:
-    """Whether the first job of a queue cannot be given out yet; then its workload is asked for."""
+    """Whether the first job of a queue cannot be given out yet; then its function is blocked, and workloads are wanted."""
     if not job_is_absent(head):
         return False
+    head.function.absence.blocked = True
     core.far.hungry = True
     return True
 

@@ -149,6 +149,8 @@ cdef void absence_left(Queue* queue, Job* job) noexcept nogil:
     cdef int place = place_of(queue, job.function)
     if absence.swept[place] == job:
         absence.swept[place] = job.prev
+    if absence.ahead[place]:
+        absence.ahead[place] -= 1
     if job_is_absent(job):
         absence.absent -= 1
     if place != DELAYED:
@@ -160,8 +162,10 @@ cdef void absence_left(Queue* queue, Job* job) noexcept nogil:
 
 cdef void absence_joined(Job* job) noexcept nogil:
     """An absent job has come into a queue."""
-    job.function.absence.absent += 1
-    job.function.absence.far.hungry = True
+    cdef Absence* absence = job.function.absence
+    absence.absent += 1
+    absence.near[job_priority(job)] = 0     # it may be at the head
+    absence.far.hungry = True
 
 
 cdef void absence_restored(Job* job) noexcept nogil:
@@ -169,6 +173,8 @@ cdef void absence_restored(Job* job) noexcept nogil:
     cdef Absence* absence = job.function.absence
     cdef int priority = job_priority(job)
     absence.absent += 1
+    if job.next != NULL:
+        absence.near[priority] = 0
     if absence.near[priority] <= absence.low[priority]:
         absence.far.hungry = True
 
@@ -248,8 +254,8 @@ cdef void sweep(Core* core, size_t steps) noexcept nogil:
         gearfast_trim()
 
 
-cdef inline Job* first_far(Core* core, Queue* queue, size_t* steps) noexcept nogil:
-    """The first job behind those that are near; NULL: there is none. Twice as many as are fetched count as near."""
+cdef inline size_t count_near(Core* core, Queue* queue, Job** far) noexcept nogil:
+    """How many jobs at the head stay: twice as many as are fetched. `far`: the first one behind them, or NULL."""
     cdef Job* job = queue.head
     cdef size_t most = 2 * near_bytes(core)
     cdef size_t bytes = 0
@@ -258,29 +264,40 @@ cdef inline Job* first_far(Core* core, Queue* queue, size_t* steps) noexcept nog
         bytes += ROW + job.size
         count += 1
         job = job.next
-    steps[0] -= min(steps[0], count)
-    return job
+    far[0] = job
+    return count
 
 
 cdef void sweep_queue(Core* core, Function* function, int place, size_t* steps) noexcept nogil:
+    """Go on where the last sweep ended, or, if so much has left the queue since, begin behind what is near again."""
     cdef Queue* queue = &function.delayed if place == DELAYED else &function.queues[place]
-    cdef Job* job = function.absence.swept[place] if function.absence != NULL else NULL
-    if job != NULL:
-        job = job.next
-    elif place == DELAYED:
-        job = queue.head
-    else:
-        job = first_far(core, queue, steps)
-    if job == NULL or absence_of(core, function) == NULL:
+    cdef Absence* absence = function.absence
+    cdef Job* job = queue.head
+    cdef size_t kept = 0
+    if absence != NULL and absence.swept[place] != NULL and 2 * absence.ahead[place] >= absence.kept[place]:
+        job = absence.swept[place].next
+    elif place != DELAYED:
+        kept = count_near(core, queue, &job)
+        steps[0] -= min(steps[0], kept)
+    if job == NULL:
         return
+    absence = absence_of(core, function)
+    if absence == NULL:
+        return
+    if kept or absence.swept[place] == NULL:
+        absence.swept[place] = NULL
+        absence.kept[place] = absence.ahead[place] = kept
     while job != NULL and steps[0] and is_full(core):
         if job_is_durable(job) and not is_settled(core, job):
             return
         if may_leave(job):
             workload_leave(core, job)
             core.far.freed += job.size
-            function.absence.absent += 1
-        function.absence.swept[place] = job
+            absence.absent += 1
+            if place != DELAYED:
+                absence.near[place] = <uint32_t>min(<size_t>absence.near[place], absence.ahead[place])
+        absence.swept[place] = job
+        absence.ahead[place] += 1
         steps[0] -= 1
         job = job.next
 

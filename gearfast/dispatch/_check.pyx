@@ -10,6 +10,7 @@ is wrong raises AssertionError and is named in it.
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
+from gearfast.dispatch._absent cimport is_blocked
 from gearfast.dispatch._check_absent cimport check_absent
 from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_journal cimport check_journal
@@ -44,7 +45,6 @@ from gearfast.dispatch._job cimport (
     job_by_data,
     job_bytes,
     job_in_uniques,
-    job_is_absent,
     job_is_of,
     job_losses,
     job_node,
@@ -253,13 +253,11 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
-    if is_closed(core, function):
+    if is_closed(core, function) or is_blocked(function):
         return 0
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
         while job != NULL:
-            if job_is_absent(job) and not job.flags & JOB_IGNORED:
-                return 0
             if not job.flags & JOB_IGNORED:
                 return PRIORITIES - priority if core.order == ORDER_PRIORITY else 1
             job = job.next

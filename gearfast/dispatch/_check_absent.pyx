@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Absent workloads: of jobs that the store has, counted, and asked for where a queue cannot go on without them."""
 
-from gearfast.dispatch._absent cimport is_settled
+from gearfast.dispatch._absent cimport is_blocked, is_settled
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_function, wrong_job
 from gearfast.dispatch._job cimport (
     Walk,
@@ -125,24 +125,21 @@ cdef int check_function(Core* core, Function* function) except -1:
     cdef size_t count = 0
     cdef int place
     for place in range(PRIORITIES):
-        count += check_queue(core, function, place, &function.queues[place])
-    count += check_queue(core, function, PRIORITIES, &function.delayed)
+        count += check_queue(function, place, &function.queues[place])
+    count += check_queue(function, PRIORITIES, &function.delayed)
+    if is_blocked(function) and not core.far.hungry and not core.far.asking:
+        wrong_function(function, "it gives nothing out since a job is absent, but nobody is asked for its workload")
     if function.absence == NULL:
         return equal(count, 0, "absent jobs in queues", "of a function that has had none")
     return equal(count, function.absence.absent, "absent jobs in a function's queues", "their count")
 
 
-cdef Py_ssize_t check_queue(Core* core, Function* function, int place, Queue* queue) except -1:
+cdef Py_ssize_t check_queue(Function* function, int place, Queue* queue) except -1:
     cdef Job* swept = function.absence.swept[place] if function.absence != NULL else NULL
     cdef Job* job = queue.head
     cdef size_t count = 0
-    cdef bint at_head = place < PRIORITIES
     while job != NULL:
         count += job_is_absent(job)
-        if at_head and not job.flags & JOB_IGNORED:
-            at_head = False
-            if job_is_absent(job) and not core.far.hungry and not core.far.asking:
-                wrong_job(job, "absent at the head of its queue, but nobody is asked for its workload")
         if job == swept:
             swept = NULL
         job = job.next

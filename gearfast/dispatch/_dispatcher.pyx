@@ -14,7 +14,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._ability cimport hash_of_ability
-from gearfast.dispatch._absent cimport absence_waits, ask, far_free, far_new
+from gearfast.dispatch._absent cimport absence_waits, far_free, far_new
 from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
 from gearfast.dispatch._bytes cimport bytes_free
@@ -59,7 +59,7 @@ from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
-from gearfast.dispatch._supply cimport SUPPLY_DONE, SUPPLY_NO_MEMORY, SUPPLY_NO_RECORD, supply, supply_end
+from gearfast.dispatch._supply cimport SUPPLY_DONE, SUPPLY_NO_MEMORY, SUPPLY_NO_RECORD, supply, supply_ask, supply_end
 from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_letters, list_peers, read_metrics, read_stats
 
 from gearfast import protocol
@@ -334,7 +334,7 @@ cdef class Dispatcher:
             return None
         memset(&numbers, 0, sizeof(numbers))
         try:
-            if ask(&self.core, &numbers) < 0:
+            if supply_ask(&self.core, &numbers) < 0:
                 raise MemoryError
             return PyBytes_FromStringAndSize(numbers.data, numbers.size) if numbers.size else None
         finally:

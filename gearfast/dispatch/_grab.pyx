@@ -21,7 +21,7 @@ from gearfast._codec cimport (
     CMD_NOOP,
     CMD_NO_JOB,
 )
-from gearfast.dispatch._absent cimport head_is_absent
+from gearfast.dispatch._absent cimport head_is_absent, is_blocked
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
@@ -72,9 +72,11 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
 cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
     """What it has in its queues; jobs at their heads that nobody wants are dropped on the way.
 
-    Nothing while the first job of the most urgent queue is absent.
+    Nothing where the first job of the most urgent queue is absent.
     """
     cdef int priority
+    if is_blocked(function):
+        return 0
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
             drop_failed(core, function.queues[priority].head)

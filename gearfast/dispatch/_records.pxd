@@ -380,9 +380,11 @@ cdef struct Absence:            # of a function
     Absence* next
     size_t absent               # its jobs in queues whose workloads are absent
     Job* swept[4]               # the last job of each queue, `delayed` the last, that a sweep has looked at
+    size_t ahead[4]             # at least so many jobs are before it
+    size_t kept[4]              # so many at the head were left alone when a sweep began there
     uint32_t near[3]            # of each other queue, how many jobs from its head on are certainly present
     uint32_t low[3]             # where that is so few that it is hungry
-    uint8_t filled              # workloads have come since its workers were woken
+    uint8_t blocked             # a job that was to be given out was absent: nothing is until the driver has been asked
 
 cdef struct PeerSlot:
     Peer* peer

@@ -8,6 +8,7 @@ it is told; what the store has of it stays there.
 
 from libc.stdint cimport uint64_t
 
+from gearfast.dispatch._absent cimport ask
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._grab cimport rise_again
 from gearfast.dispatch._job cimport handles_get, job_is_absent, job_is_durable, workload_return
@@ -15,7 +16,16 @@ from gearfast.dispatch._journal cimport journal_rewrite
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note_job
 from gearfast.dispatch._record cimport Record, record_read
-from gearfast.dispatch._records cimport MOST_LOSSES, Absence, Core, Job, Letter
+from gearfast.dispatch._records cimport MOST_LOSSES, Absence, Bytes, Core, Job, Letter
+
+
+cdef int supply_ask(Core* core, Bytes* numbers) noexcept nogil:
+    """Which workloads are wanted (see `ask`). Where none is, nobody has to wait for any."""
+    if ask(core, numbers) < 0:
+        return -1
+    if not core.far.asking:
+        wake_all(core)
+    return 0
 
 
 cdef int supply(Core* core, const char* data, size_t size) noexcept nogil:
@@ -52,10 +62,8 @@ cdef int fill(Core* core, Record* record) noexcept nogil:
     if workload_return(core, job, record.workload) < 0:
         return -1
     core.far.fetched += 1
-    core.far.hungry = True      # to look again, since something has changed
     if letter == NULL:
         job.function.absence.absent -= 1
-        job.function.absence.filled = True
     elif job_is_durable(job) and journal_rewrite(core, job, letter) < 0:
         job.losses &= MOST_LOSSES
         core.journal.unkept += 1
@@ -67,9 +75,7 @@ cdef void give_up(Core* core, uint64_t number) noexcept nogil:
     cdef Job* job = handles_get(&core.handles, number)
     if job == NULL or not job_is_absent(job):
         return
-    job.function.absence.filled = True
     core.far.lost += 1
-    core.far.hungry = True
     note_job(core, LEVEL_WARNING, "Dropped a job whose record in the store cannot be read: ", job)
     if job_is_durable(job):
         job.losses &= MOST_LOSSES       # not to be told to the store: what it has stays
@@ -83,14 +89,15 @@ cdef void supply_end(Core* core, const uint64_t* missing, size_t count) noexcept
     for i in range(count):
         give_up(core, missing[i])
     core.far.asking = False
+    core.far.hungry = True      # to look again, since something has changed
     wake_all(core)
 
 
 cdef void wake_all(Core* core) noexcept nogil:
-    """Workers of functions that may have something to give again."""
+    """Functions that were blocked may have something to give again."""
     cdef Absence* absence = core.far.first
     while absence != NULL:
-        if absence.filled:
-            absence.filled = False
+        if absence.blocked:
+            absence.blocked = False
             rise_again(core, absence.function)
         absence = absence.next

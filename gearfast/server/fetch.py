@@ -86,6 +86,10 @@ class Fetch:
         """The store could not be read: later once more."""
         if self._again is None:
             logger.error("Workloads cannot be read from the store: %s", error)
+        self.pause()
+
+    def pause(self) -> None:
+        """Reads nothing for a while. From any thread."""
         self._again = time.monotonic() + PAUSE
 
     def end(self) -> bytes:
@@ -97,4 +101,6 @@ class Fetch:
 def sorted_numbers(places: dict[int, bytes]) -> list[bytes]:
     """The numbers of all sections, rising."""
     packed = b"".join(places.values())
-    return sorted((packed[at : at + 8] for at in range(0, len(packed), 8)), key=lambda each: int.from_bytes(each, "little"))
+    return sorted(
+        (packed[at : at + 8] for at in range(0, len(packed), 8)), key=lambda each: int.from_bytes(each, "little")
+    )

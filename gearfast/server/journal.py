@@ -148,7 +148,8 @@ class Journal:
         try:
             self._dispatcher.supply(records)
         except (ValueError, MemoryError) as error:
-            logger.error("Workloads of the store stay there: %s", error or "no memory")
+            logger.error("Workloads of the store stay there: %s", str(error) or "no memory")
+            self._fetch.pause()
 
     def _supply_end(self, missing: bytes) -> None:
         self._dispatcher.supply_end(missing)
