@@ -70,7 +70,7 @@ class Fetch:
         return b"".join(found)
 
     def _next(self, sections: Sections) -> list[int]:
-        """Sections that are to be read at once. Some may have been written anew, or have gone, since they were found."""
+        """Sections that are to be read at once. Some may have been written anew, or have gone, since."""
         ids: list[int] = []
         size = 0
         if any(not sections.has(id) for id in self._places):

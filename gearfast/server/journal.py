@@ -67,8 +67,8 @@ def _numbers(packed: bytes) -> Iterator[int]:
 class Journal:
     """The way between a dispatcher and its store. The constructor opens the store and raises StoreError.
 
-    `post(call, *args)` has the server's thread make a call, from any thread. `memory`: bytes that all jobs may take there,
-    0 no limit.
+    `post(call, *args)` has the server's thread make a call, from any thread. `memory`: bytes that all jobs may take in
+    memory, 0 no limit.
     """
 
     def __init__(self, store: Store, *, relaxed: bool = False, patience: float = PATIENCE, memory: int = 0) -> None:

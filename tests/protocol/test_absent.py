@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+
 import pytest
 
 from gearfast.dispatch import Batch, Dispatcher, chosen

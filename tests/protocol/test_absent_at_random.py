@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Random traffic with a ceiling so low that nearly every workload leaves memory, beside plain lists that know better.
 
-After each step all records of the dispatcher agree with each other; each function's jobs come in their order, with their
-workloads; at the end, over restarts, none is missing.
+After each step all records of the dispatcher agree with each other; each function's jobs come in their order, with
+their workloads; at the end, over restarts, none is missing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import pytest
 from gearfast.dispatch import Batch, chosen
 from gearfast.dispatch.policy import Policies
 
-from .script import Peer, Q, Wire
-from .test_absent import packed
-from .test_journal import Durable, numbers
+from .script import Q, Wire
+from .test_journal import numbers
 
 STEPS = 400
 FUNCTIONS = (b"f", b"g", b"h")
