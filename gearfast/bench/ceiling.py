@@ -9,6 +9,7 @@ successor gives them to one worker. Prints what both took: jobs a second, and th
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -43,12 +44,18 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(_LOOK):
             try:
-                pages = int(self._path.read_text().split()[1])
+                self.look()
             except (OSError, IndexError):
                 return
-            self.most = max(self.most, pages * 4096)
+
+    def look(self) -> int:
+        """What it has now."""
+        size = int(self._path.read_text().split()[1]) * resource.getpagesize()
+        self.most = max(self.most, size)
+        return size
 
     def end(self) -> int:
+        """The most that was seen."""
         self._over.set()
         self._thread.join()
         return self.most

@@ -13,6 +13,7 @@ What is near the head is counted when it is looked at, and counted down when job
 """
 
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, qsort
 
 from gearfast._codec cimport Field
@@ -32,6 +33,7 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._journal cimport batch_has, journal_bytes, sort_late
 from gearfast.dispatch._letter cimport letter_find
+from gearfast.dispatch._notices cimport LEVEL_INFO, note
 from gearfast.dispatch._records cimport (
     APART,
     JOB_IGNORED,
@@ -213,7 +215,20 @@ cdef int form_of_restored(Core* core, Function* function, int priority, Field un
         return WITHIN
     if not is_full(core) or function.queued[priority] * (ROW + workload.size) < near and function.queued[priority] < NEAR:
         return BESIDE
-    return AWAY if absence_of(core, function) != NULL else BESIDE
+    if absence_of(core, function) == NULL:
+        return BESIDE
+    if not core.far.told:
+        tell(core)
+    return AWAY
+
+
+cdef void tell(Core* core) noexcept nogil:
+    """A log is told, once."""
+    cdef char line[190]
+    core.far.told = True
+    note(core, LEVEL_INFO, line, <size_t>snprintf(
+        line, sizeof(line), "queued jobs take %zu bytes, half of store-memory or more: the workloads of those far from "
+        "their turn stay in the store", in_memory(core)))
 
 
 cdef bint may_leave(Job* job) noexcept nogil:
@@ -292,6 +307,8 @@ cdef void sweep_queue(Core* core, Function* function, int place, size_t* steps) 
             return
         if may_leave(job):
             workload_leave(core, job)
+            if not core.far.told:
+                tell(core)
             core.far.freed += job.size
             absence.absent += 1
             if place != DELAYED:

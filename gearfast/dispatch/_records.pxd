@@ -371,6 +371,7 @@ cdef struct Far:                # what keeps queues that are larger than memory;
     Function* next              # where the next sweep begins, NULL: with the first function
     Bytes letters               # numbers of jobs that became dead letters while they were absent
     uint8_t hungry              # some queue may need workloads
+    uint8_t told                # a log was told that workloads leave memory
     uint8_t asking              # the driver was told which, and has not brought all of them yet
 
 cdef struct Absence:            # of a function

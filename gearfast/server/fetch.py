@@ -27,26 +27,23 @@ class Fetch:
     """The workloads that are wanted, for the journal's thread: one request at a time."""
 
     def __init__(self) -> None:
+        self._numbers = b""
         self._places: dict[int, bytes] = {}
         self._again: float | None = None
         self.is_busy = False
         self.missing = b""
         """Numbers of the jobs that no section has, once it is done."""
 
-    def begin(self, numbers: bytes, sections: Sections) -> None:
-        """`numbers`: of jobs, rising, 8 bytes each."""
+    def begin(self, numbers: bytes) -> None:
+        """`numbers`: of jobs, rising, 8 bytes each. Where they are is looked up later: the store may be away now."""
         self.is_busy = True
         self.missing = b""
-        self._find(numbers, sections)
-
-    def _find(self, numbers: bytes, sections: Sections) -> None:
-        self._places, missing = sections.where(numbers)
-        self.missing += missing
+        self._numbers = numbers
 
     @property
     def is_done(self) -> bool:
         """All that there is has been read."""
-        return not self._places
+        return not (self._places or self._numbers)
 
     @property
     def is_stuck(self) -> bool:
@@ -74,7 +71,11 @@ class Fetch:
         ids: list[int] = []
         size = 0
         if any(not sections.has(id) for id in self._places):
-            self._find(b"".join(sorted_numbers(self._places)), sections)
+            self._numbers = rising(self._places)
+        if self._numbers:
+            self._places, missing = sections.where(self._numbers)
+            self.missing += missing
+            self._numbers = b""
         for id in self._places:
             ids.append(id)
             size += sections.size_of(id)
@@ -98,9 +99,8 @@ class Fetch:
         return self.missing
 
 
-def sorted_numbers(places: dict[int, bytes]) -> list[bytes]:
-    """The numbers of all sections, rising."""
+def rising(places: dict[int, bytes]) -> bytes:
+    """The numbers of all sections."""
     packed = b"".join(places.values())
-    return sorted(
-        (packed[at : at + 8] for at in range(0, len(packed), 8)), key=lambda each: int.from_bytes(each, "little")
-    )
+    numbers = (packed[at : at + 8] for at in range(0, len(packed), 8))
+    return b"".join(sorted(numbers, key=lambda each: int.from_bytes(each, "little")))

@@ -202,7 +202,7 @@ class Journal:
             if item == wait_for:
                 return True
             if isinstance(item, bytes):
-                self._fetch.begin(item, self._sections)
+                self._fetch.begin(item)
                 continue
             self._commit(item)
             if wait_for is None:

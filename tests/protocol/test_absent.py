@@ -170,6 +170,16 @@ def test_all_jobs_come_in_order(size: int) -> None:
     assert far.dispatcher.job_count == far.dispatcher.absent_count == 0
 
 
+def test_what_a_job_takes_without_its_workload(far: Far) -> None:
+    """80 bytes of record, and its unique with 8 for the link in their table."""
+    far.submit(MANY, unique=b"a unique")
+    jobs = far.dispatcher.jobs()
+    records = sum(80 + 8 + len(job["unique"]) for job in jobs)
+    present = sum(job["workload"] is not None for job in jobs)
+    assert 0 < present < MANY // 2
+    assert far.dispatcher.metrics()["server"]["queued_bytes"] == records + present * SIZE
+
+
 def test_jobs_that_come_while_others_are_absent_keep_their_turn(far: Far) -> None:
     worker = far.worker("w", b"f")
     far.submit(100)

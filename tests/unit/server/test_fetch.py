@@ -135,6 +135,26 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path, caplog: pytest.LogCa
     end(machine)
 
 
+def test_what_is_asked_for_while_the_store_is_away(tmp_path: Path) -> None:
+    """Jobs are not taken for lost because nobody can say where they are."""
+    machine = Machine(tmp_path / "jobs.db")
+    fill(machine, 30)
+    machine.store.away = True
+    machine.dispatcher.receive(machine.peer, job(300))
+    machine.journal.take()
+    machine.run(lambda: machine.dispatcher.refusing)
+    machine.run(lambda: not machine.dispatcher.committing)
+    worker = machine.dispatcher.connect()
+    machine.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * 100)
+    machine.dispatcher.disconnect(worker)
+    assert machine.dispatcher.wanted_waits
+    machine.journal.take()
+    machine.store.away = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    assert sorted(drain(machine)) == list(range(300))
+    end(machine)
+
+
 def test_sections_that_were_written_anew_meanwhile(tmp_path: Path) -> None:
     """Small ones are joined while jobs are absent, and while a request is being read."""
     machine = Machine(tmp_path / "jobs.db")
@@ -181,7 +201,7 @@ def test_where_jobs_are() -> None:
 def test_what_a_section_lacks_is_missing() -> None:
     fetch, sections = Fetch(), some_sections()
     store = SimpleNamespace(name="it", read=lambda ids: [record(10) + record(12), record(14)][: len(ids)])
-    fetch.begin(packed(9, 10, 11, 14), sections)
+    fetch.begin(packed(9, 10, 11, 14))
     assert fetch.is_busy
     found = fetch.read(store, sections)  # type: ignore[arg-type]
     assert survivors(found, b"")[1:] == (10, 14, 2)
@@ -193,7 +213,7 @@ def test_what_a_section_lacks_is_missing() -> None:
 def test_bytes_that_are_no_records_are_damage() -> None:
     fetch, sections = Fetch(), some_sections()
     store = SimpleNamespace(name="it", read=lambda ids: [b"no record" for _ in ids])
-    fetch.begin(packed(14), sections)
+    fetch.begin(packed(14))
     with pytest.raises(SectionDamaged, match="section 2"):
         fetch.read(store, sections)  # type: ignore[arg-type]
     sections.leave(2)
