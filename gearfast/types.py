@@ -189,6 +189,7 @@ class JobInfo(NamedTuple):
     function: str = ""
     unique: bytes = b""
     workload: bytes = b""
+    """Empty, too, while the store alone has it (setting `store_memory`)."""
     priority: Priority = Priority.NORMAL
     running: bool = False
     clients: int = 0

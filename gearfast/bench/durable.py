@@ -70,9 +70,9 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def _start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gearfast", "server", "--unix", str(folder / "socket")]
-    command += ["--store", str(folder / "jobs.db"), "--log-level", "error"]
+    command += ["--store", str(folder / "jobs.db"), "--log-level", "error", *flags]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
@@ -88,9 +88,9 @@ def _reach(folder: Path, server: subprocess.Popen[bytes]) -> Link:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
+def running(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
     """A server with the store `jobs.db` in this folder, and a connection to its Unix socket, `socket`."""
-    server = _start(folder)
+    server = _start(folder, *flags)
     try:
         link = _reach(folder, server)
         yield server, link

@@ -10,6 +10,8 @@ is wrong raises AssertionError and is named in it.
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
+from gearfast.dispatch._absent cimport is_blocked
+from gearfast.dispatch._check_absent cimport check_absent
 from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_journal cimport check_journal
 from gearfast.dispatch._check_letters cimport check_letters
@@ -48,6 +50,7 @@ from gearfast.dispatch._job cimport (
     job_losses,
     job_node,
     job_priority,
+    job_slot,
     job_unique,
     job_waiting,
     job_workload,
@@ -152,6 +155,7 @@ cdef int check_core(Core* core) except -1:
     check_blobs(core)
     check_journal(core)
     check_policies(core)
+    check_absent(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
@@ -253,7 +257,7 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
-    if is_closed(core, function):
+    if is_closed(core, function) or is_blocked(function):
         return 0
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
@@ -358,8 +362,8 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_ended) 
 cdef int check_job(Core* core, Job* job) except -1:
     if job.number >= core.next_number:
         wrong_job(job, f"the next number is {core.next_number}")
-    if (job.worker != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
-        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker else 'without'} a worker")
+    if (job_slot(job) != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
+        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job_slot(job) else 'without'} a worker")
     if job.flags & JOB_DELAYED:
         if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")

@@ -7,7 +7,7 @@ Everything that may hold one is walked; what is reached has to be all that the d
 
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
-from gearfast.dispatch._job cimport Walk, job_is_large, job_large, walk_begin, walk_next
+from gearfast.dispatch._job cimport Walk, job_is_absent, job_is_large, job_large, walk_begin, walk_next
 from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Function, Job, Letter, Part, Peer, Result
 
 
@@ -60,7 +60,7 @@ cdef int check_workloads(Core* core, dict holders) except -1:
 
 
 cdef int check_workload(Job* job, dict holders) except -1:
-    if job_is_large(job):
+    if job_is_large(job) and not job_is_absent(job):
         if not lies_in(job_large(job).blob, job_large(job).data, job.size):
             wrong_job(job, "its workload does not lie in its blob")
         hold(holders, job_large(job).blob)

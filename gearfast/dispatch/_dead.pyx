@@ -17,6 +17,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_insert
@@ -26,6 +27,7 @@ from gearfast.dispatch._job cimport (
     job_by_data,
     job_data_hash,
     job_in_uniques,
+    job_is_absent,
     job_losses,
     job_node,
     job_priority,
@@ -97,6 +99,8 @@ cdef Revived letter_requeue(Core* core, Letter* letter) noexcept nogil:
         index_insert(&core.uniques, job_node(job), hash)
     if core.journal != NULL:
         journal_revive(core, job)
+    if job_is_absent(job):
+        absence_joined(job)
     enqueue(core, job)
     return REVIVED
 
@@ -170,7 +174,8 @@ cdef void say_letter(Core* core, Peer* peer, Letter* letter) noexcept nogil:
         job_losses(job), reason_name(letter)))
     say_time(core, peer, letter.when)
     say(core, peer, "\nworkload\t")
-    say_escaped(core, peer, job_workload(job), job.size)
+    if not job_is_absent(job):
+        say_escaped(core, peer, job_workload(job), job.size)
     if letter.remark != NULL:
         say(core, peer, "\nexception\t")
         say_escaped(core, peer, letter.remark.data, letter.remark.size)

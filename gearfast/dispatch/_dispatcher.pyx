@@ -9,13 +9,15 @@ dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._ability cimport hash_of_ability
+from gearfast.dispatch._absent cimport absence_waits, far_free, far_new
 from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
+from gearfast.dispatch._bytes cimport bytes_free
 from gearfast.dispatch._core cimport (
     advance,
     all_are_back,
@@ -60,6 +62,7 @@ from gearfast.dispatch._records cimport (
     PEER_HOLDING,
     PEER_PENDING,
     Blob,
+    Bytes,
     Core,
     Job,
     Peer,
@@ -70,6 +73,7 @@ from gearfast.dispatch._result cimport hash_of_result, hash_of_result_key
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
 from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, UNIQUE_TOO_LARGE, Submission, submit
+from gearfast.dispatch._supply cimport SUPPLY_DONE, SUPPLY_NO_MEMORY, SUPPLY_NO_RECORD, supply, supply_ask, supply_end
 from gearfast.dispatch._snapshot cimport (
     list_functions,
     list_jobs,
@@ -180,6 +184,7 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         journal_free(&self.core)
+        far_free(&self.core)
         free(self.core.slots)
         free(self.core.dirty)
         heap_free(&self.core.timeouts)
@@ -347,18 +352,25 @@ cdef class Dispatcher:
         """Connections."""
         return self.core.peer_count
 
-    def open_journal(self, *, first_batch=1, bint relaxed=False):
+    def open_journal(self, *, first_batch=1, bint relaxed=False, memory=0):
         """Make background jobs durable from now on: the driver takes their batches and brings them to a store.
 
         `first_batch`: number of the first batch. `relaxed`: JOB_CREATED does not wait for the commit of its batch.
+        `memory`: bytes that all jobs may take, 0 no limit: where they take more than half of it, workloads of jobs far
+        from the head of their queue are kept by the store alone, and asked for by `take_wanted`.
         Raises ValueError if there is a journal already.
         """
         if self.core.journal != NULL:
             raise ValueError("the journal is open already")
         if first_batch < 1:
             raise ValueError(f"first_batch must be 1 or more, not {first_batch}")
+        if memory < 0:
+            raise ValueError(f"memory must be 0 or more, not {memory}")
         self.core.journal = journal_new(first_batch, relaxed)
-        if self.core.journal == NULL:
+        if memory and self.core.journal != NULL:
+            self.core.far = far_new(memory)
+        if self.core.journal == NULL or memory and self.core.far == NULL:
+            journal_free(&self.core)
             raise MemoryError
 
     @property
@@ -381,6 +393,51 @@ cdef class Dispatcher:
         """The batch that was taken is in the store; or nothing of it is, and never will be."""
         if self.core.journal != NULL:
             journal_settle(&self.core, stored)
+
+    @property
+    def wanted_waits(self):
+        """Workloads are wanted from the store, and those that were asked for last have come."""
+        return absence_waits(&self.core)
+
+    def take_wanted(self):
+        """Numbers of the jobs whose workloads are wanted from the store, 8 bytes each, rising; None if there are none.
+
+        All of them have to be told to `supply` or to `supply_end`, whose call ends this request.
+        """
+        cdef Bytes numbers
+        if not absence_waits(&self.core):
+            return None
+        memset(&numbers, 0, sizeof(numbers))
+        try:
+            if supply_ask(&self.core, &numbers) < 0:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(numbers.data, numbers.size) if numbers.size else None
+        finally:
+            bytes_free(&numbers)
+
+    def supply(self, const unsigned char[::1] records not None):
+        """Workloads that were asked for are in these records, some of them.
+
+        Raises ValueError at the first record that is none, MemoryError if there is no room for all.
+        """
+        cdef int outcome = SUPPLY_DONE
+        if self.core.far != NULL and records.shape[0]:
+            outcome = supply(&self.core, <const char*>&records[0], records.shape[0])
+        if outcome == SUPPLY_NO_RECORD:
+            raise ValueError("a record that is not whole")
+        if outcome == SUPPLY_NO_MEMORY:
+            raise MemoryError
+
+    def supply_end(self, bytes missing=b""):
+        """All that was asked for has come, but for the jobs of these numbers, 8 bytes each: they are dropped."""
+        cdef const char* numbers = missing
+        if self.core.far != NULL:
+            supply_end(&self.core, <const uint64_t*>numbers, <size_t>len(missing) // sizeof(uint64_t))
+
+    @property
+    def absent_count(self):
+        """Jobs whose workloads the store alone has."""
+        return self.core.far.absent if self.core.far != NULL else 0
 
     @property
     def durable_count(self):
@@ -479,7 +536,8 @@ cdef class Dispatcher:
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
         `running`, `delayed`, `waiting_requests`, `dead` letters, `results`, `queued_bytes` of them and of
-        all jobs, and `max_queued`, their ceiling.
+        all jobs, and `max_queued`, their ceiling; jobs whose workloads the store alone has (`absent`), the `absent_bytes`
+        of these, and how many were `fetched` from there.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,

@@ -2,9 +2,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """How a job ends: finished, failed, cancelled, dropped, or wanted by nobody any more."""
 
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport CMD_WORK_FAIL, Field
+from gearfast.dispatch._absent cimport absence_forgets
 from gearfast.dispatch._function cimport function_drop, queue_remove
 from gearfast.dispatch._index cimport index_remove
 from gearfast.dispatch._gate cimport expiry_clear
@@ -12,10 +14,12 @@ from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_free,
     job_in_uniques,
+    job_is_absent,
     job_is_durable,
     job_losses,
     job_node,
     job_priority,
+    job_slot,
     job_worker,
     write_handle,
 )
@@ -31,6 +35,7 @@ from gearfast.dispatch._records cimport (
     OUTCOME_CANCELLED,
     PRIORITIES,
     REASON_FAILED,
+    SLOT,
     Core,
     Function,
     Job,
@@ -55,7 +60,7 @@ cdef void leave_worker(Core* core, Job* job) noexcept nogil:
         worker.jobs = job.next
     if job.next != NULL:
         job.next.prev = job.prev
-    job.worker = 0
+    job.worker &= ~<uint32_t>SLOT
     job.flags &= ~<int>JOB_RUNNING
     job.function.running -= 1
     core.running_count -= 1
@@ -75,7 +80,7 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
 
 cdef inline void set_fence(Core* core, Job* job) noexcept nogil:
     """The batch that gathers tells of the end of a durable job."""
-    if job.worker:
+    if job_slot(job):
         job_worker(core, job).fence = core.journal.gathering.number
 
 
@@ -125,6 +130,8 @@ cdef bint bury(Core* core, Job* job, int reason) noexcept nogil:
     letter_add(core, letter, job, reason, core.wall)
     if job_is_durable(job):
         journal_bury(core, letter)
+        if job_is_absent(job):
+            absence_forgets(core, job)
     return True
 
 

@@ -9,6 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
+from gearfast.dispatch._absent cimport absence_free, absence_left
 from gearfast.dispatch._gate cimport gate_clear, policy_release
 from gearfast.dispatch._index cimport hash_bytes, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
@@ -95,6 +96,7 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
         core.recent = NULL
     gate_clear(core, function)
     rota_drop(core, function)
+    absence_free(core, function)
     policy_release(core, function.policy)
     free(function.tally)
     slab_give(&core.slabs, function, function_bytes(function.size))
@@ -141,6 +143,8 @@ cdef void insert_before(Queue* queue, Job* job, Job* after) noexcept nogil:
 
 
 cdef void queue_remove(Queue* queue, Job* job) noexcept nogil:
+    if job.function.absence != NULL:
+        absence_left(queue, job)
     if job.prev != NULL:
         job.prev.next = job.next
     else:

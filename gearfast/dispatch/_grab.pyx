@@ -21,6 +21,7 @@ from gearfast._codec cimport (
     CMD_NOOP,
     CMD_NO_JOB,
 )
+from gearfast.dispatch._absent cimport head_is_absent, is_blocked
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_push, queue_remove
@@ -36,6 +37,7 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
+    APART,
     HELD,
     IN_LINE,
     JOB_HAS_REDUCER,
@@ -83,13 +85,27 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
 
 
 cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
-    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way."""
+    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way.
+
+    Nothing where the job that is next is absent.
+    """
     cdef int priority
+    if is_blocked(function):
+        return 0
     for priority in range(PRIORITIES):
         clean(core, function, priority)
         if function.queues[priority].head != NULL:
+            if function.absence != NULL and next_is_absent(core, function, priority):
+                return 0
             return level_of_priority(core, priority)
     return 0
+
+
+cdef bint next_is_absent(Core* core, Function* function, int priority) noexcept nogil:
+    """Whether the job that is next, of this priority unless there are weights, cannot be given out yet."""
+    if has_weights(function):
+        priority = next_priority(core, function)
+    return head_is_absent(core, function.queues[priority].head)
 
 
 cdef inline void clean(Core* core, Function* function, int priority) noexcept nogil:
@@ -112,7 +128,7 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
     cdef Ability* after
     cdef int below
     cdef uint32_t woken = 0
-    if core.draining or gate_closed(function):
+    if core.draining or gate_closed(function) or function.absence != NULL and level_of_queues(core, function) == 0:
         return
     if core.wakeup or has_lines(function):
         level = max(level, level_of(core, function))    # those that slept on were not brought up before
@@ -371,7 +387,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = <uint32_t>peer.id + 1
+    job.worker = job.worker & APART | (<uint32_t>peer.id + 1)
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:

@@ -22,7 +22,7 @@ from gearfast.dispatch._bytes cimport (
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
 from gearfast.dispatch._journal cimport batch_is_empty
-from gearfast.dispatch._job cimport job_losses
+from gearfast.dispatch._job cimport job_is_absent, job_losses
 from gearfast.dispatch._record cimport (
     RECORD_DEAD,
     RECORD_REWRITE,
@@ -332,6 +332,8 @@ cdef void journal_end_result(Core* core, Result* result) noexcept nogil:
 cdef void journal_bury(Core* core, Letter* letter) noexcept nogil:
     """A durable job has become a dead letter. Without memory to tell it, it comes back as a job."""
     core.journal.jobs -= 1
+    if job_is_absent(letter.job):
+        return      # its record is written once its workload is back
     if journal_rewrite(core, letter.job, letter) < 0:
         letter.job.losses &= MOST_LOSSES
         core.journal.unkept += 1
@@ -349,6 +351,9 @@ cdef void journal_revive(Core* core, Job* job) noexcept nogil:
     if not job.losses & DURABLE:
         if not core.journal.refusing:
             journal_add(core, job, 0)
+    elif job_is_absent(job):
+        journal_change(core, job)       # the store still has it as a job
+        core.journal.jobs += 1
     elif journal_rewrite(core, job, NULL) == 0:
         core.journal.jobs += 1
     else:

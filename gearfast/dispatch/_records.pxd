@@ -12,7 +12,8 @@
       ├── results, result_keys ─▶ Result
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
       ├── slots ─▶ Peer ── holds: output that waits for a commit
-      └── journal ─▶ Batch (gathering), Batch (on its way to the store)
+      ├── journal ─▶ Batch (gathering), Batch (on its way to the store)
+      └── far ─▶ Absence ─▶ Function: jobs whose workloads are in the store alone
 
 Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in
 each list that it is in, so leaving one costs no search.
@@ -37,6 +38,8 @@ cdef struct Slab
 cdef struct Blob
 cdef struct Journal
 cdef struct Holds
+cdef struct Far
+cdef struct Absence
 
 cdef enum:
     HIGH = 0                # the order of a function's queues
@@ -67,6 +70,11 @@ cdef enum JobFlag:
 cdef enum:
     DURABLE = 0x8000        # of Job.losses: in the store, or in a batch that goes there
     MOST_LOSSES = 0x7FFF    # where counting them ends
+
+cdef enum:
+    APART = 0x40000000      # of Job.worker: its workload, a small one, lies in a cell of its own
+    ABSENT = 0x20000000     # its workload is in the store alone
+    SLOT = 0x1FFFFFFF       # the rest
 
 cdef enum Reason:               # why a job failed for good
     REASON_LOST = 0
@@ -176,7 +184,8 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], workload or Large.
+# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], and the workload, or
+# a Large, or (APART) where it lies.
 cdef struct Job:
     uint64_t number             # of its handle
     Function* function
@@ -184,7 +193,7 @@ cdef struct Job:
     Job* next
     Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
-    uint32_t worker             # 1 + its worker's slot, 0 unless running
+    uint32_t worker             # 1 + its worker's slot, 0 unless running; and APART, ABSENT
     uint32_t size               # bytes of workload
     uint32_t numerator
     uint32_t denominator
@@ -237,6 +246,7 @@ cdef struct Function:
     Policy* policy              # NULL: none
     Rota* rota                  # NULL: no weights, and any worker gets a job
     int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
+    Absence* absence            # NULL until one of its jobs is absent
     Letter* first_letter        # dead letters, oldest first
     Letter* last_letter
     uint32_t letters
@@ -407,6 +417,35 @@ cdef struct Journal:
     uint64_t spared             # of them, those that never had to be stored
     uint64_t unkept             # ends that could not be kept for want of memory: those jobs may be done again
 
+cdef struct Far:                # what keeps queues that are larger than memory; see _absent.pyx
+    size_t ceiling              # bytes that all jobs may take in memory
+    size_t absent               # jobs that are absent
+    size_t absent_bytes         # of their workloads
+    size_t freed                # bytes that were given back since malloc was last asked to return them
+    uint64_t fetched            # workloads that came back, ever
+    uint64_t lost               # that never will: their records cannot be read
+    size_t functions            # that have, or had, absent jobs
+    Absence* first              # the same, those that were looked at longest ago first
+    Absence* last
+    Function* next              # where the next sweep begins, NULL: with the first function
+    Bytes letters               # numbers of jobs that became dead letters while they were absent
+    uint8_t hungry              # some queue may need workloads
+    uint8_t told                # a log was told that workloads leave memory
+    uint8_t asking              # the driver was told which, and has not brought all of them yet
+
+cdef struct Absence:            # of a function
+    Far* far
+    Function* function
+    Absence* prev
+    Absence* next
+    size_t absent               # its jobs in queues whose workloads are absent
+    Job* swept[4]               # the last job of each queue, `delayed` the last, that a sweep has looked at
+    size_t ahead[4]             # at least so many jobs are before it
+    size_t kept[4]              # so many at the head were left alone when a sweep began there
+    uint32_t near[3]            # of each other queue, how many jobs from its head on are certainly present
+    uint32_t low[3]             # where that is so few that it is hungry
+    uint8_t blocked             # a job that was to be given out was absent: nothing is until the driver has been asked
+
 cdef struct PeerSlot:
     Peer* peer
     uint32_t generation
@@ -517,6 +556,7 @@ cdef struct Core:
     size_t retrying_count       # of those, jobs that wait for another try
     size_t ignored_count        # of those in queues
     Journal* journal            # NULL: no job is durable
+    Far* far                    # NULL: all workloads stay in memory
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
     Heap expiries               # monotonic, of queued jobs

@@ -10,16 +10,19 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._absent cimport absence_restored, form_of_restored
 from gearfast.dispatch._function cimport function_get, insert_before, queue_insert, queue_push
 from gearfast.dispatch._gate cimport expiry_set
 from gearfast.dispatch._grab cimport level_of_priority, rise
 from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
+    WITHIN,
     handles_get,
     is_dash,
     job_add_losses,
     job_data_hash,
     job_free,
+    job_is_absent,
     job_losses,
     job_new_numbered,
     job_node,
@@ -100,13 +103,17 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     cdef Head* head = record.head
     cdef Function* function = function_get(core, record.function, head.function)
     cdef Field reducer = field(record.reducer if head.reducer else NULL, head.reducer - 1 if head.reducer else 0)
+    cdef Field unique = field(record.unique, head.unique)
+    cdef Field workload = field(record.workload, record.size)
+    cdef int form = WITHIN
     cdef Job* job
     if function == NULL or tally_of(function) == NULL:
         return -1
     if head.flags & RECORD_RESULT:
         return bring_back_result(core, function, record)
-    job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
-                           field(record.workload, record.size))
+    if core.far != NULL and not head.flags & RECORD_LETTER:
+        form = form_of_restored(core, function, head.flags & RECORD_PRIORITY, unique, workload)
+    job = job_new_numbered(core, head.number, unique, reducer, workload, form)
     core.last_large = 0     # it did not come in a frame
     if job == NULL:
         return -1
@@ -130,8 +137,12 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
         queue_push(&function.delayed, job)
         core.delayed_count += 1
         core.retrying_count += job_losses(job) != 0
+        if job_is_absent(job):
+            function.absence.absent += 1
         return 0
     put_in_place(core, function, job)
+    if job_is_absent(job):
+        absence_restored(job)
     expiry_set(core, job)
     rise(core, function, level_of_priority(core, job_priority(job)))
     return 0

@@ -10,6 +10,7 @@ dead letters and results included, is told again with the next one, for which th
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memmove
 
+from gearfast.dispatch._absent cimport sweep
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
@@ -42,12 +43,17 @@ from gearfast.dispatch._records cimport (
 from gearfast.dispatch._result cimport result_find
 from gearfast.dispatch._refusal cimport refuse_held
 
+cdef enum:
+    SMALLEST = 128              # bytes of a record of whose job the workload may leave memory
+    LEAST_SWEEP = 2000          # jobs that are looked at for that
+
 
 cdef void journal_settle(Core* core, bint stored) noexcept nogil:
     """The batch that was taken is in the store, or it is known not to be."""
     cdef Journal* journal = core.journal
     cdef Batch* batch = journal.committing
     cdef size_t i
+    cdef size_t left
     cdef Peer* peer
     if batch == NULL:
         return
@@ -67,8 +73,11 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         give_up(core, batch)
         forget_ends(core, batch)
         tell_again(core, batch)
+    left = batch.records.size // SMALLEST
     batch_clear(batch, 0)
     journal.spare = batch
+    if core.far != NULL:
+        sweep(core, LEAST_SWEEP + 2 * left)
 
 
 cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:

@@ -11,7 +11,9 @@ from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
     job_losses,
+    job_is_absent,
     job_priority,
+    job_slot,
     job_unique,
     job_waiting,
     job_worker,
@@ -64,6 +66,11 @@ cdef str function_name(Function* function):
     return PyBytes_FromStringAndSize(function.name, function.size).decode("utf-8", "backslashreplace")
 
 
+cdef object workload_of(Job* job):
+    """None: it is in the store alone."""
+    return None if job_is_absent(job) else PyBytes_FromStringAndSize(job_workload(job), job.size)
+
+
 cdef list list_jobs(Core* core):
     cdef char handle[HANDLE_ROOM]
     cdef size_t size
@@ -81,7 +88,7 @@ cdef list list_jobs(Core* core):
             "handle": PyBytes_FromStringAndSize(handle, size).decode("utf-8", "backslashreplace"),
             "function": function_name(job.function),
             "unique": PyBytes_FromStringAndSize(job_unique(job), job.unique_size),
-            "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
+            "workload": workload_of(job),
             "priority": PRIORITIES[job_priority(job)],
             "background": job.flags & JOB_BACKGROUND != 0,
             "ignored": job.flags & JOB_IGNORED != 0,
@@ -91,7 +98,7 @@ cdef list list_jobs(Core* core):
             "numerator": job.numerator,
             "denominator": job.denominator,
             "due": timer_when(&core.schedule, job) / 1e9 if job.flags & JOB_DELAYED else 0.0,
-            "worker": job_worker(core, job).id if job.worker else None,
+            "worker": job_worker(core, job).id if job_slot(job) else None,
         })
     found.sort(key=lambda each: each["number"])
     return found
@@ -124,7 +131,7 @@ cdef dict letter_dict(Core* core, Letter* letter):
         "reason": reason_name(letter).decode(),
         "time": letter.when / 1e9,
         "priority": PRIORITIES[job_priority(job)],
-        "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
+        "workload": workload_of(job),
         "exception": PyBytes_FromStringAndSize(remark.data, remark.size) if remark != NULL else None,
     }
 
@@ -284,6 +291,9 @@ cdef dict server_metrics(Core* core):
         "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
+        "absent": core.far.absent if core.far != NULL else 0,
+        "absent_bytes": core.far.absent_bytes if core.far != NULL else 0,
+        "fetched": core.far.fetched if core.far != NULL else 0,
     }
 
 

@@ -7,13 +7,16 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport CMD_JOB_CREATED, Field
+from gearfast.dispatch._absent cimport SMALL
 from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._end cimport fail
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_first, index_insert, index_next
 from gearfast.dispatch._job cimport (
+    BESIDE,
     HANDLE_ROOM,
+    WITHIN,
     is_dash,
     job_by_data,
     job_cost,
@@ -82,7 +85,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     why = why_not(core, function, wanted)
     if why != SUBMITTED:
         return turn_away(core, function, functions, why)
-    job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
+    job = job_new(core, wanted.unique, wanted.reducer, wanted.workload, form_of(core, wanted))
     if job == NULL:
         return NO_MEMORY
     job.flags |= wanted.priority << 4
@@ -124,6 +127,11 @@ cdef void confirm(Core* core, Peer* peer, Submission* wanted, Job* job) noexcept
         if wanted.background and job_is_durable(job):
             journal_promise(core, peer)
         answer_created(core, peer, job.number)
+
+cdef inline int form_of(Core* core, Submission* wanted) noexcept nogil:
+    """With a ceiling for memory the workload of a durable job may have to leave it; one that is its unique stays."""
+    return BESIDE if core.far != NULL and wanted.background and wanted.workload.size >= SMALL \
+        and not is_dash(wanted.unique.data, wanted.unique.size) else WITHIN
 
 
 cdef int why_not(Core* core, Function* function, Submission* wanted) noexcept nogil:

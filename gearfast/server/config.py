@@ -242,6 +242,13 @@ class ServerConfig:
     store_patience: float = _setting(
         5.0, seconds, "how long submissions wait for a store that fails before they are refused", "SECONDS"
     )
+    store_memory: int = _setting(
+        0,
+        _size(0, 1 << 60),
+        "bytes that queued jobs may take in memory with a store; the workloads of those that are far from their turn "
+        "are then kept by the store alone; 0: no ceiling",
+        "SIZE",
+    )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")
     log_file: str | None = _setting(

@@ -397,6 +397,7 @@ def _not_idle(service: Service, timeout: float | None) -> DeadlineExceeded:
 
 def _job_info(job: dict[str, Any]) -> JobInfo:
     fields = {name: job[name] for name in JobInfo._fields if name != "priority"}
+    fields["workload"] = fields["workload"] or b""
     return JobInfo(priority=Priority(job["priority"]), **fields)
 
 

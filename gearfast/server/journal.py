@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
 from gearfast.server.config import ConfigError
+from gearfast.server.fetch import Fetch
 from gearfast.server.log import logger
 from gearfast.store._sections import Sections
 from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, Store, StoreError, Write
@@ -44,7 +45,12 @@ def open_journal(config: ServerConfig) -> Journal | None:
     if config.store is None:
         return None
     try:
-        return Journal(make_store(config.store), relaxed=config.durability == "relaxed", patience=config.store_patience)
+        return Journal(
+            make_store(config.store),
+            relaxed=config.durability == "relaxed",
+            patience=config.store_patience,
+            memory=config.store_memory,
+        )
     except (ValueError, StoreError) as error:
         raise ConfigError(f"store: {error}") from None
 
@@ -61,13 +67,16 @@ def _numbers(packed: bytes) -> Iterator[int]:
 class Journal:
     """The way between a dispatcher and its store. The constructor opens the store and raises StoreError.
 
-    `post(call, *args)` has the server's thread make a call, from any thread.
+    `post(call, *args)` has the server's thread make a call, from any thread. `memory`: bytes that all jobs may take in
+    memory, 0 no limit.
     """
 
-    def __init__(self, store: Store, *, relaxed: bool = False, patience: float = PATIENCE) -> None:
+    def __init__(self, store: Store, *, relaxed: bool = False, patience: float = PATIENCE, memory: int = 0) -> None:
         self.store = store
         self._relaxed = relaxed
         self._patience = patience
+        self._memory = memory
+        self._fetch = Fetch()
         self._contents: Contents | None = store.open()
         self.next_number = self._contents.next_number
         self._batch = self._contents.batch
@@ -107,13 +116,13 @@ class Journal:
         self._dispatcher = dispatcher
         self._post = post
         self._settle = settle or self._post_settled
-        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed)
+        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed, memory=self._memory)
         dispatcher.restoring = True
         self._thread = threading.Thread(target=self._run, name="gearfast-journal", daemon=True)
         self._thread.start()
 
     def take(self) -> None:
-        """The dispatcher has a batch: to the store with it."""
+        """The dispatcher has a batch: to the store with it; or wants workloads: from there with them."""
         self._take_back()
         batch = self._dispatcher.take_batch()
         while batch is not None and batch.is_empty and not self._noted:
@@ -123,6 +132,9 @@ class Journal:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
             self._queue.put((batch, self._noted, self._bound))
             self._noted, self._bound = {}, set()
+        wanted = self._dispatcher.take_wanted()
+        if wanted is not None:
+            self._queue.put(wanted)
 
     def note(self, key: str, value: bytes | None, *, bound: bool = False) -> None:
         """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
@@ -175,6 +187,16 @@ class Journal:
             logger.error("Jobs of the store stay there: %s", error)
         self._queue.put("restored")
 
+    def _supply(self, records: bytes) -> None:
+        try:
+            self._dispatcher.supply(records)
+        except (ValueError, MemoryError) as error:
+            logger.error("Workloads of the store stay there: %s", str(error) or "no memory")
+            self._fetch.pause()
+
+    def _supply_end(self, missing: bytes) -> None:
+        self._dispatcher.supply_end(missing)
+
     def _all_are_back(self, losses: list[tuple[int, int]]) -> None:
         self._dispatcher.add_losses(losses)
         self._dispatcher.restoring = False
@@ -212,21 +234,50 @@ class Journal:
     def _serve(self, wait_for: str | None = None) -> bool:
         """Commits what comes until `wait_for` does, or once; False at the end."""
         while True:
+            self._fetch_some()
             try:
-                item = self._queue.get(timeout=PAUSES[-1] if self._away else QUIET if self._untidy else None)
+                item = self._queue.get(timeout=self._leisure)
             except Empty:
-                if self._away:
-                    self._look_again()
-                else:
-                    self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
+                self._use_leisure()
                 continue
             if item is None:
                 return False
             if item == wait_for:
                 return True
+            if isinstance(item, bytes):
+                self._fetch.begin(item)
+                continue
             self._commit(*item)
             if wait_for is None:
                 return True
+
+    @property
+    def _leisure(self) -> float | None:
+        """How long to wait for something to do before `_use_leisure`, None: for ever."""
+        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+            return PAUSES[-1]
+        return 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
+
+    def _use_leisure(self) -> None:
+        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+            self._look_again()
+        elif not self._fetch.is_busy:
+            self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
+
+    def _fetch_some(self) -> None:
+        """Reads some of the workloads that are wanted. What a section has that is left alone is missing."""
+        fetch = self._fetch
+        if not fetch.is_busy or self._away or fetch.is_stuck:
+            return
+        if not fetch.is_done:
+            try:
+                self._post(self._supply, fetch.read(self.store, self._sections))
+            except SectionDamaged as error:
+                self._leave_alone(error)
+            except StoreError as error:
+                fetch.fail(error)
+        if fetch.is_done:
+            self._post(self._supply_end, fetch.end())
 
     def _restore(self) -> Iterator[None]:
         """Sends the jobs of the store back, a part at each step, which ends when the server has them."""

@@ -265,7 +265,7 @@ class Service:
     def _after_turn(self) -> None:
         """The stream driver alone: what the reactor calls back for."""
         self._take_notices()
-        if self.journal is not None and self.dispatcher.batch_waits:
+        if self.journal is not None and (self.dispatcher.batch_waits or self.dispatcher.wanted_waits):
             self.journal.take()
             if self.stream is not None:
                 self.stream.touch()  # replies that waited for nothing but their turn

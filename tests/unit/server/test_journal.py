@@ -28,12 +28,15 @@ LIMIT = 30.0
 class Faulty(SqliteStore):
     """Sections in `rotten` cannot be read; while it is `away` nothing can be done.
 
-    If it `lies` too, writes are done, and said to have failed.
+    If it `lies` too, writes are done, and said to have failed. `unreadable`: so many reads fail. `rot`: what
+    a section that cannot be read has in it.
     """
 
     rotten: frozenset[int] = frozenset()
     away = False
     lies = False
+    unreadable = 0
+    rot = b""
 
     def open(self) -> Contents:
         if self.away:
@@ -48,10 +51,17 @@ class Faulty(SqliteStore):
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         ids = list(sections)
+        if self.unreadable:
+            self.unreadable -= 1
+            raise StoreError("the disk is away")
         for id in ids:
             if id in self.rotten:
                 raise SectionDamaged(f"section {id} is damaged", id)
-        return super().read(ids)
+        parts = super().read(ids)
+        for id, part in zip(ids, parts, strict=True):
+            if self.rot and self.rot in part:
+                raise SectionDamaged(f"section {id} is damaged", id)
+        return parts
 
 
 def sections_in(path: Path) -> list[SectionInfo]:
@@ -78,8 +88,12 @@ class Machine:
 
     def run(self, done: Callable[[], bool]) -> None:
         while not done():
-            call, values = self.calls.get(timeout=LIMIT)
-            call(*values)
+            self.step()
+
+    def step(self) -> None:
+        """The next thing that the journal's thread posts."""
+        call, values = self.calls.get(timeout=LIMIT)
+        call(*values)
 
     def commit(self) -> None:
         self.journal.take()
