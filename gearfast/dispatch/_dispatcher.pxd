@@ -9,6 +9,7 @@ cdef class Dispatcher:
     cdef Core core
     cdef object next_match
     cdef object _policies
+    cdef public object on_cluster
     cdef object __weakref__
 
     cdef Peer* find(self, peer) except NULL

@@ -23,6 +23,7 @@ from gearfast.dispatch._journal cimport journal_bury, journal_end
 from gearfast.dispatch._letter cimport letter_add, letter_drop, letter_new, remark_forget
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
+    FENCE_LOST,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
@@ -68,7 +69,7 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
 
 cdef inline void set_fence(Core* core, Job* job) noexcept nogil:
     """The batch that gathers tells of the end of a durable job."""
-    if job.worker:
+    if job.worker and job_worker(core, job).fence != FENCE_LOST:
         job_worker(core, job).fence = core.journal.gathering.number
 
 

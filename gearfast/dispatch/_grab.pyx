@@ -23,7 +23,7 @@ from gearfast._codec cimport (
 )
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
-from gearfast.dispatch._function cimport queue_push, queue_remove
+from gearfast.dispatch._function cimport queue_remove
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_closed, gate_pass, policy_timeout
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -34,6 +34,8 @@ from gearfast.dispatch._job cimport (
     job_workload,
     write_handle,
 )
+from gearfast.dispatch._journal cimport may_be_given
+from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
     HELD,
@@ -73,7 +75,7 @@ cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
             drop_failed(core, function.queues[priority].head)
-        if function.queues[priority].head != NULL:
+        if function.queues[priority].head != NULL and may_be_given(core, function.queues[priority].head):
             return level_of_priority(core, priority)
     return 0
 
@@ -81,7 +83,7 @@ cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
 cdef void enqueue(Core* core, Job* job) noexcept nogil:
     """To the end of its queue; workers that wait for it are served or woken."""
     job.since = core.now
-    queue_push(&job.function.queues[job_priority(job)], job)
+    queue_last(core, job)
     expiry_set(core, job)
     rise(core, job.function, level_of_priority(core, job_priority(job)))
 
@@ -228,7 +230,7 @@ cdef Job* pop(Core* core, Function* function) noexcept nogil:
     cdef Job* job
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
-        if job != NULL:
+        if job != NULL and may_be_given(core, job):
             queue_remove(&function.queues[priority], job)
             expiry_clear(core, job)
             return job

@@ -56,6 +56,9 @@ cdef enum:
     DURABLE = 0x8000        # of Job.losses: in the store, or in a batch that goes there
     MOST_LOSSES = 0x7FFF    # where counting them ends
 
+cdef enum:
+    FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
+
 cdef enum Reason:               # why a job failed for good
     REASON_LOST = 0
     REASON_TIMEOUT = 1
@@ -295,7 +298,7 @@ cdef struct Peer:               # one connection: client, worker or both
     Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
     Holds* holds                # output that waits for a commit, or NULL
-    uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none
+    uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none; or FENCE_LOST
     char fill[8]                # to whole lines: its cell, too, begins at one
 
 cdef struct Hold:               # where output begins that waits for a commit
@@ -343,6 +346,8 @@ cdef struct Journal:
     Batch* spare                # an empty one, or NULL while one is committed
     uint8_t relaxed             # nothing waits for commits
     uint8_t refusing            # the store is away: no job becomes durable, so submissions are refused
+    uint8_t lapsed              # `lease_until` is over: no durable job is given out, and none becomes durable
+    int64_t lease_until         # up to when durable jobs are this server's, monotonic ns; 0: without an end
     uint64_t jobs               # that are durable
     uint64_t added              # jobs that became durable, ever
     uint64_t ended              # durable jobs that ended
@@ -405,6 +410,7 @@ cdef struct Tally:              # of one function
     uint64_t waiting[32]        # jobs by the time they waited: below 1 us, 2 us, 4 us, ...; the last takes all others
     uint64_t running[32]        # jobs by the time they ran until they ended
     uint64_t restored[3]        # number of the last job that came back from the store, by priority
+    uint64_t ahead[3]           # of the last one that was put before all durable ones, while the lease has lapsed
 
 ctypedef void (*Resolve)(Core* core, Function* function) noexcept nogil
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gearfast.store import mysql, postgres, redis, urls
-from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, StoreError, Write
 from tests.conftest import DATABASES
 
 Pair = tuple[Any, Any]
@@ -32,6 +32,10 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
+SINGLE = ("mysql", "redis")
+"""Kinds that one server has at a time."""
+
+
 @pytest.fixture
 def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     """Two servers' stores on the same data; the first one is open."""
@@ -43,12 +47,21 @@ def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     other.close()
 
 
+@pytest.fixture(params=[kind for kind in DATABASES if kind not in SINGLE])
+def shared(request: pytest.FixtureRequest, database_url: Callable[[str], str]) -> Iterator[Pair]:
+    """Two servers' stores on the same data, both open, of the kinds that several may have."""
+    url = database_url(request.param)
+    one, other = urls.make_store(url), urls.make_store(url)
+    one.open()
+    other.open()
+    yield one, other
+    one.close()
+    other.close()
+
+
 def give_up_lock(store: Any) -> None:
     """As if its connection had been lost for the database, while for the server it is still good."""
-    if isinstance(store, postgres.PostgresStore):
-        assert store._link is not None
-        store._link.ask("SELECT pg_advisory_unlock_all()")
-    elif isinstance(store, mysql.MysqlStore):
+    if isinstance(store, mysql.MysqlStore):
         store._ask(f"SELECT RELEASE_LOCK('{store._lock_name}')")
     else:
         store._ask("HSET", store._keys[0], "run", "an earlier one")
@@ -77,6 +90,7 @@ def forget_connection(store: Any) -> Any:
     return connection
 
 
+@pytest.mark.parametrize("kind", SINGLE, indirect=True)
 def test_who_lost_the_lock_and_its_place_writes_no_more(pair: Pair) -> None:
     """Its connection is still good: the database itself refuses it, and whatever it asks for later."""
     one, other = pair
@@ -94,6 +108,7 @@ def test_who_lost_the_lock_and_its_place_writes_no_more(pair: Pair) -> None:
     assert other.open() == Contents(5, 9, [INFO], {})
 
 
+@pytest.mark.parametrize("kind", SINGLE, indirect=True)
 def test_its_own_lost_connection_is_not_in_its_way(pair: Pair, kind: str) -> None:
     one, other = pair
     for n in range(1, 4):
@@ -105,14 +120,32 @@ def test_its_own_lost_connection_is_not_in_its_way(pair: Pair, kind: str) -> Non
         other.open()
 
 
+def test_a_lost_connection_of_a_shared_store(shared: Pair) -> None:
+    """It finds its place again, and what is still under way on the old connection is refused."""
+    one, other = shared
+    base = one.seat << RANGE_BITS
+    for n in range(1, 4):
+        token = one._token
+        lost = forget_connection(one)
+        assert one.open().batch == base + n - 1
+        lost.disconnect() if isinstance(one, redis.RedisStore) else lost.close()
+        one.write(Write(base + n, base + n + 1))
+        assert one._token > token
+    one._token = token
+    with pytest.raises(SeatLost):
+        one.write(Write(base + 9, base + 10))
+    assert other.open().sections == []
+
+
 def test_a_lost_connection_is_an_error_and_then_made_again(pair: Pair) -> None:
     one, _ = pair
+    before = one.open().batch
     cut(one)
     with pytest.raises(StoreError):
         one.write(Write(1, 2))
     with pytest.raises(StoreError):
         one.read([1])
-    assert one.open().batch == 0
+    assert one.open().batch == before
     one.write(Write(1, 2))
 
 
@@ -169,7 +202,7 @@ def refuse_what_is_unsafe(database: Any, kind: str) -> None:
             store.open()
             store.close()
     relaxed = urls.make_store(url + "&durability=relaxed")
-    assert relaxed.open().batch == 0
+    assert relaxed.open().sections == []
     relaxed.close()
     unsafe(database, kind, False)
 
