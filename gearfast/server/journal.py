@@ -182,6 +182,7 @@ class Journal:
         dispatcher.restoring = True
         if self.share is not None and isinstance(self.store, SharedStore):
             self.store.about = dataclasses.replace(self.store.about, addresses=addresses)
+            self.share.renew_now()
             dispatcher.on_cluster = self.share.text
             self._told = self.share.until
             dispatcher.lease_until = self._told

@@ -26,6 +26,9 @@ SECOND: Final = 10**9
 LOOKS: Final = 10
 """How often, in the time of a lease, others are looked at, and once a second at least."""
 
+TELLS: Final = 10 * SECOND
+"""How often a server with a long lease, or with many writes, says how many jobs it has."""
+
 
 def this_member(prefix: str = "", addresses: str = "") -> Member:
     """What this process says of itself."""
@@ -55,12 +58,15 @@ class Share:
     def renewed(self, began: int) -> None:
         """What was begun then has renewed the lease."""
         self.until = began + self._lease - self._lease // 10
-        self._renew_at = began + self._lease // 3
 
     @property
     def wait(self) -> float:
         """Seconds until `beat` is due."""
         return max(self._look_at - self._clock(), 0) / SECOND
+
+    def renew_now(self) -> None:
+        """What this server says of itself has changed."""
+        self._renew_at = self._look_at = 0
 
     def put_off(self) -> None:
         """`beat` is due in a while."""
@@ -76,6 +82,7 @@ class Share:
         if began >= self._renew_at:
             self._store.renew(jobs)
             self.renewed(began)
+            self._renew_at = began + min(self._lease // 3, TELLS)
         self._look()
         others = [server for server in self._fleet.servers if server.id != self._store.seat]
         dead = [server.id for server in others if has_ended(server.about.process)]
