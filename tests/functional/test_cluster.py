@@ -25,7 +25,7 @@ from .test_durable import places, submit, total
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts databases as Linux does it")
 
 LEASE = 1.0 * SLOW
-KINDS = ("postgresql",)
+KINDS = ("postgresql", "mysql")
 
 
 @pytest.fixture(params=KINDS)
