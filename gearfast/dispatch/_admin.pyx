@@ -62,7 +62,7 @@ cdef struct Entry:
     bint of_jobs                # waits until all of them are back from the store
     Verb verb
 
-cdef Entry VERBS[14]
+cdef Entry VERBS[15]
 
 
 cdef bint split(Field line, Words* words) noexcept nogil:
@@ -389,6 +389,17 @@ cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
+# cluster: the servers that share the store, a line for each; none without such a store
+cdef void verb_cluster(Core* core, Peer* peer, Words* words) noexcept with gil:
+    try:
+        tell = (<object>core.owner).on_cluster
+        text = tell() if tell is not None else b""
+        write_bytes(core, peer, text, len(text))
+        say(core, peer, ".\n")
+    except Exception:   # memory
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+
+
 # dead [FUNCTION | show HANDLE | requeue ... | drop ...]: see _dead.pyx
 cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
     dead_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
@@ -448,6 +459,7 @@ cdef void fill_table():
     VERBS[11] = entry("shutdown", 1, False, False, False, verb_shutdown)
     VERBS[12] = entry("dead", 1, False, False, True, verb_dead)
     VERBS[13] = entry("results", 1, False, False, True, verb_results)
+    VERBS[14] = entry("cluster", 1, False, False, False, verb_cluster)
 
 
 fill_table()

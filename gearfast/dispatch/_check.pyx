@@ -59,6 +59,7 @@ from gearfast.dispatch._job cimport (
     walk_begin,
     walk_next,
 )
+from gearfast.dispatch._journal cimport may_be_given
 from gearfast.dispatch._records cimport (
     HELD,
     IN_LINE,
@@ -262,7 +263,7 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
         while job != NULL:
-            if not job.flags & JOB_IGNORED:
+            if not job.flags & JOB_IGNORED and may_be_given(core, job):
                 return PRIORITIES - priority if core.order == ORDER_PRIORITY else 1
             job = job.next
     return 0

@@ -39,6 +39,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Peer,
 )
+from gearfast.dispatch._takeover cimport lease_check
 
 cdef enum:
     MOST_EFFORT = 20000         # records walked by commands in a tick, about a millisecond
@@ -441,6 +442,7 @@ cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
     core.now = monotonic
     core.wall = wall
     core.effort = 0
+    lease_check(core)   # before anything is given out
     if core.pending != NULL:
         resume(core)
     more = (core.timeouts.count or core.schedule.count or core.policies != NULL) and run_timers(core)

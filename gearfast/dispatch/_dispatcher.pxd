@@ -10,6 +10,7 @@ cdef class Dispatcher:
     cdef object next_match
     cdef public object on_schedule_line
     cdef object _policies
+    cdef public object on_cluster
     cdef object __weakref__
 
     cdef Peer* find(self, peer) except NULL

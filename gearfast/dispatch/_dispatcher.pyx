@@ -83,6 +83,7 @@ from gearfast.dispatch._snapshot cimport (
     read_metrics,
     read_stats,
 )
+from gearfast.dispatch._takeover cimport lease_lost, lease_set
 
 from gearfast import protocol
 from gearfast.dispatch.policy import Policies
@@ -486,6 +487,31 @@ cdef class Dispatcher:
     def refusing(self, bint refusing):
         if self.core.journal != NULL:
             self.core.journal.refusing = refusing
+
+    @property
+    def lease_until(self):
+        """Up to when durable jobs are this server's, monotonic ns; 0: without an end. See `lapsed`."""
+        return self.core.journal.lease_until if self.core.journal != NULL else 0
+
+    @lease_until.setter
+    def lease_until(self, until):
+        if self.core.journal != NULL:
+            lease_set(&self.core, until)
+
+    @property
+    def lapsed(self):
+        """`lease_until` is over: no durable job is given out, and none becomes durable, until it is renewed."""
+        return self.core.journal != NULL and self.core.journal.lapsed
+
+    def lose_lease(self, *, next_number, next_batch):
+        """The durable jobs are another server's: they leave, late results of those that run are swallowed.
+
+        The batch that was taken is settled. What gathers is refused. `next_number`, `next_batch`: least numbers of jobs
+        and batches from now on.
+        """
+        if self.core.journal == NULL or self.core.journal.committing != NULL:
+            raise ValueError("there is a batch that is not settled")
+        lease_lost(&self.core, next_number, next_batch)
 
     def restore(self, const unsigned char[::1] records not None, const unsigned char[::1] ended=b""):
         """Bring back the jobs of `records` (of one or more batches), but for those whose numbers are in `ended`.

@@ -27,6 +27,7 @@ from gearfast.dispatch._journal cimport journal_bury, journal_end
 from gearfast.dispatch._letter cimport letter_add, letter_drop, letter_new, remark_find, remark_forget
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
+    FENCE_LOST,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
@@ -80,7 +81,7 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
 
 cdef inline void set_fence(Core* core, Job* job) noexcept nogil:
     """The batch that gathers tells of the end of a durable job."""
-    if job_slot(job):
+    if job_slot(job) and job_worker(core, job).fence != FENCE_LOST:
         job_worker(core, job).fence = core.journal.gathering.number
 
 
@@ -187,10 +188,15 @@ cdef void fail_waiters(Core* core, Job* job) noexcept nogil:
 
 cdef void cancel(Core* core, Job* job) noexcept nogil:
     """`cancel job`: its clients get WORK_FAIL; a queued job stays until it is met, a running one until it ends."""
+    result_keep(core, job, OUTCOME_CANCELLED, NULL, False)
+    abandon(core, job)
+
+
+cdef void abandon(Core* core, Job* job) noexcept nogil:
+    """The same of a job that goes on elsewhere, so that this is not what becomes of it."""
     fail_waiters(core, job)
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
-    result_keep(core, job, OUTCOME_CANCELLED, NULL, False)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     if job_is_durable(job):
         journal_end(core, job)

@@ -24,7 +24,7 @@ from gearfast._codec cimport (
 from gearfast.dispatch._absent cimport head_is_absent, is_blocked
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
-from gearfast.dispatch._function cimport queue_push, queue_remove
+from gearfast.dispatch._function cimport queue_remove
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_closed, gate_pass, policy_timeout
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -35,6 +35,8 @@ from gearfast.dispatch._job cimport (
     job_workload,
     write_handle,
 )
+from gearfast.dispatch._journal cimport may_be_given
+from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
     APART,
@@ -94,7 +96,7 @@ cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
         return 0
     for priority in range(PRIORITIES):
         clean(core, function, priority)
-        if function.queues[priority].head != NULL:
+        if has_next(core, function, priority):
             if function.absence != NULL and next_is_absent(core, function, priority):
                 return 0
             return level_of_priority(core, priority)
@@ -117,7 +119,7 @@ cdef inline void clean(Core* core, Function* function, int priority) noexcept no
 cdef void enqueue(Core* core, Job* job) noexcept nogil:
     """To the end of its queue; workers that wait for it are served or woken."""
     job.since = core.now
-    queue_push(&job.function.queues[job_priority(job)], job)
+    queue_last(core, job)
     expiry_set(core, job)
     rise(core, job.function, level_of_priority(core, job_priority(job)))
 
@@ -326,7 +328,7 @@ cdef Job* pop(Core* core, Function* function) noexcept nogil:
     cdef int priority = next_priority(core, function)
     cdef Job* job = function.queues[priority].head
     if has_weights(function):
-        weights_spend(function, priority)
+        weights_spend(core, function, priority)
     queue_remove(&function.queues[priority], job)
     expiry_clear(core, job)
     return job
@@ -338,8 +340,8 @@ cdef int next_priority(Core* core, Function* function) noexcept nogil:
     if has_weights(function):
         for priority in range(PRIORITIES):
             clean(core, function, priority)
-        return weighted_priority(function)
-    while function.queues[priority].head == NULL:
+        return weighted_priority(core, function)
+    while not has_next(core, function, priority):
         priority += 1
     return priority
 

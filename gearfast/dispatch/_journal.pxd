@@ -4,7 +4,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from gearfast.dispatch._records cimport Batch, Bytes, Core, Job, Journal, Letter, Peer, Result
+from gearfast.dispatch._job cimport job_is_durable
+from gearfast.dispatch._records cimport Batch, Bytes, Core, Function, Job, Journal, Letter, Peer, Result
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
 cdef void journal_free(Core* core) noexcept nogil
@@ -38,6 +39,25 @@ cdef inline bint batch_is_empty(Batch* batch) noexcept nogil:
 cdef inline bint journal_waits(Core* core) noexcept nogil:
     """Whether there is a batch for the store, and the one before it is settled."""
     return core.journal != NULL and core.journal.committing == NULL and not batch_is_empty(core.journal.gathering)
+
+
+cdef inline bint journal_refuses(Core* core) noexcept nogil:
+    """Whether there is a journal that takes no jobs now: the store is away, or the lease has lapsed."""
+    return core.journal != NULL and (core.journal.refusing or core.journal.lapsed)
+
+
+cdef inline bint has_lapsed(Core* core) noexcept nogil:
+    """Durable jobs may be another server's by now, and so are not given out."""
+    return core.journal != NULL and core.journal.lapsed
+
+
+cdef inline bint may_be_given(Core* core, Job* job) noexcept nogil:
+    return not has_lapsed(core) or not job_is_durable(job)
+
+
+cdef inline bint has_next(Core* core, Function* function, int priority) noexcept nogil:
+    """Whether a queue, whose head somebody wants, has a job that may be given out."""
+    return function.queues[priority].head != NULL and may_be_given(core, function.queues[priority].head)
 
 
 cdef inline size_t journal_bytes(Core* core) noexcept nogil:

@@ -21,8 +21,9 @@ from gearfast.dispatch._bytes cimport (
     bytes_space,
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
-from gearfast.dispatch._journal cimport batch_is_empty
+from gearfast.dispatch._journal cimport batch_is_empty, journal_refuses
 from gearfast.dispatch._job cimport job_is_absent, job_losses
+from gearfast.dispatch._peer cimport peer_cut
 from gearfast.dispatch._record cimport (
     RECORD_DEAD,
     RECORD_REWRITE,
@@ -35,6 +36,7 @@ from gearfast.dispatch._record cimport (
 )
 from gearfast.dispatch._records cimport (
     DURABLE,
+    FENCE_LOST,
     MOST_LOSSES,
     RESULT_DURABLE,
     Added,
@@ -349,7 +351,7 @@ cdef void journal_end_letter(Core* core, Letter* letter) noexcept nogil:
 cdef void journal_revive(Core* core, Job* job) noexcept nogil:
     """A dead letter is a job again: durable if it was, or if there is a store to keep it. Nobody was promised that."""
     if not job.losses & DURABLE:
-        if not core.journal.refusing:
+        if not journal_refuses(core):
             journal_add(core, job, 0)
     elif job_is_absent(job):
         journal_change(core, job)       # the store still has it as a job
@@ -365,6 +367,9 @@ cdef void journal_fence(Core* core, Peer* peer) noexcept nogil:
     cdef Batch* gathering = core.journal.gathering
     cdef Batch* committing = core.journal.committing
     cdef uint64_t fence = peer.fence
+    if fence == FENCE_LOST:
+        peer_cut(core, peer)    # the one honest answer
+        return
     if core.journal.relaxed or journal_reserve(core, peer) < 0:
         return
     if fence == gathering.number or committing != NULL and fence == committing.number:

@@ -5,7 +5,7 @@
 from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move, ability_remove
 from gearfast.dispatch._end cimport drop_failed, end_failed, fail, finish, ignore, leave_worker
-from gearfast.dispatch._function cimport function_get, queue_insert, queue_push, queue_remove
+from gearfast.dispatch._function cimport function_get, queue_push, queue_remove
 from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
 from gearfast.dispatch._grab cimport (
     FEW_FUNCTIONS,
@@ -20,6 +20,7 @@ from gearfast.dispatch._grab cimport (
 )
 from gearfast.dispatch._job cimport job_add_losses, job_is_absent, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
+from gearfast.dispatch._lease cimport queue_by_time, queue_last
 from gearfast.dispatch._letter cimport letter_drop, letter_due
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_remove
@@ -174,7 +175,7 @@ cdef void requeue(Core* core, Job* job, int reason) noexcept nogil:
     leave_worker(core, job)
     job.since = core.now
     function.queued[job_priority(job)] += 1
-    queue_push(&function.queues[job_priority(job)], job)
+    queue_last(core, job)
     job_add_losses(job, 1)
     if was_last(core, job, <int>job_losses(job)):
         note_job(core, LEVEL_NOTICE, "Dropped job due to max retry count: ", job)
@@ -252,7 +253,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
         core.retrying_count -= job_losses(job) != 0
         job.flags &= ~<int>JOB_DELAYED
         job.since = core.now
-        queue_insert(&job.function.queues[job_priority(job)], job)
+        queue_by_time(core, job)
         if job_is_absent(job):
             absence_joined(job)
         expiry_set(core, job)

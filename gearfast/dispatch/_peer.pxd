@@ -36,6 +36,7 @@ cdef void peer_hold_back(Core* core, Peer* peer) noexcept nogil
 cdef void peer_pend(Core* core, Peer* peer) noexcept nogil
 cdef void peer_unpend(Core* core, Peer* peer) noexcept nogil
 cdef void peer_fail(Core* core, Peer* peer) noexcept nogil
+cdef void peer_cut(Core* core, Peer* peer) noexcept nogil
 cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil
 cdef int waiter_add(Core* core, Peer* peer, Job* job) noexcept nogil
 cdef void waiter_remove(Core* core, Waiter* waiter) noexcept nogil

@@ -177,6 +177,14 @@ cdef void peer_fail(Core* core, Peer* peer) noexcept nogil:
     peer_mark_dirty(core, peer)
 
 
+cdef void peer_cut(Core* core, Peer* peer) noexcept nogil:
+    """Closed at once: it gets nothing of what waits for it either."""
+    output_release(core, peer)
+    peer.flags |= PEER_OVERFLOW | PEER_CLOSING
+    peer.held = 0       # it gets no job any more
+    peer_mark_dirty(core, peer)
+
+
 cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
     """Whether `more` bytes are too many for a peer that does not take its output; it is then to be closed without it.
 
@@ -191,10 +199,7 @@ cdef bint peer_is_full(Core* core, Peer* peer, size_t more) noexcept nogil:
         line, sizeof(line), "closing connection %.64s: more output than it takes (%zu bytes unsent)",
         peer.address, peer_unsent(peer)))
     core.stats.overflows += 1
-    output_release(core, peer)
-    peer.flags |= PEER_OVERFLOW | PEER_CLOSING
-    peer.held = 0       # it gets no job any more
-    peer_mark_dirty(core, peer)
+    peer_cut(core, peer)
     return True
 
 

@@ -76,6 +76,8 @@ cdef enum:
     ABSENT = 0x20000000     # its workload is in the store alone
     SLOT = 0x1FFFFFFF       # the rest
 
+    FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
+
 cdef enum Reason:               # why a job failed for good
     REASON_LOST = 0
     REASON_TIMEOUT = 1
@@ -363,7 +365,7 @@ cdef struct Peer:               # one connection: client, worker or both
     Peer* pending_next
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
     Holds* holds                # output that waits for a commit, or NULL
-    uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none
+    uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none; or FENCE_LOST
     int64_t first_place         # of the newest registration; with it these are whole lines, as where its cell begins
 
 cdef struct Hold:               # where output begins that waits for a commit
@@ -411,6 +413,8 @@ cdef struct Journal:
     Batch* spare                # an empty one, or NULL while one is committed
     uint8_t relaxed             # nothing waits for commits
     uint8_t refusing            # the store is away: no job becomes durable, so submissions are refused
+    uint8_t lapsed              # `lease_until` is over: no durable job is given out, and none becomes durable
+    int64_t lease_until         # up to when durable jobs are this server's, monotonic ns; 0: without an end
     uint64_t jobs               # that are durable
     uint64_t added              # jobs that became durable, ever
     uint64_t ended              # durable jobs that ended
@@ -502,6 +506,7 @@ cdef struct Tally:              # of one function
     uint64_t waiting[32]        # jobs by the time they waited: below 1 us, 2 us, 4 us, ...; the last takes all others
     uint64_t running[32]        # jobs by the time they ran until they ended
     uint64_t restored[3]        # number of the last job that came back from the store, by priority
+    uint64_t ahead[3]           # of the last one that was put before all durable ones, while the lease has lapsed
 
 ctypedef void (*Resolve)(Core* core, Function* function) noexcept nogil
 

@@ -29,6 +29,7 @@ from gearfast.dispatch._job cimport (
     job_priority,
     unique_hash,
 )
+from gearfast.dispatch._journal cimport has_lapsed
 from gearfast.dispatch._letter cimport (
     letter_add,
     letter_find,
@@ -202,7 +203,7 @@ cdef void put_in_place(Core* core, Function* function, Job* job) noexcept nogil:
     cdef int priority = job_priority(job)
     cdef Queue* queue = &function.queues[priority]
     cdef Job* before = handles_get(&core.handles, function.tally.restored[priority])
-    if queue.tail == NULL or queue.tail.number < job.number:
+    if queue.tail == NULL or queue.tail.number < job.number or has_lapsed(core):
         queue_push(queue, job)
     elif before != NULL and before.number < job.number and before.function == function \
             and not before.flags & JOB_STATE and job_priority(before) == priority and before.next != NULL:

@@ -33,7 +33,13 @@ from gearfast.dispatch._job cimport (
     unique_room,
     write_handle,
 )
-from gearfast.dispatch._journal cimport journal_add, journal_bytes, journal_promise, journal_reserve
+from gearfast.dispatch._journal cimport (
+    journal_add,
+    journal_bytes,
+    journal_promise,
+    journal_refuses,
+    journal_reserve,
+)
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
 from gearfast.dispatch._records cimport (
@@ -139,7 +145,7 @@ cdef int why_not(Core* core, Function* function, Submission* wanted) noexcept no
     if function.limit[wanted.priority] and function.total >= function.limit[wanted.priority] \
             or core.max_queued and no_room(core, wanted) or not wanted.background and too_many_waiters(core):
         return QUEUE_FULL
-    if wanted.background and core.journal != NULL and core.journal.refusing:
+    if wanted.background and journal_refuses(core):
         return NOT_STORED
     if function.policy != NULL and function.policy.queue[wanted.priority] \
             and function.queued[wanted.priority] >= function.policy.queue[wanted.priority] \
@@ -212,7 +218,7 @@ cdef int join(Core* core, Peer* peer, Job* job, Submission* wanted) noexcept nog
 cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
     """Somebody who does not wait wants a job that is there already: it becomes durable if it is not yet."""
     if core.journal != NULL:
-        if not job_is_durable(job) and core.journal.refusing:
+        if not job_is_durable(job) and journal_refuses(core):
             return NOT_STORED
         if peer != NULL and journal_reserve(core, peer) < 0:
             return NO_MEMORY

@@ -72,25 +72,25 @@ cdef void rota_drop(Core* core, Function* function) noexcept nogil:
 
 # Weights
 
-cdef int weighted_priority(Function* function) noexcept nogil:
+cdef int weighted_priority(Core* core, Function* function) noexcept nogil:
     """Whose turn it is, of a function with weights and a job: the most urgent one among equals."""
     cdef Rota* rota = function.rota
     cdef int best = -1
     cdef int priority
     for priority in range(PRIORITIES):
-        if function.queues[priority].head != NULL and (
+        if has_next(core, function, priority) and (
                 best < 0 or rota.credit[priority] + rota.weights[priority] > rota.credit[best] + rota.weights[best]):
             best = priority
     return best
 
 
-cdef void weights_spend(Function* function, int priority) noexcept nogil:
+cdef void weights_spend(Core* core, Function* function, int priority) noexcept nogil:
     """It has its turn; its job is still in its queue."""
     cdef Rota* rota = function.rota
     cdef int32_t given = 0
     cdef int each
     for each in range(PRIORITIES):
-        if function.queues[each].head != NULL:
+        if has_next(core, function, each):
             rota.credit[each] += rota.weights[each]
             given += rota.weights[each]
     rota.credit[priority] -= given

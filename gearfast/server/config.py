@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from gearfast.errors import UsageError
 from gearfast.protocol import DEFAULT_PORT, MAX_PACKET
+from gearfast.store.base import LEASE
 from gearfast.values import choice, seconds, switch
 
 if TYPE_CHECKING:
@@ -109,6 +110,16 @@ def _zero_or(parse: Callable[[object], float], least: float) -> Callable[[object
         number = parse(value)
         if 0 < number < least:
             raise ValueError(f"must be 0, or {least:g} or more")
+        return number
+
+    return check_least
+
+
+def _least(parse: Callable[[object], float], least: float) -> Callable[[object], float]:
+    def check_least(value: object) -> float:
+        number = parse(value)
+        if number < least:
+            raise ValueError(f"must be {least:g} or more")
         return number
 
     return check_least
@@ -248,6 +259,12 @@ class ServerConfig:
         "bytes that queued jobs may take in memory with a store; the workloads of those that are far from their turn "
         "are then kept by the store alone; 0: no ceiling",
         "SIZE",
+    )
+    lease: float = _setting(
+        LEASE,
+        _least(seconds, 0.2),
+        "how long a server that shares its store may be silent before others take its jobs over",
+        "SECONDS",
     )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")

@@ -4,23 +4,40 @@
 One batch is committed at a time, while the next one gathers: so the slower a commit, the more share it. A store that
 fails is opened again and again; after `patience` seconds the batch counts as lost (its clients get ERROR) and durable
 jobs are refused, while everything else goes on, until the store is back.
+
+Of a store that several servers share it renews the lease, and takes over what a server that has ended had: those jobs
+come back as at the start. If another one has taken this server's jobs over, they leave its memory, and it goes on as a
+server that has just started.
 """
 
 from __future__ import annotations
 
-import struct
+import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
 from gearfast.server.config import ConfigError
 from gearfast.server.fetch import Fetch
+from gearfast.server.lease import Share, this_member
 from gearfast.server.log import logger
+from gearfast.server.notes import Notes
+from gearfast.server.plan import in_order, in_parts, joined, planned
 from gearfast.store._sections import Sections
-from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, Store, StoreError, Write
+from gearfast.store.base import (
+    RANGE_BITS,
+    Contents,
+    SeatLost,
+    SectionDamaged,
+    SectionInfo,
+    SharedStore,
+    Store,
+    StoreError,
+    Write,
+)
 from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
@@ -40,13 +57,20 @@ CHUNK: Final = 1 << 20
 """Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
 
 
-def open_journal(config: ServerConfig) -> Journal | None:
-    """What keeps a server's background jobs; None without a store. Raises ConfigError if it cannot be opened."""
+def open_journal(config: ServerConfig, prefix: str = "") -> Journal | None:
+    """What keeps a server's background jobs; None without a store. Raises ConfigError if it cannot be opened.
+
+    `prefix`: of this server's handles, unless it shares its store with others, which have one for all.
+    """
     if config.store is None:
         return None
     try:
+        store = make_store(config.store)
+        if isinstance(store, SharedStore):
+            store.lease = config.lease
+            store.about = this_member(prefix)
         return Journal(
-            make_store(config.store),
+            store,
             relaxed=config.durability == "relaxed",
             patience=config.store_patience,
             memory=config.store_memory,
@@ -55,42 +79,37 @@ def open_journal(config: ServerConfig) -> Journal | None:
         raise ConfigError(f"store: {error}") from None
 
 
-def _in_order(contents: Contents) -> list[SectionInfo]:
-    """As they were written; those of late jobs alone have no range by which a store could know."""
-    return sorted(contents.sections, key=lambda info: info.id)
-
-
-def _numbers(packed: bytes) -> Iterator[int]:
-    return (number for (number,) in struct.iter_unpack("<Q", packed))
-
-
 class Journal:
     """The way between a dispatcher and its store. The constructor opens the store and raises StoreError.
 
     `post(call, *args)` has the server's thread make a call, from any thread. `memory`: bytes that all jobs may take in
-    memory, 0 no limit.
+    memory, 0 no limit. `clock`: monotonic, ns.
     """
 
-    def __init__(self, store: Store, *, relaxed: bool = False, patience: float = PATIENCE, memory: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        relaxed: bool = False,
+        patience: float = PATIENCE,
+        memory: int = 0,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self.store = store
         self._relaxed = relaxed
         self._patience = patience
         self._memory = memory
+        self._clock = clock
         self._fetch = Fetch()
-        self._contents: Contents | None = store.open()
-        self.next_number = self._contents.next_number
-        self._batch = self._contents.batch
-        self._losses = dict(self._contents.losses)
-        self.notes = dict(self._contents.notes)
-        self._noted: dict[str, bytes | None] = {}
-        self._unwritten: dict[str, bytes | None] = {}
-        self._bound: set[str] = set()
-        self._written = dict(self._contents.notes)
-        self._lost: SimpleQueue[dict[str, bytes | None]] = SimpleQueue()
-        self._taken_back: dict[str, bytes | None] = {}
-        self.on_lost: Callable[[str, bytes | None], object] | None = None
+        self.share = Share(store, clock) if isinstance(store, SharedStore) else None
+        self.on_heard: Callable[[Mapping[str, bytes]], object] | None = None
         self._damaged: set[int] = set()
-        self._adopt(self._contents)
+        self._told = self._taken = self._generation = 0
+        self._last = (0, False)
+        self._starting = True
+        self._broken = self._seatless = self._without = False
+        self._notes = Notes(self._enter())
+        self._leads = self._told_leads = self.share is None or self.share.leads
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -98,40 +117,95 @@ class Journal:
         self._untidy = False
         self._given_up: set[int] = set()
 
+    def _enter(self) -> dict[str, bytes]:
+        """Opens the store for the first time, or as a new server; the notes there."""
+        began = self._clock()
+        contents = self.store.open()
+        if self.share is not None:
+            self.share.renewed(began)
+            contents = self.share.beat(0) or contents
+        self._losses: dict[int, int] = {}
+        self._ranges: set[int] = set()
+        self._coming: list[SectionInfo] = []
+        self._coming_losses: dict[int, int] = {}
+        self.next_number = contents.next_number
+        self._batch = contents.batch
+        self._adopt(contents)
+        return contents.notes
+
     # The server's thread
+
+    @property
+    def prefix(self) -> str:
+        """Of all handles, where several servers share the store; else empty."""
+        return self.store.prefix if isinstance(self.store, SharedStore) else ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this server does what is to be done by one of those that share the store, or has it for itself.
+
+        Then its `notes` are all that others have ever written.
+        """
+        return self._leads and (self.share is None or self.share.leads)
+
+    @property
+    def notes(self) -> dict[str, bytes]:
+        """What is kept beside jobs, or is about to be. `on_heard(notes)`: others have changed some."""
+        return self._notes.kept
+
+    @property
+    def on_lost(self) -> Callable[[str, bytes | None], object] | None:
+        """See `note`."""
+        return self._notes.on_lost
+
+    @on_lost.setter
+    def on_lost(self, call: Callable[[str, bytes | None], object]) -> None:
+        self._notes.on_lost = call
 
     @property
     def first_number(self) -> int:
         """Above all numbers of the store's jobs, and of those that it may not know of since they were never durable."""
-        return self.next_number + MARGIN
+        return self.next_number + (MARGIN if self.share is None else 0)
 
     def start(
-        self, dispatcher: Dispatcher, post: Callable[..., object], settle: Callable[[bool], object] | None = None
+        self,
+        dispatcher: Dispatcher,
+        post: Callable[..., object],
+        settle: Callable[[bool], object] | None = None,
+        addresses: str = "",
     ) -> None:
         """From now on background jobs of this dispatcher are durable; those of the store begin to come back.
 
         `settle(stored)`, from any thread: a quicker way to `Dispatcher.settle` than `post`, for a driver that itself
-        looks whether there is a batch.
+        looks whether there is a batch. `addresses`: where this server listens, for those who look at all servers.
         """
         self._dispatcher = dispatcher
         self._post = post
         self._settle = settle or self._post_settled
         dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed, memory=self._memory)
         dispatcher.restoring = True
+        if self.share is not None and isinstance(self.store, SharedStore):
+            self.store.about = dataclasses.replace(self.store.about, addresses=addresses)
+            self.share.renew_now()
+            dispatcher.on_cluster = self.share.text
+            self._told = self.share.until
+            dispatcher.lease_until = self._told
         self._thread = threading.Thread(target=self._run, name="gearfast-journal", daemon=True)
         self._thread.start()
 
     def take(self) -> None:
         """The dispatcher has a batch: to the store with it; or wants workloads: from there with them."""
+        if self._without:
+            return
         self._take_back()
         batch = self._dispatcher.take_batch()
-        while batch is not None and batch.is_empty and not self._noted:
+        while batch is not None and batch.is_empty and not self._notes.is_waiting:
             self._dispatcher.settle(True)
             batch = self._dispatcher.take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
-            self._queue.put((batch, self._noted, self._bound))
-            self._noted, self._bound = {}, set()
+            self._taken = batch.number
+            self._queue.put((batch, *self._notes.take()))
         wanted = self._dispatcher.take_wanted()
         if wanted is not None:
             self._queue.put(wanted)
@@ -143,31 +217,16 @@ class Journal:
         up, so that these are lost, notes go with the next one; but one that is `bound` to them is lost too: what was
         kept before is kept again, and `on_lost(key, value)` tells of that.
         """
-        if value is None:
-            self.notes.pop(key, None)
-        else:
-            self.notes[key] = value
-        self._noted[key] = value
-        (self._bound.add if bound else self._bound.discard)(key)
-        self._dispatcher.want_batch()
+        self._notes.put(key, value, bound)
+        if not self._without:
+            self._dispatcher.want_batch()
         self._post(self._nothing)  # a driver looks for a batch after that
 
     def _nothing(self) -> None:
         pass
 
     def _take_back(self) -> None:
-        """Notes that were lost with their jobs. It comes before the next batch goes: what that says is wrong then."""
-        while not self._lost.empty():
-            for key, value in self._lost.get().items():
-                if key in self._noted:
-                    self._noted[key] = value
-                    self._bound.discard(key)
-                if value is None:
-                    self.notes.pop(key, None)
-                else:
-                    self.notes[key] = value
-                if self.on_lost is not None:
-                    self.on_lost(key, value)
+        self._notes.take_back()
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -181,6 +240,7 @@ class Journal:
         self._dispatcher.refusing = refusing
 
     def _bring_back(self, records: bytes, ended: bytes) -> None:
+        self._set_time()
         try:
             self._dispatcher.restore(records, ended)
         except (ValueError, MemoryError) as error:
@@ -196,6 +256,52 @@ class Journal:
 
     def _supply_end(self, missing: bytes) -> None:
         self._dispatcher.supply_end(missing)
+
+    def _set_time(self) -> None:
+        """This process may have stood still, and the lease be over: that has to be known before a job is given out."""
+        if self.share is not None:
+            self._dispatcher.tick(self._clock(), time.time_ns())
+
+    def _begin_restoring(self) -> None:
+        self._dispatcher.restoring = True
+
+    def _set_lease(self, until: int) -> None:
+        """The lease was renewed, unless that has taken too long."""
+        if not self._without and self._clock() < until:
+            self._dispatcher.lease_until = until
+
+    def _lose(self, batch: int, stored: bool) -> None:
+        """The durable jobs are another server's. `stored`: whether this batch is; one that was taken since is not."""
+        dispatcher = self._dispatcher
+        dispatcher.lease_until = 1  # long over
+        dispatcher.tick(self._clock(), time.time_ns())
+        if dispatcher.committing:
+            dispatcher.settle(stored and batch == self._taken)
+        self._without = True
+        dispatcher.lose_lease(next_number=1, next_batch=1)
+        dispatcher.restoring = False
+        self._leads = False
+        self._notes.lose()
+
+    def _hear(self, leads: bool, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None]) -> None:
+        """What others have written, and whether this server leads now that it knows of it."""
+        self._notes.hear(stored, unwritten)
+        if self.on_heard is not None:
+            self.on_heard(self.notes)
+        self._leads = leads
+
+    def _go_on(self, number: int, batch: int, until: int) -> None:
+        """This is a new server: jobs and batches have numbers from these on."""
+        self._notes.lose()
+        self._dispatcher.lose_lease(next_number=number, next_batch=batch)
+        self._without = False
+        self._set_lease(until)
+        if self._notes.is_waiting:
+            self._dispatcher.want_batch()
+
+    def look(self) -> None:
+        """Has the journal's thread look at the other servers now."""
+        self._queue.put("look")
 
     def _all_are_back(self, losses: list[tuple[int, int]]) -> None:
         self._dispatcher.add_losses(losses)
@@ -217,28 +323,56 @@ class Journal:
     # The journal's thread
 
     def _adopt(self, contents: Contents) -> None:
+        """What the store has for this server; what is new of it is to come back to the dispatcher."""
         self._sections = Sections()
-        for info in _in_order(contents):
-            if info.id not in self._damaged:
-                self._sections.add(info)
+        infos = [info for info in in_order(contents) if info.id not in self._damaged]
+        for info in infos:
+            self._sections.add(info)
+        known = self._ranges
+        found = {info.id >> RANGE_BITS for info in infos}
+        self._ranges = known | found | {contents.batch >> RANGE_BITS}
+        if not (new := found - known):
+            return
+        self._coming += [info for info in infos if info.id >> RANGE_BITS in new]
+        for number, losses in contents.losses.items():
+            its = number >> RANGE_BITS
+            if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
+                self._losses[number] = self._coming_losses[number] = losses
 
     def _run(self) -> None:
-        restoring = self._restore()
-        for _ in restoring:
-            if not self._serve(wait_for="restored"):
-                return
-        self._post(self._all_are_back, list(self._losses.items()))
-        while self._serve():
+        while self._come_back() and self._serve():
             pass
+
+    def _come_back(self) -> bool:
+        """Sends jobs of the store back, a part at a time, while it serves; False at the end."""
+        if not self._coming and not self._starting:
+            return True
+        self._starting = False
+        generation = self._generation
+        coming, self._coming = self._coming, []
+        losses, self._coming_losses = self._coming_losses, {}
+        self._post(self._begin_restoring)
+        for ids in in_parts(coming, CHUNK):
+            self._send_back(ids)
+            if not self._serve(wait_for="restored"):
+                return False
+            if generation != self._generation:
+                return True
+        self._post(self._all_are_back, list(losses.items()))
+        return True
 
     def _serve(self, wait_for: str | None = None) -> bool:
         """Commits what comes until `wait_for` does, or once; False at the end."""
         while True:
             self._fetch_some()
+            if self.share is not None and self.share.wait == 0:
+                self._beat()
+            if self._coming and wait_for is None:
+                return True
             try:
-                item = self._queue.get(timeout=self._leisure)
+                item = self._queue.get(timeout=self._pause())
             except Empty:
-                self._use_leisure()
+                self._use_leisure(tidy=wait_for is None)
                 continue
             if item is None:
                 return False
@@ -247,21 +381,29 @@ class Journal:
             if isinstance(item, bytes):
                 self._fetch.begin(item)
                 continue
-            self._commit(*item)
+            if item == "look":
+                self._beat()
+            else:
+                batch, notes, bound = item
+                self._commit(batch, notes, bound, tidy=wait_for is None)
             if wait_for is None:
                 return True
 
-    @property
-    def _leisure(self) -> float | None:
-        """How long to wait for something to do before `_use_leisure`, None: for ever."""
+    def _pause(self) -> float | None:
+        """Seconds after which something is to be done though nothing has come; None: nothing is."""
         if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
-            return PAUSES[-1]
-        return 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
+            pause: float | None = PAUSES[-1]
+        else:
+            pause = 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
+        if self.share is None:
+            return pause
+        return self.share.wait if pause is None else min(pause, self.share.wait)
 
-    def _use_leisure(self) -> None:
+    def _use_leisure(self, tidy: bool) -> None:
+        """Nothing has come for a while."""
         if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
             self._look_again()
-        elif not self._fetch.is_busy:
+        elif self._untidy and tidy and not self._fetch.is_busy:
             self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
 
     def _fetch_some(self) -> None:
@@ -278,23 +420,6 @@ class Journal:
                 fetch.fail(error)
         if fetch.is_done:
             self._post(self._supply_end, fetch.end())
-
-    def _restore(self) -> Iterator[None]:
-        """Sends the jobs of the store back, a part at each step, which ends when the server has them."""
-        contents, self._contents = self._contents, None
-        assert contents is not None
-        ids: list[int] = []
-        size = 0
-        for info in _in_order(contents):
-            ids.append(info.id)
-            size += info.size
-            if size >= CHUNK:
-                self._send_back(ids)
-                yield
-                ids, size = [], 0
-        if ids:
-            self._send_back(ids)
-            yield
 
     def _send_back(self, ids: list[int]) -> None:
         try:
@@ -335,73 +460,157 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str]) -> None:
-        self._unwritten.update(notes)
-        stored = self._insist(batch) if self._away else self._try(batch)
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], tidy: bool) -> None:
+        if self._seatless or batch.number <= self._batch:
+            self._notes.add({key: value for key, value in notes.items() if key not in bound}, set())
+            return  # taken before the server knew that its jobs are another one's
+        self._notes.add(notes, bound)
+        try:
+            stored = self._insist(batch) if self._away else self._try(batch)
+        except SeatLost as lost:
+            self._last = (batch.number, lost.batch >= batch.number)
+            if lost.batch >= batch.number:
+                self._notes.are_written()
+            self._start_anew()
+            return
         if stored:
-            self._notes_are_written()
+            self._notes.are_written()
         elif bound:
-            lost = {key: self._written.get(key) for key in bound}
-            self._unwritten.update(lost)
-            self._taken_back.update(lost)
-            self._lost.put(lost)
+            self._notes.give_up(bound)
         self._batch = batch.number
+        self._last = (batch.number, stored)
         self._settle(stored)
         if not stored and bound:
             self._post(self._take_back)
         self._untidy = True
-        if stored and self._queue.empty():
+        if stored and tidy and self._queue.empty():
             self._tidy()
 
     def _try(self, batch: Batch) -> bool:
         """What the usual batch takes."""
         try:
-            self.store.write(self._plan(batch))
+            self._write(self._plan(batch))
+        except SeatLost:
+            raise
         except StoreError as error:
             logger.error("The store failed: %s", error)
             return self._insist(batch)
         return True
 
-    def _notes_are_written(self) -> None:
-        for key, value in self._unwritten.items():
-            if value is None:
-                self._written.pop(key, None)
+    def _write(self, write: Write) -> None:
+        began = self._clock()
+        self.store.write(write)
+        self._renewed(began)
+
+    def _renewed(self, began: int) -> None:
+        """What was begun then has renewed the lease."""
+        if self.share is not None:
+            self.share.renewed(began)
+            self._tell_lease(self.share)
+
+    def _tell_lease(self, share: Share) -> None:
+        """The server's thread is told now and then, as that costs more than a small batch."""
+        if share.until - self._told > share.worth:
+            self._told = share.until
+            self._post(self._set_lease, share.until)
+
+    def _beat(self) -> None:
+        """Renews the lease if no batch has, and takes over what servers that have ended had."""
+        share = self.share
+        if share is None:
+            return
+        share.put_off()
+        if self._seatless:
+            self._enter_anew()
+        elif not self._away:
+            try:
+                if self._broken:
+                    self._open_again()
+                contents = share.beat(self._sections.live)
+            except SeatLost:
+                self._start_anew()
+            except StoreError as error:
+                if not self._broken:
+                    logger.error("The store failed: %s", error)
+                self._broken = True
             else:
-                self._written[key] = value
-        self._unwritten.clear()
-        self._taken_back.clear()
+                if self._broken:
+                    self._broken = False
+                    self._is_back()
+                self._tell_lease(share)
+                if contents is not None:
+                    self._take_over(contents)
+                self._listen(share)
+
+    def _listen(self, share: Share) -> None:
+        """What other servers have changed of the notes. Whoever leads from now on has to know of all that first."""
+        try:
+            stored = self.store.notes() if isinstance(self.store, SharedStore) else {}
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+            return
+        if self._notes.look(stored) or share.leads != self._told_leads:
+            self._tell(stored)
+
+    def _tell(self, stored: Mapping[str, bytes]) -> None:
+        self._told_leads = self.share is None or self.share.leads
+        self._post(self._hear, self._told_leads, stored, self._notes.unwritten)
+
+    def _take_over(self, contents: Contents) -> None:
+        before = len(self._coming)
+        self._adopt(contents)
+        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming[before:])
+        logger.info("Took over what a server left that has ended: %d jobs", jobs)
+
+    def _start_anew(self) -> None:
+        """Another server has taken this one's jobs over, as it had not renewed its lease."""
+        logger.warning("The lease was lost, and another server has this one's jobs: it goes on without them")
+        self._generation += 1
+        self._seatless = True
+        self._sections = Sections()
+        self._coming = []
+        self._given_up.clear()
+        if self._fetch.is_busy:
+            self._fetch.end()
+            self._post(self._supply_end, b"")
+        self._post(self._lose, *self._last)
+        self._enter_anew()
+
+    def _enter_anew(self) -> None:
+        """As a server that has just started, as soon as the store is there."""
+        try:
+            stored = self._enter()
+        except StoreError:
+            return
+        assert self.share is not None
+        self._seatless = self._broken = False
+        self._notes.begin_anew(stored)
+        self._told = self.share.until
+        self._post(self._go_on, self.first_number, self._batch + 1, self._told)
+        self._tell(stored)
+        self._is_back()
 
     def _tidy(self) -> bool:
         """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""
         ids = self._sections.pick(CHUNK)
         if not ids:
             return False
-        lates = [frozenset(self._sections.late_of(id)) for id in ids]
-        ended = [self._sections.ended_of(id) for id in ids]
-        late = [number for mine, gone in zip(lates, ended, strict=True) for number in mine - frozenset(_numbers(gone))]
         try:
-            parts = list(map(survivors, self.store.read(ids), ended, lates))
-            records = b"".join(part[0] for part in parts)
-            kept = [part for part in parts if part[3]]
-            info = SectionInfo(
-                ids[-1],
-                kept[0][1] if kept else 0,
-                kept[-1][2] if kept else 0,
-                sum(part[3] for part in kept),
-                len(records),
-                tuple(late),
-            )
+            section = joined(self._sections, ids, self.store.read(ids))
             write = Write(self._batch, self.next_number, drop=ids)
-            if records:
-                write.add.append(Section(info, records))
-            self.store.write(write)
+            if section is not None:
+                write.add.append(section)
+            self._write(write)
+        except SeatLost:
+            self._start_anew()
+            return False
         except SectionDamaged as error:
             self._leave_alone(error)
             return True
         except (StoreError, ValueError) as error:
             logger.error("Sections of the store were not tidied: %s", error)
             return False
-        self._sections.replace(ids, info if records else None)
+        self._sections.replace(ids, section.info if section is not None else None)
         return True
 
     def _shrink(self) -> bool:
@@ -412,39 +621,9 @@ class Journal:
             return False
 
     def _plan(self, batch: Batch) -> Write:
-        """What a batch means for the store; the sections are as they will be then."""
-        write = Write(batch.number, self.next_number, notes=self._unwritten.copy())
-        if batch.replaced:
-            self._end(batch.replaced, write, moved=True)
-        if batch.records:
-            info = SectionInfo(batch.number, batch.first, batch.last, batch.jobs, len(batch.records), batch.late)
-            self._sections.add(info)
-            write.add.append(Section(info, batch.records))
-        if batch.ended:
-            self._end(batch.ended, write)
-            if self._losses:
-                self._forget_losses(_numbers(batch.ended), write)
-        changes = dict(batch.changes)
-        for number, losses in changes.items():
-            if losses:
-                self._losses[number] = write.losses[number] = losses
-        self._forget_losses((number for number, losses in changes.items() if not losses), write)
+        write = planned(batch, self.next_number, self._sections, self._losses)
+        write.notes = self._notes.unwritten
         return write
-
-    def _end(self, numbers: bytes, write: Write, moved: bool = False) -> None:
-        ended, gone = self._sections.end(numbers, moved)
-        write.ended.update(ended)
-        for id, _, _ in gone:
-            write.ended.pop(id, None)
-            if id == write.batch:  # all that it has has ended before it was written
-                write.add.clear()
-            else:
-                write.drop.append(id)
-
-    def _forget_losses(self, numbers: Iterable[int], write: Write) -> None:
-        for number in numbers:
-            if self._losses.pop(number, None) is not None:
-                write.forget.append(number)
 
     def _insist(self, batch: Batch) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.
@@ -459,7 +638,9 @@ class Journal:
             try:
                 contents = self._open_again()
                 if contents.batch < batch.number:
-                    self.store.write(self._plan(batch))
+                    self._write(self._plan(batch))
+            except SeatLost:
+                raise
             except StoreError as error:
                 if time.monotonic() - began > self._patience:
                     self._give_up(batch, error)
@@ -475,31 +656,36 @@ class Journal:
         self._away = True
         self._given_up.add(batch.number)
         self._post(self._refuse, True)
-        self._adopt(Contents(0, 0, [], {}))
+        self._sections = Sections()
 
     def _open_again(self) -> Contents:
         """Opens the store after an error.
 
         Batches that were given up may be in it after all: their clients were told that they are not, so they go.
         """
+        began = self._clock()
         contents = self.store.open()
         stored = self._given_up.intersection(info.id for info in contents.sections)
         if stored:
-            notes = self._taken_back.copy()
+            notes = self._notes.taken_back
             self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored), notes=notes))
             contents = self.store.open()
         self._given_up.clear()
         self._adopt(contents)
+        self._renewed(began)
         return contents
 
     def _look_again(self) -> None:
         try:
             self._open_again()
-            if self._unwritten:
-                self.store.write(Write(self._batch, self.next_number, notes=self._unwritten.copy()))
+            if notes := self._notes.unwritten:
+                self._write(Write(self._batch, self.next_number, notes=notes))
+        except SeatLost:
+            self._start_anew()
+            return
         except StoreError:
             return
-        self._notes_are_written()
+        self._notes.are_written()
         self._is_back()
 
     def _is_back(self) -> None:

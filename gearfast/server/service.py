@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gearfast.dispatch.policy import Policies
     from gearfast.server.accept import Acceptor
     from gearfast.server.config import ServerConfig
+    from gearfast.server.journal import Journal
 from gearfast.server.listen import Listener
 
 __all__ = ["Service", "first_handle", "handle_prefix"]
@@ -71,6 +72,13 @@ def first_handle(now_ns: int | None = None) -> int:
     return (time.time_ns() if now_ns is None else now_ns) // 100
 
 
+def _first_number(journal: Journal | None) -> int:
+    """Of the jobs of this start. Servers that share a store have ranges, which they keep to."""
+    if journal is None:
+        return first_handle()
+    return journal.first_number if journal.share is not None else max(first_handle(), journal.first_number)
+
+
 def _announce(listener: Listener) -> None:
     # The text alone, as it is what other programs wait for.
     logger.info("Listening on %s", listener.label, extra={"bare": True})
@@ -99,10 +107,11 @@ class Service:
         self.config = config
         self.context = context
         self.on_shutdown = on_shutdown
-        self.journal = journal = open_journal(config)
+        prefix = config.handle_prefix or handle_prefix()
+        self.journal = journal = open_journal(config, prefix)
         self.dispatcher = Dispatcher(
-            handle_prefix=(config.handle_prefix or handle_prefix()).encode("ascii"),
-            first_handle=max(first_handle(), journal.first_number if journal else 0),
+            handle_prefix=((journal and journal.prefix) or prefix).encode("ascii"),
+            first_handle=_first_number(journal),
             seed=int.from_bytes(os.urandom(16), "little"),
             max_packet=config.max_packet,
             max_unsent=config.max_unsent,
@@ -178,10 +187,10 @@ class Service:
         if self.journal is not None:
             if reactor is not None:
                 reactor.start_settling()
-            self.journal.start(self.dispatcher, self._post, reactor.settle if reactor is not None else None)
-        if self.journal is not None:
-            self.journal.on_lost = self.scheduler.take_back
-        self.scheduler.begin(self.config.schedules or {}, dict(self.journal.notes) if self.journal is not None else {})
+            settle = reactor.settle if reactor is not None else None
+            addresses = ",".join(listener.label for listener in self.listeners)
+            self.journal.start(self.dispatcher, self._post, settle, addresses)
+        self._begin_schedules()
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -248,6 +257,17 @@ class Service:
                     self._loop.call_soon(self.on_shutdown, text)
             else:
                 logger.log(level_number(level), "%s", text)
+
+    def _begin_schedules(self) -> None:
+        """With those of the configuration and of the store. Of several servers on one store the one that leads fires."""
+        journal, file = self.journal, self.config.schedules or {}
+        if journal is None:
+            self.scheduler.begin(file, {})
+            return
+        self.scheduler.may_fire = lambda: journal.leads
+        journal.on_lost = self.scheduler.take_back
+        journal.on_heard = self.scheduler.hear
+        self.scheduler.begin(file, dict(journal.notes), write=journal.leads)
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
         """From any thread: a call in the loop's, and then what has come of it goes out."""

@@ -3,7 +3,9 @@
 """Which jobs lie in which section of a store, and what may go.
 
 Sections are kept in the order of their ids, which is that of their jobs' numbers too, so a job's section is found by
-halving. Numbers that lie outside (`late`) are in a table.
+halving. Numbers that lie outside (`late`) are in a table. Servers that share a store have ranges of ids and numbers of
+their own (`RANGE_BITS` of store/base.py); sections of two ranges are never made one, as some of a third server's may
+come between them.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -18,6 +20,7 @@ cdef enum:
     YOUNG = 8                   # of the newest sections, which are not written anew
     LOOKS = 1024                # at sections, in one go
     FEW = 16                    # small neighbours that are let be
+    RANGE_BITS = 42             # as store/base.py has it
     SLACK = 8388608             # bytes of ended jobs that are no trouble
 
 cdef struct Place:
@@ -83,16 +86,8 @@ cdef class Sections:
 
     cdef Place* by_id(self, int64_t id) noexcept:
         """The section of this id, or NULL."""
-        cdef size_t low = self.begin
-        cdef size_t high = self.end_
-        cdef size_t middle
-        while low < high:
-            middle = (low + high) // 2
-            if self.places[middle].id < id:
-                low = middle + 1
-            else:
-                high = middle
-        return &self.places[low] if low < self.end_ and self.places[low].id == id else NULL
+        cdef size_t at = self.place_of(id)
+        return &self.places[at] if at < self.end_ and self.places[at].id == id else NULL
 
     cdef Place* by_number(self, uint64_t number) except? NULL:
         """The section of this job, or NULL."""
@@ -131,17 +126,50 @@ cdef class Sections:
         return 0
 
     def add(self, info):
-        """A section, with a larger id than all others, and larger numbers. Raises ValueError if it has not."""
+        """A section. Sections are in the order of their ids and of their jobs' numbers: raises ValueError otherwise."""
+        cdef size_t at
         cdef Place* place
         self.make_room()
-        place = &self.places[self.end_]
+        at = self.end_
+        if at > self.begin and self.places[at - 1].id >= <int64_t>info.id:
+            at = self.place_of(info.id)
+            if self.places[at].id == <int64_t>info.id:
+                raise ValueError(f"section {info.id} is there already")
+        if info.count and (at > self.begin and self.places[at - 1].last >= <uint64_t>info.first
+                           or self.next_first(at) <= <uint64_t>info.last):
+            raise ValueError(f"section {info.id} is not in the order of its jobs' numbers")
+        place = &self.places[at]
+        memmove(place + 1, place, (self.end_ - at) * sizeof(Place))
         place.ended = NULL
         place.ended_count = place.ended_room = place.touched = 0
-        if self.end_ > self.begin and (
-                (place - 1).id >= <int64_t>info.id or info.count and (place - 1).last >= <uint64_t>info.first):
-            raise ValueError(f"section {info.id} does not come after {(place - 1).id}")
         self.end_ += 1
         self.fill(place, info)
+        # Those behind it that have late jobs only have no numbers of their own, but their place among the others.
+        while at + 1 < self.end_ and self.places[at + 1].first == self.places[at + 1].last + 1:
+            at += 1
+            self.places[at].last = self.places[at - 1].last
+            self.places[at].first = self.places[at].last + 1
+
+    cdef size_t place_of(self, int64_t id) noexcept:
+        """Where the section of this id is, or would be."""
+        cdef size_t low = self.begin
+        cdef size_t high = self.end_
+        cdef size_t middle
+        while low < high:
+            middle = (low + high) // 2
+            if self.places[middle].id < id:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    cdef uint64_t next_first(self, size_t at) noexcept:
+        """The first number of a job of its own that a section from there on has; the largest number if none has."""
+        while at < self.end_:
+            if self.places[at].first <= self.places[at].last:
+                return self.places[at].first
+            at += 1
+        return <uint64_t>-1
 
     cdef int fill(self, Place* place, info) except -1:
         """What a section says of itself, in its place."""
@@ -264,6 +292,11 @@ cdef class Sections:
         while at < end:
             place = &self.places[at]
             live = self.live_of(place)
+            if place.id >> RANGE_BITS != self.places[first].id >> RANGE_BITS:
+                if self.worth(first, at, untidy):
+                    break
+                first = at
+                bytes = 0
             if live > limit // 4 and not (untidy and 2 * place.ended_count >= place.count):
                 if self.worth(first, at, untidy):
                     break

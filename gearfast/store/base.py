@@ -8,11 +8,31 @@ store a share of a row, and sections that are mostly ended are written anew, tog
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
-__all__ = ["Contents", "Section", "SectionDamaged", "SectionInfo", "Store", "StoreError", "Write"]
+__all__ = [
+    "LEASE",
+    "RANGE_BITS",
+    "Contents",
+    "Fleet",
+    "Member",
+    "SeatLost",
+    "Section",
+    "SectionDamaged",
+    "SectionInfo",
+    "ServerInfo",
+    "SharedStore",
+    "Store",
+    "StoreError",
+    "Write",
+]
+
+RANGE_BITS: Final = 42
+"""A server in a shared store has this many bits of ids and numbers, below its own number, which no other ever has."""
+LEASE: Final = 10.0
+"""Seconds that a lease lasts, unless somebody says otherwise."""
 
 
 class StoreError(Exception):
@@ -25,6 +45,14 @@ class SectionDamaged(StoreError):
     def __init__(self, text: str, section: int) -> None:
         super().__init__(text)
         self.section = section
+
+
+class SeatLost(StoreError):
+    """Another server has taken this one's jobs over, and so it may not write any more. `batch`: its last stored one."""
+
+    def __init__(self, text: str, batch: int) -> None:
+        super().__init__(text)
+        self.batch = batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +138,74 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of it. Never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a server says of itself in a shared store.
+
+    `process`: see `_process.py`. `prefix`: of its handles, unless the store has one for all already.
+    """
+
+    host: str = ""
+    pid: int = 0
+    addresses: str = ""
+    process: str = ""
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """A server in a shared store. Times are seconds of the store's own clock.
+
+    `left`: until its lease ends, below 0 if it has ended. `lag`: since it was renewed. `jobs`: that it had then.
+    """
+
+    id: int
+    about: Member
+    left: float
+    lag: float
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The servers in a shared store by rising ids, and whether there are jobs that are nobody's."""
+
+    servers: tuple[ServerInfo, ...] = ()
+    orphans: bool = False
+
+
+@runtime_checkable
+class SharedStore(Store, Protocol):
+    """A store that several servers have open at once, each with jobs of its own for as long as its lease lasts.
+
+    `open` makes the caller one of them, gives it the jobs of those whose lease has ended, and returns what is its own;
+    called again, it finds its place again. Where it does not, as in any other method, it raises SeatLost, once: the
+    next `open` makes it a new server. Ids and numbers of a server are those of its range, see RANGE_BITS; those that
+    it takes over keep theirs. A write renews the lease, and is refused by the store itself once that is lost. `close`
+    gives all jobs to whoever takes them, at once.
+    """
+
+    lease: float
+    about: Member
+
+    @property
+    def seat(self) -> int:
+        """This server's number, which rises with each one that comes; 0 while it is not open."""
+
+    @property
+    def prefix(self) -> str:
+        """Of the handles of all servers."""
+
+    def renew(self, jobs: int) -> None:
+        """The lease lasts from now on again. `jobs`: how many are here, for others to see."""
+
+    def look(self) -> Fleet:
+        """Who is there. May be called while it is not open, to look from outside."""
+
+    def take_over(self, dead: Collection[int] = ()) -> Contents | None:
+        """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came.
+
+        `dead`: servers of which is known that they have ended, whatever their lease.
+        """

@@ -3,40 +3,69 @@
 
 What it promises: what was written is there after the job server, the database or the machine has died, as far as the
 disk keeps what the database gave it: each write is one transaction with synchronous_commit, and a database that runs
-with fsync off is refused. One job server has the schema at a time, by an advisory lock of its session. A lock ends with
-its session, of which a server may learn late: so each opening also takes a new token, and a write that knows an older
-one is refused by the database itself.
+with fsync off is refused.
+
+Several job servers may have the schema open. Each has a row, with a lease that ends by the database's clock, and ranges
+of ids and numbers; whoever finds that a lease has ended makes the ranges its own, and the row as one that is gone, in
+one transaction. A write renews the lease, and is refused by the database itself if the row is gone, or knows the token
+of a newer connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from gearfast.store._libpq import DatabaseError, Link, array_of_bytes, array_of_ints, int8
 from gearfast.store._numbers import pack_numbers, unpack_numbers
-from gearfast.store.base import Contents, SectionInfo, StoreError, Write
+from gearfast.store.base import LEASE, Contents, Fleet, Member, SeatLost, SectionInfo, ServerInfo, StoreError, Write
 
 if TYPE_CHECKING:
     from gearfast.store._place import Place
 
 __all__ = ["PostgresStore"]
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of the schema; `sql/postgres-N.sql` brings one of version N - 1 to version N."""
 LOCK_WAIT = 2.0
-"""Seconds that a server which has the store, and may be about to end, is waited for."""
+"""Seconds that a server is waited for which makes the schema, or has one of before several might."""
 LOCK_SEED: Final = 0x67656172
 """Part of the number of the advisory lock, so that another program's locks are not met: "gear"."""
 
 _LOCK_NOT_AVAILABLE: Final = "55P03"
-_WRITE: Final = "SELECT gearfast_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_LOST: Final = "GF001"
+"""The SQLSTATE of what is refused as the server is gone."""
+_WRITE: Final = "SELECT gearfast_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 _SECTIONS: Final = (
     "SELECT id, first, last, count, octet_length(records)::int8, late, coalesce(numbers, '')"
-    " FROM gearfast_section LEFT JOIN gearfast_ended ON section = id ORDER BY first, id"
+    " FROM gearfast_range JOIN gearfast_section ON id >= low AND id < high LEFT JOIN gearfast_ended ON section = id"
+    " WHERE owner = $1::int8 ORDER BY first, id"
+)
+_LOSSES: Final = (
+    "SELECT number, losses FROM gearfast_range JOIN gearfast_loss ON number >= low AND number < high"
+    " WHERE owner = $1::int8"
+)
+_RETURN: Final = (
+    "UPDATE gearfast_server SET token = token + 1, lease = $3::int8, renewed = clock_timestamp(),"
+    " ends = clock_timestamp() + $3::int8 * interval '1 millisecond'"
+    " WHERE id = $1::int8 AND token = $2::int8 AND gone = 0 RETURNING token"
+)
+_RENEW: Final = (
+    "UPDATE gearfast_server SET renewed = clock_timestamp(),"
+    " ends = clock_timestamp() + lease * interval '1 millisecond', jobs = $3::int8, addresses = $4::text"
+    " WHERE id = $1::int8 AND token = $2::int8 AND gone = 0 RETURNING id"
+)
+_LEAVE: Final = "UPDATE gearfast_server SET gone = id WHERE id = $1::int8 AND token = $2::int8 AND gone = 0"
+_FLEET: Final = (
+    "SELECT id, host, pid, addresses, process, (extract(epoch FROM ends - clock_timestamp()) * 1000)::int8,"
+    " (extract(epoch FROM clock_timestamp() - renewed) * 1000)::int8, jobs"
+    " FROM gearfast_server WHERE gone = 0 ORDER BY id"
+)
+_ORPHANS: Final = (
+    "SELECT 1 FROM gearfast_range WHERE NOT EXISTS"
+    " (SELECT 1 FROM gearfast_server WHERE id = owner AND gone = 0) LIMIT 1"
 )
 
 
@@ -53,8 +82,10 @@ class PostgresStore:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._schema = place.option("schema")
-        self._owner = secrets.token_hex(8)
-        self._token = 0
+        self._seat = self._token = 0
+        self._prefix = ""
+        self.lease = LEASE
+        self.about = Member()
         self._link: Link | None = None
         self._session: list[bytes] = []
 
@@ -63,27 +94,26 @@ class PostgresStore:
         """The URL without its password."""
         return self._place.name
 
-    def open(self) -> Contents:
-        """Connects, makes the schema and its tables if they are not there, and takes the lock.
+    @property
+    def seat(self) -> int:
+        """This server's number; 0 while it has none."""
+        return self._seat
 
-        Raises StoreError if another server has it, or had it since this one did.
+    @property
+    def prefix(self) -> str:
+        """Of the handles of all servers."""
+        return self._prefix
+
+    def open(self) -> Contents:
+        """Connects, makes the schema and its tables if they are not there, and becomes one of its servers, or is still.
+
+        Raises SeatLost if another server has taken its jobs over.
         """
         self._hang_up()
-        timeout = self._place.timeout
-        limit = str(round(timeout * 1000))
-        settings = {
-            "application_name": "gearfast",
-            "tcp_user_timeout": limit,
-            "keepalives_idle": "5",
-            "keepalives_interval": "2",
-            "keepalives_count": "3",
-        }
         try:
-            self._link = link = Link(self._place.url, timeout, self._place.missing(settings))
-            self._set_up(link, limit)
-            self._lock(link)
+            self._link = link = self._connect()
             self._migrate(link)
-            self._own(link)
+            self._enter(link)
             link.prepare("write", _WRITE)
             return self._contents(link)
         except DatabaseError as error:
@@ -93,14 +123,35 @@ class PostgresStore:
             self._hang_up()
             raise
 
+    def _connect(self) -> Link:
+        timeout = self._place.timeout
+        limit = str(round(timeout * 1000))
+        settings = {
+            "application_name": "gearfast",
+            "tcp_user_timeout": limit,
+            "keepalives_idle": "5",
+            "keepalives_interval": "2",
+            "keepalives_count": "3",
+        }
+        link = Link(self._place.url, timeout, self._place.missing(settings))
+        try:
+            self._set_up(link, limit)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
     def _failure(self, error: Exception) -> StoreError:
         return StoreError(f"{self.name}: {self._place.clean(str(error))}")
 
     def _set_up(self, link: Link, limit: str) -> None:
-        # The backend, too, notices that the machine of its job server is gone, and so frees the lock.
+        # The backend, too, notices that the machine of its job server is gone, and so frees what it has locked.
         link.run(
-            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = 0;"
+            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; "
+            # What a server that stands still has locked is free once its lease has ended.
+            f"SET idle_in_transaction_session_timeout = {max(1000, round(self.lease * 1000))};"
             f"SET client_encoding = 'UTF8'; SET client_min_messages = error; SET search_path TO \"{self._schema}\";"
+            "SET default_transaction_isolation = 'read committed';"
             "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
             # Tables that were small just now, or whose statistics are old, would be read from one end to the other.
             # What is read like that nevertheless counts as so expensive that it would be compiled first.
@@ -116,13 +167,7 @@ class PostgresStore:
             )
 
     def _lock(self, link: Link) -> None:
-        if self._session:
-            # Our own backend of before may not know yet that its connection is lost.
-            link.ask(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE pid = $1::int8 AND backend_start = $2::timestamptz",
-                *self._session,
-            )
+        """For one that makes the schema. Until schema 2 a server had this lock for as long as it ran."""
         number = f"hashtextextended('gearfast.{self._schema}', {LOCK_SEED})"
         link.run(f"SET lock_timeout = {round(min(LOCK_WAIT, self._place.timeout / 2) * 1000)}")
         try:
@@ -132,9 +177,6 @@ class PostgresStore:
                 raise
             raise StoreError(f"{self.name}: in use by another server{self._who_has(link, number)}") from None
         link.run(f"SET lock_timeout = {round(self._place.timeout * 1000)}")
-        (self._session,) = link.ask(
-            "SELECT pid::int8, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-        )
 
     def _who_has(self, link: Link, number: str) -> str:
         rows = link.ask(
@@ -144,43 +186,150 @@ class PostgresStore:
         )
         return f" ({rows[0][0].decode()}, since {rows[0][1].decode()})" if rows else ""
 
-    def _migrate(self, link: Link) -> None:
-        if not link.ask(f"SELECT 1 FROM pg_namespace WHERE nspname = '{self._schema}'"):
-            link.run(f'CREATE SCHEMA "{self._schema}"')
-        version = 0
-        if link.ask("SELECT 1 WHERE to_regclass('gearfast_state') IS NOT NULL"):
-            version = _int(link.ask("SELECT version FROM gearfast_state")[0][0])
+    def _version(self, link: Link) -> int:
+        """Of the schema that is there; 0: none is."""
+        if not link.ask("SELECT 1 WHERE to_regclass('gearfast_state') IS NOT NULL"):
+            return 0
+        version = _int(link.ask("SELECT version FROM gearfast_state")[0][0])
         if version > SCHEMA:
             raise StoreError(f"{self.name}: made by a newer gearfast (schema {version}, this one knows {SCHEMA})")
-        for step in range(version + 1, SCHEMA + 1):
+        return version
+
+    def _migrate(self, link: Link) -> None:
+        if self._version(link) == SCHEMA:
+            return
+        self._lock(link)
+        if not link.ask(f"SELECT 1 FROM pg_namespace WHERE nspname = '{self._schema}'"):
+            link.run(f'CREATE SCHEMA "{self._schema}"')
+        self._migrate_to(link, SCHEMA)
+        link.ask("SELECT pg_advisory_unlock_all()")
+
+    def _migrate_to(self, link: Link, schema: int) -> None:
+        for step in range(self._version(link) + 1, schema + 1):
             text = files("gearfast.store").joinpath(f"sql/postgres-{step}.sql").read_text("utf-8")
             link.run(f"BEGIN;\n{text}\nUPDATE gearfast_state SET version = {step};\nCOMMIT")
 
-    def _own(self, link: Link) -> None:
-        """A token of its own; whoever had the store before can write no more."""
-        condition = f" WHERE owner = '{self._owner}'" if self._token else ""
-        rows = link.ask(
-            f"UPDATE gearfast_state SET token = token + 1, owner = '{self._owner}'{condition} RETURNING token"
+    def _enter(self, link: Link) -> None:
+        """A row of its own, and what others have left; or the row that it has, with a new token."""
+        lease = int8(round(self.lease * 1000))
+        if self._session:
+            # Our own backend of before may not know yet that its connection is lost.
+            link.ask(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid = $1::int8 AND backend_start = $2::timestamptz",
+                *self._session,
+            )
+        if self._seat:
+            rows = link.ask(_RETURN, int8(self._seat), int8(self._token), lease)
+            if not rows:
+                raise self._lost(link)
+            self._token = _int(rows[0][0])
+        else:
+            about = self.about
+            ((seat,),) = link.ask(
+                "SELECT gearfast_enter($1::text, $2::int8, $3::text, $4::int8, $5::text, $6::text)",
+                about.prefix.encode(),
+                lease,
+                about.host.encode("utf-8", "replace"),
+                int8(about.pid),
+                about.addresses.encode("utf-8", "replace"),
+                about.process.encode(),
+            )
+            self._seat, self._token = _int(seat), 1
+            self._take(link, ())
+        self._prefix = link.ask("SELECT prefix FROM gearfast_state")[0][0].decode()
+        (self._session,) = link.ask(
+            "SELECT pid::int8, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         )
-        if not rows:
-            raise StoreError(f"{self.name}: another server has had it since; what it did is not known here")
-        self._token = _int(rows[0][0])
+
+    def _take(self, link: Link, dead: Collection[int]) -> bool:
+        ids = array_of_ints(list(dead))
+        rows = link.ask(
+            "SELECT gearfast_take_over($1::int8, $2::int8, $3::int8[])", int8(self._seat), int8(self._token), ids
+        )
+        return _int(rows[0][0]) > 0
+
+    def _lost(self, link: Link) -> SeatLost:
+        """This server is gone: the next `open` makes another one."""
+        rows = link.ask("SELECT batch FROM gearfast_server WHERE id = $1::int8", int8(self._seat))
+        self._seat = 0
+        return SeatLost(f"{self.name}: another server has taken it over", _int(rows[0][0]) if rows else 0)
 
     def _contents(self, link: Link) -> Contents:
-        batch, next_number = map(_int, link.ask("SELECT batch, next_number FROM gearfast_state")[0])
+        me = int8(self._seat)
+        batch, next_number = map(
+            _int, link.ask("SELECT batch, next_number FROM gearfast_server WHERE id = $1::int8", me)[0]
+        )
         sections = [
             SectionInfo(_int(id), _int(first), _int(last), _int(count), _int(size), unpack_numbers(late), ended)
-            for id, first, last, count, size, late, ended in link.ask(_SECTIONS)
+            for id, first, last, count, size, late, ended in link.ask(_SECTIONS, me)
         ]
-        losses = {_int(number): _int(times) for number, times in link.ask("SELECT number, losses FROM gearfast_loss")}
+        losses = {_int(number): _int(times) for number, times in link.ask(_LOSSES, me)}
         notes = {key.decode(): value for key, value in link.ask("SELECT key, value FROM gearfast_note")}
         return Contents(batch, next_number, sections, losses, notes)
+
+    def renew(self, jobs: int) -> None:
+        """The lease lasts from now on again."""
+        link = self._connected()
+        addresses = self.about.addresses.encode("utf-8", "replace")
+        with self._told(link):
+            if not link.ask(_RENEW, int8(self._seat), int8(self._token), int8(jobs), addresses):
+                raise self._lost(link)
+
+    def look(self) -> Fleet:
+        """Who is there."""
+        link = self._link
+        if link is not None:
+            with self._told(link):
+                return self._fleet(link)
+        try:
+            link = self._connect()
+            try:
+                return self._fleet(link) if self._version(link) == SCHEMA else Fleet()
+            finally:
+                link.close()
+        except DatabaseError as error:
+            raise self._failure(error) from None
+
+    def _fleet(self, link: Link) -> Fleet:
+        servers = [
+            ServerInfo(
+                _int(id),
+                Member(host.decode(), _int(pid), addresses.decode(), process.decode()),
+                _int(left) / 1000,
+                _int(lag) / 1000,
+                _int(jobs),
+            )
+            for id, host, pid, addresses, process, left, lag, jobs in link.ask(_FLEET)
+        ]
+        return Fleet(tuple(servers), bool(link.ask(_ORPHANS)))
+
+    def take_over(self, dead: Collection[int] = ()) -> Contents | None:
+        """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came."""
+        link = self._connected()
+        with self._told(link):
+            return self._contents(link) if self._take(link, dead) else None
+
+    @contextlib.contextmanager
+    def _told(self, link: Link) -> Iterator[None]:
+        """Errors of the database as StoreError."""
+        try:
+            yield
+        except DatabaseError as error:
+            if error.state != _LOST:
+                raise self._failure(error) from None
+            try:
+                lost = self._lost(link)
+            except DatabaseError as other:
+                raise self._failure(other) from None
+            raise lost from None
 
     def write(self, write: Write) -> None:
         """One transaction, in one round trip if it has no notes."""
         link = self._connected()
         infos = [section.info for section in write.add]
         values = (
+            int8(self._seat),
             int8(self._token),
             int8(write.batch),
             int8(write.next_number),
@@ -197,7 +346,7 @@ class PostgresStore:
             array_of_ints(list(write.losses.values())),
             array_of_ints(write.forget),
         )
-        try:
+        with self._told(link):
             if not write.notes:
                 link.call("write", values)
                 return
@@ -210,8 +359,6 @@ class PostgresStore:
                 with contextlib.suppress(DatabaseError):
                     link.run("ROLLBACK")
                 raise
-        except DatabaseError as error:
-            raise self._failure(error) from None
 
     def _note(self, link: Link, notes: dict[str, bytes | None]) -> None:
         for key, value in notes.items():
@@ -223,10 +370,8 @@ class PostgresStore:
         """The records of these sections. Raises StoreError if one is not there."""
         link = self._connected()
         ids = list(sections)
-        try:
+        with self._told(link):
             rows = link.ask("SELECT id, records FROM gearfast_section WHERE id = ANY ($1::int8[])", array_of_ints(ids))
-        except DatabaseError as error:
-            raise self._failure(error) from None
         found = {_int(id): records for id, records in rows}
         for id in ids:
             if id not in found:
@@ -248,5 +393,9 @@ class PostgresStore:
             link.close()
 
     def close(self) -> None:
-        """Closes the connection, with which the lock ends."""
+        """Gives its jobs to whoever takes them, and closes the connection."""
+        if self._link is not None and self._seat:
+            with contextlib.suppress(DatabaseError):
+                self._link.ask(_LEAVE, int8(self._seat), int8(self._token))
+                self._seat = 0
         self._hang_up()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What every store in a database does: who may write, a database that is away, hangs or dies, and secrets."""
+"""What every store in a database does: lost connections, a database that is away, hangs or dies, and secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gearfast.store import mysql, postgres, redis, urls
-from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, StoreError, Write
 from tests.conftest import DATABASES
 
 Pair = tuple[Any, Any]
@@ -43,15 +43,16 @@ def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     other.close()
 
 
-def give_up_lock(store: Any) -> None:
-    """As if its connection had been lost for the database, while for the server it is still good."""
-    if isinstance(store, postgres.PostgresStore):
-        assert store._link is not None
-        store._link.ask("SELECT pg_advisory_unlock_all()")
-    elif isinstance(store, mysql.MysqlStore):
-        store._ask(f"SELECT RELEASE_LOCK('{store._lock_name}')")
-    else:
-        store._ask("HSET", store._keys[0], "run", "an earlier one")
+@pytest.fixture
+def shared(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
+    """The same, both open."""
+    url = database_url(kind)
+    one, other = urls.make_store(url), urls.make_store(url)
+    one.open()
+    other.open()
+    yield one, other
+    one.close()
+    other.close()
 
 
 def cut(store: Any) -> None:
@@ -61,7 +62,8 @@ def cut(store: Any) -> None:
             assert store._link is not None
             store._link.ask("SELECT pg_terminate_backend(pg_backend_pid())")
         elif isinstance(store, mysql.MysqlStore):
-            store._ask(f"KILL CONNECTION {store._session}")
+            ((id,),) = store._ask("SELECT CONNECTION_ID()")
+            store._ask(f"KILL CONNECTION {id}")
         else:
             killer = store._connect()
             killer.send_command("CLIENT", "KILL", "ID", store._ask("CLIENT", "ID"))
@@ -77,42 +79,32 @@ def forget_connection(store: Any) -> Any:
     return connection
 
 
-def test_who_lost_the_lock_and_its_place_writes_no_more(pair: Pair) -> None:
-    """Its connection is still good: the database itself refuses it, and whatever it asks for later."""
-    one, other = pair
-    one.write(Write(1, 6, [section(1)]))
-    give_up_lock(one)
-    other.open()
-    with pytest.raises(StoreError, match="another server has taken it over"):
-        one.write(Write(2, 7, [section(2)], drop=[1]))
-    with pytest.raises(StoreError, match="in use by another server"):
-        one.open()
-    other.write(Write(5, 9))
-    other.close()
-    with pytest.raises(StoreError, match="another server has had it since"):
-        one.open()
-    assert other.open() == Contents(5, 9, [INFO], {})
-
-
-def test_its_own_lost_connection_is_not_in_its_way(pair: Pair, kind: str) -> None:
-    one, other = pair
+def test_a_lost_connection_of_a_shared_store(shared: Pair) -> None:
+    """It finds its place again, and what is still under way on the old connection is refused."""
+    one, other = shared
+    base = one.seat << RANGE_BITS
     for n in range(1, 4):
+        token = one._token
         lost = forget_connection(one)
-        assert one.open().batch == n - 1
-        lost.disconnect() if kind == "redis" else lost.close()
-        one.write(Write(n, n + 1))
-    with pytest.raises(StoreError, match="in use"):
-        other.open()
+        assert one.open().batch == base + n - 1
+        lost.disconnect() if isinstance(one, redis.RedisStore) else lost.close()
+        one.write(Write(base + n, base + n + 1))
+        assert one._token > token
+    one._token = token
+    with pytest.raises(SeatLost):
+        one.write(Write(base + 9, base + 10))
+    assert other.open().sections == []
 
 
 def test_a_lost_connection_is_an_error_and_then_made_again(pair: Pair) -> None:
     one, _ = pair
+    before = one.open().batch
     cut(one)
     with pytest.raises(StoreError):
         one.write(Write(1, 2))
     with pytest.raises(StoreError):
         one.read([1])
-    assert one.open().batch == 0
+    assert one.open().batch == before
     one.write(Write(1, 2))
 
 
@@ -169,7 +161,7 @@ def refuse_what_is_unsafe(database: Any, kind: str) -> None:
             store.open()
             store.close()
     relaxed = urls.make_store(url + "&durability=relaxed")
-    assert relaxed.open().batch == 0
+    assert relaxed.open().sections == []
     relaxed.close()
     unsafe(database, kind, False)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is PostgreSQL's own: its settings, and who has the lock."""
+"""What is PostgreSQL's own: its settings, and the schema of before several servers might share it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gearfast.store import postgres
-from gearfast.store.base import StoreError, Write
+from gearfast.store._numbers import pack_numbers
+from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
 
 Url = Callable[[str], str]
@@ -26,25 +27,60 @@ def url(database_url: Url, monkeypatch: pytest.MonkeyPatch) -> str:
     return database_url("postgresql")
 
 
-@pytest.fixture
-def pair(url: str) -> Iterator[tuple[postgres.PostgresStore, postgres.PostgresStore]]:
-    """Two servers' stores; the first one is open."""
-    one, other = new(url), new(url)
-    one.open()
-    yield one, other
-    one.close()
-    other.close()
-
-
 def ask(store: postgres.PostgresStore, sql: str) -> list[list[bytes]]:
     """In the session of the store."""
     assert store._link is not None
     return store._link.ask(sql)
 
 
-def test_who_has_it_is_told(pair: tuple[postgres.PostgresStore, postgres.PostgresStore]) -> None:
+FIRST = 17_958_172_152_473_083
+"""The number of a job of a server that had derived it from the time."""
+
+
+@pytest.fixture
+def old(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.PostgresStore]:
+    """A store of schema 1 with two sections, and its server, which still has the lock."""
+    monkeypatch.setattr(postgres, "SCHEMA", 1)
+    store = new(url)
+    store._link = link = store._connect()
+    store._lock(link)
+    link.run(f'CREATE SCHEMA "{store._schema}"')
+    store._migrate_to(link, 1)
+    for id, number, late in ((3, FIRST, ""), (4, FIRST + 5, pack_numbers([FIRST + 7]).hex())):
+        link.run(f"INSERT INTO gearfast_section VALUES ({id}, {number}, {number + 1}, 2, '\\x{late}', 'records')")
+    link.run(f"INSERT INTO gearfast_ended VALUES (3, '\\x{pack_numbers([FIRST]).hex()}')")
+    link.run(f"INSERT INTO gearfast_loss VALUES ({FIRST + 1}, 2)")
+    link.run(f"UPDATE gearfast_state SET batch = 4, next_number = {FIRST + 8}")
+    link.ask("INSERT INTO gearfast_note VALUES ('key', 'value')")
+    link.ask("SELECT pg_advisory_lock(1)")
+    monkeypatch.setattr(postgres, "SCHEMA", 2)
+    yield store
+    store._hang_up()
+
+
+def test_a_server_of_an_older_gearfast_has_it(old: postgres.PostgresStore, url: str) -> None:
     with pytest.raises(StoreError, match=r"in use by another server \(this machine, since 20..-"):
-        pair[1].open()
+        new(url).open()
+
+
+def test_the_jobs_of_an_older_schema(old: postgres.PostgresStore, url: str) -> None:
+    old._hang_up()
+    store = new(url)
+    contents = store.open()
+    assert contents.sections == [
+        SectionInfo(3, FIRST, FIRST + 1, 2, 7, (), pack_numbers([FIRST])),
+        SectionInfo(4, FIRST + 5, FIRST + 6, 2, 7, (FIRST + 7,)),
+    ]
+    assert contents.losses == {FIRST + 1: 2}
+    assert contents.notes == {"key": b"value"}
+    assert store.seat << RANGE_BITS > FIRST + 10**10
+    assert store.read([3]) == [b"records"]
+    number = contents.batch + 1
+    store.write(Write(number, number + 1, [Section(SectionInfo(number, number, number, 1, 3), b"job")]))
+    store.close()
+    again = new(url)
+    assert [info.id for info in again.open().sections] == [3, 4, number]
+    again.close()
 
 
 @pytest.mark.parametrize("value", ["off", "local", "on", "remote_apply"])

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from gearfast.store._sections import Sections
-from gearfast.store.base import SectionInfo
+from gearfast.store.base import RANGE_BITS, SectionInfo
 
 
 def pack(*numbers: int) -> bytes:
@@ -54,13 +54,46 @@ def test_what_was_there_before() -> None:
     assert (sections.live, sections.jobs, sections.live_size, sections.size) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize(("id", "first"), [(1, 20), (3, 9)])
-def test_sections_come_in_order(id: int, first: int) -> None:
+@pytest.mark.parametrize(("id", "first"), [(1, 20), (3, 9), (2, 20)])
+def test_sections_are_in_the_order_of_their_numbers(id: int, first: int) -> None:
     sections = Sections()
     sections.add(info(2, 1, 10))
-    with pytest.raises(ValueError, match="does not come after 2"):
+    with pytest.raises(ValueError, match=r"is not in the order of its jobs' numbers|is there already"):
         sections.add(info(id, first, 30))
     assert sections.ids() == [2]
+
+
+def test_sections_that_come_between_others() -> None:
+    """What another server had: before, between and behind those that are here, late jobs of their own among them."""
+    sections = Sections()
+    sections.add(info(30, 300, 309))
+    sections.add(SectionInfo(31, 0, 0, 0, 100, (5,)))
+    sections.add(info(50, 500, 509))
+    sections.add(info(10, 100, 109))
+    sections.add(SectionInfo(11, 0, 0, 0, 100, (6,)))
+    sections.add(info(40, 400, 409, late=(7,)))
+    assert sections.ids() == [10, 11, 30, 31, 40, 50]
+    with pytest.raises(ValueError, match="not in the order"):
+        sections.add(info(12, 108, 120))
+    with pytest.raises(ValueError, match="not in the order"):
+        sections.add(info(12, 290, 300))
+    for number, id in ((100, 10), (309, 30), (404, 40), (509, 50), (7, 40)):
+        assert list(sections.end(pack(number))[0]) == [id]
+    assert sorted(sections.end(pack(5, 6))[1]) == [(11, 110, 109), (31, 310, 309)]
+
+
+def test_sections_of_two_ranges_are_never_one() -> None:
+    sections = Sections()
+    base = 1 << RANGE_BITS
+    for start in (0, base):
+        for n in range(1, 21):
+            sections.add(info(start + n, start + n, start + n))
+    assert sections.pick(1 << 20) == list(range(1, 21))
+    assert sections.pick(1 << 20) == []
+    for n in range(21, 31):
+        sections.add(info(base + n, base + n, base + n))
+    assert sections.pick(1 << 20) == list(range(1, 21))
+    assert sections.pick(1 << 20) == [base + n for n in range(1, 23)]
 
 
 def test_many_small_ones_become_one() -> None:

@@ -25,7 +25,7 @@ def test_memory() -> None:
 def test_without_a_name_it_goes_with_the_object() -> None:
     one, other = make_store("memory://"), make_store("memory://")
     one.open()
-    assert other.open().batch == 0
+    assert other.open().sections == []
 
 
 @pytest.mark.parametrize(
