@@ -165,6 +165,7 @@ class ScheduleInfo(NamedTuple):
     problem: str = ""
     """Why the server cannot use it; all else but its name is unknown then."""
 
+
 class ClusterServer(NamedTuple):
     """A line of the admin command `cluster`: one of the job servers that share a store."""
 

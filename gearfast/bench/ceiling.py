@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from gearfast._codec import encode
-from gearfast.bench.durable import FUNCTION, IN_FLIGHT, Link, temporary, running
+from gearfast.bench.durable import FUNCTION, IN_FLIGHT, Link, running, temporary
 from gearfast.bench.servers import ServerError
 from gearfast.protocol import Command
 

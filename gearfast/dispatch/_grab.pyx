@@ -35,7 +35,7 @@ from gearfast.dispatch._job cimport (
     job_workload,
     write_handle,
 )
-from gearfast.dispatch._journal cimport may_be_given
+from gearfast.dispatch._journal cimport has_next
 from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (

@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
+from gearfast.dispatch._journal cimport has_next
 from gearfast.dispatch._records cimport (
     DISPATCH_ANY,
     DISPATCH_LEAST_LOADED,

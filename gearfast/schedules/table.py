@@ -95,9 +95,7 @@ class Table:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def begin(
-        self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], now: int, *, write: bool = True
-    ) -> None:
+    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], now: int, *, write: bool = True) -> None:
         """Begin with the schedules of the configuration and what a store has; what was there before is forgotten.
 
         `write`: notes that are wrong for these schedules may be changed.

@@ -20,9 +20,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
-from gearfast.server.config import ConfigError
 from gearfast.server.fetch import Fetch
-from gearfast.server.lease import Share, this_member
+from gearfast.server.lease import Share
 from gearfast.server.log import logger
 from gearfast.server.notes import Notes
 from gearfast.server.plan import in_order, in_parts, joined, planned
@@ -38,13 +37,11 @@ from gearfast.store.base import (
     StoreError,
     Write,
 )
-from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
     from gearfast.dispatch import Batch, Dispatcher
-    from gearfast.server.config import ServerConfig
 
-__all__ = ["Journal", "open_journal"]
+__all__ = ["Journal"]
 
 PATIENCE: Final = 5.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -55,28 +52,6 @@ QUIET: Final = 0.05
 """Seconds without a batch after which the store is tidied."""
 CHUNK: Final = 1 << 20
 """Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
-
-
-def open_journal(config: ServerConfig, prefix: str = "") -> Journal | None:
-    """What keeps a server's background jobs; None without a store. Raises ConfigError if it cannot be opened.
-
-    `prefix`: of this server's handles, unless it shares its store with others, which have one for all.
-    """
-    if config.store is None:
-        return None
-    try:
-        store = make_store(config.store)
-        if isinstance(store, SharedStore):
-            store.lease = config.lease
-            store.about = this_member(prefix)
-        return Journal(
-            store,
-            relaxed=config.durability == "relaxed",
-            patience=config.store_patience,
-            memory=config.store_memory,
-        )
-    except (ValueError, StoreError) as error:
-        raise ConfigError(f"store: {error}") from None
 
 
 class Journal:
@@ -283,9 +258,11 @@ class Journal:
         self._leads = False
         self._notes.lose()
 
-    def _hear(self, leads: bool, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None]) -> None:
+    def _hear(
+        self, leads: bool, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None], added: int
+    ) -> None:
         """What others have written, and whether this server leads now that it knows of it."""
-        self._notes.hear(stored, unwritten)
+        self._notes.hear(stored, unwritten, added)
         if self.on_heard is not None:
             self.on_heard(self.notes)
         self._leads = leads
@@ -384,8 +361,8 @@ class Journal:
             if item == "look":
                 self._beat()
             else:
-                batch, notes, bound = item
-                self._commit(batch, notes, bound, tidy=wait_for is None)
+                batch, notes, bound, count = item
+                self._commit(batch, notes, bound, count, tidy=wait_for is None)
             if wait_for is None:
                 return True
 
@@ -460,11 +437,13 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], tidy: bool) -> None:
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], count: int, tidy: bool) -> None:
         if self._seatless or batch.number <= self._batch:
-            self._notes.add({key: value for key, value in notes.items() if key not in bound}, set())
-            return  # taken before the server knew that its jobs are another one's
-        self._notes.add(notes, bound)
+            # Taken before the server knew that its jobs are another one's.
+            self._notes.add({key: value for key, value in notes.items() if key not in bound}, set(), count)
+            self._write_notes()
+            return
+        self._notes.add(notes, bound, count)
         try:
             stored = self._insist(batch) if self._away else self._try(batch)
         except SeatLost as lost:
@@ -554,7 +533,7 @@ class Journal:
 
     def _tell(self, stored: Mapping[str, bytes]) -> None:
         self._told_leads = self.share is None or self.share.leads
-        self._post(self._hear, self._told_leads, stored, self._notes.unwritten)
+        self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
         before = len(self._coming)
@@ -589,6 +568,21 @@ class Journal:
         self._post(self._go_on, self.first_number, self._batch + 1, self._told)
         self._tell(stored)
         self._is_back()
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        """Those that no batch takes along any more."""
+        notes = self._notes.unwritten
+        if self._seatless or self._away or not notes:
+            return
+        try:
+            self._write(Write(self._batch, self.next_number, notes=notes))
+        except SeatLost:
+            self._start_anew()
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+        else:
+            self._notes.are_written()
 
     def _tidy(self) -> bool:
         """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
+from typing import NamedTuple
 
 __all__ = ["Notes"]
 
@@ -19,6 +20,14 @@ def _put(kept: dict[str, bytes], notes: Mapping[str, bytes | None]) -> None:
             kept.pop(key, None)
         else:
             kept[key] = value
+
+
+class _Put(NamedTuple):
+    """The newest one of a key. `number`: of all that were put."""
+
+    number: int
+    value: bytes | None
+    bound: bool
 
 
 class Notes:
@@ -32,12 +41,15 @@ class Notes:
         """For the server's thread: what is kept, or is about to be."""
         self.on_lost: Callable[[str, bytes | None], object] | None = None
         """Called for each bound one that was lost, with what is kept instead."""
+        self._puts: dict[str, _Put] = {}
+        self._count = 0
         self._gathered: dict[str, bytes | None] = {}
         self._bound: set[str] = set()
         self._lost: SimpleQueue[dict[str, bytes | None]] = SimpleQueue()
         self._stored = dict(stored)
         self._unwritten: dict[str, bytes | None] = {}
         self._unwritten_bound: set[str] = set()
+        self._added = 0
         self._taken_back: dict[str, bytes | None] = {}
 
     # The server's thread
@@ -50,12 +62,14 @@ class Notes:
     def put(self, key: str, value: bytes | None, bound: bool) -> None:
         """With the next batch."""
         _put(self.kept, {key: value})
+        self._count += 1
+        self._puts[key] = _Put(self._count, value, bound)
         self._gathered[key] = value
         (self._bound.add if bound else self._bound.discard)(key)
 
-    def take(self) -> tuple[dict[str, bytes | None], set[str]]:
-        """Those that go with a batch, and which of them are bound to it."""
-        taken = self._gathered, self._bound
+    def take(self) -> tuple[dict[str, bytes | None], set[str], int]:
+        """Those that go with a batch, which of them are bound to it, and how many there ever were."""
+        taken = self._gathered, self._bound, self._count
         self._gathered, self._bound = {}, set()
         return taken
 
@@ -67,20 +81,26 @@ class Notes:
                     self._gathered[key] = value
                     self._bound.discard(key)
                 _put(self.kept, {key: value})
+                self._puts.pop(key, None)
                 if self.on_lost is not None:
                     self.on_lost(key, value)
 
-    def hear(self, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None]) -> None:
-        """Others have changed some: what the store has, and what this server is about to write there."""
+    def hear(self, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None], added: int) -> None:
+        """Others have changed some: what the store has, and what this server is about to write there.
+
+        `added`: how many notes the journal's thread knew of then; those that came since are newer.
+        """
+        self._puts = {key: put for key, put in self._puts.items() if put.number > added}
         self.kept = dict(stored)
         _put(self.kept, unwritten)
-        _put(self.kept, self._gathered)
+        _put(self.kept, {key: put.value for key, put in self._puts.items()})
 
     def lose(self) -> None:
-        """The jobs that were submitted since the last batch are gone, and with them what was bound to them."""
+        """The jobs that are not stored are gone, and with them what was bound to them."""
         for key in self._bound:
             del self._gathered[key]
         self._bound = set()
+        self._puts = {key: put for key, put in self._puts.items() if not put.bound}
 
     # The journal's thread
 
@@ -94,8 +114,14 @@ class Notes:
         """A copy of what is to be as it was, should the batch that was given up be in the store after all."""
         return self._taken_back.copy()
 
-    def add(self, notes: Mapping[str, bytes | None], bound: set[str]) -> None:
-        """They are to be written now."""
+    @property
+    def added(self) -> int:
+        """How many there ever were when the last ones were added."""
+        return self._added
+
+    def add(self, notes: Mapping[str, bytes | None], bound: set[str], count: int) -> None:
+        """They are to be written now. `count`: see `take`."""
+        self._added = count
         self._unwritten.update(notes)
         self._unwritten_bound = (self._unwritten_bound - notes.keys()) | bound
 

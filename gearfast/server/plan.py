@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is to be written into the store: what a batch means for it, and sections as one, without jobs that have ended."""
+"""What is to be written into the store: what a batch means for it, and sections as one, without what has ended."""
 
 from __future__ import annotations
 

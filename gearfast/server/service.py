@@ -23,8 +23,8 @@ from gearfast._version import __version__
 from gearfast.dispatch import Dispatcher
 from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
-from gearfast.server.journal import open_journal
 from gearfast.server.log import level_number, logger
+from gearfast.server.open_journal import open_journal
 from gearfast.server.schedules import Scheduler, Timer
 from gearfast.server.stream import NEVER, StreamDriver
 
@@ -259,7 +259,7 @@ class Service:
                 logger.log(level_number(level), "%s", text)
 
     def _begin_schedules(self) -> None:
-        """With those of the configuration and of the store. Of several servers on one store the one that leads fires."""
+        """With those of the configuration and of the store. Of several servers on one store one leads, and fires."""
         journal, file = self.journal, self.config.schedules or {}
         if journal is None:
             self.scheduler.begin(file, {})

@@ -12,9 +12,7 @@ from gearfast.dispatch.policy import KEYS
 from gearfast.schedules.schedule import KEYS as SCHEDULE_KEYS
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [
-    ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "results.md", "schedules.md")
-]
+PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "results.md", "schedules.md")]
 SHOWN = re.compile(r"<!-- shown by: (.*?)-->", re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs docs/ of a checkout")

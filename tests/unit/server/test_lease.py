@@ -370,6 +370,42 @@ def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
     assert other.store.open().notes == {"key": b"value"}
 
 
+def test_a_note_that_is_bound_is_lost_with_its_jobs(fleet: Fleet) -> None:
+    """What it told of was never stored: whoever leads from then on must not believe it, nor must this server."""
+    one, other = fleet.start(), fleet.start()
+    one.journal.note("kept", b"1")
+    one.commit()
+    fleet.pass_time(LEASE + 1)
+    other.look()
+    one.dispatcher.receive(one.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    one.journal.note("fired", b"2", bound=True)
+    one.journal.note("kept", b"2")
+    one.journal.take()
+    fleet.run(lambda: one.store.seat > other.store.seat and not one.dispatcher.lapsed)
+    one.commit()
+    fleet.run(lambda: one.journal.notes == {"kept": b"2"})
+    assert other.store.notes() == {"kept": b"2"}
+
+
+def test_who_leads_knows_what_the_others_have_written(fleet: Fleet) -> None:
+    one, other = fleet.start(), fleet.start()
+    heard: list[dict[str, bytes]] = []
+    other.journal.on_heard = lambda notes: heard.append(dict(notes))
+    one.journal.note("fired", b"1")
+    one.journal.note("gone", b"1")
+    one.commit()
+    other.look()
+    fleet.run(lambda: heard)
+    assert heard == [{"fired": b"1", "gone": b"1"}]
+    one.journal.note("fired", b"2")
+    one.journal.note("gone", None)
+    one.commit()
+    one.close()
+    other.journal.look()
+    fleet.run(lambda: other.journal.leads)
+    assert other.journal.notes == heard[-1] == {"fired": b"2"}
+
+
 def test_one_of_them_leads(fleet: Fleet) -> None:
     one, other, third = fleet.start(), fleet.start(), fleet.start()
     for server in (one, other, third):
@@ -378,11 +414,12 @@ def test_one_of_them_leads(fleet: Fleet) -> None:
     one.close()
     other.look()
     third.look()
-    assert [server.journal.leads for server in (other, third)] == [True, False]
+    fleet.run(lambda: other.journal.leads)
+    assert not third.journal.leads
     fleet.pass_time(LEASE + 1)
     assert not other.journal.leads, "its lease has ended"
     third.look()
-    assert third.journal.leads
+    fleet.run(lambda: third.journal.leads)
     fleet.run(lambda: third.dispatcher.lease_until > fleet.now)
 
 
