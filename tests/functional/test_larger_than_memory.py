@@ -74,7 +74,7 @@ def test_an_embedded_server(tmp_path: Path) -> None:
         gearfast.Client(server.url) as client,
     ):
         for n in range(300):
-            client.submit("f", b"%03d" % n + bytes(SIZE), background=True)
+            client.submit_background("f", b"%03d" % n + bytes(SIZE))
         workloads = [job.workload for job in server.jobs()]
         assert workloads.count(b"") > 200
         done: list[int] = []
