@@ -76,6 +76,7 @@ cdef enum:
     ABSENT = 0x20000000     # its workload is in the store alone
     SLOT = 0x1FFFFFFF       # the rest
 
+cdef enum:
     FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
 
 cdef enum Reason:               # why a job failed for good
