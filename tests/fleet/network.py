@@ -13,7 +13,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tests.functional import network
 
@@ -21,6 +23,7 @@ from .switch import NET, Way, make_device
 
 __all__ = ["Network", "missing"]
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 _numbers = itertools.count()
 
@@ -117,8 +120,12 @@ class Network:
         """The thread that calls is in the namespace from now on; so are the sockets that it makes."""
         network.enter(self.names[number])
 
+    def inside(self, number: int, function: Callable[[], T]) -> T:
+        """`function()` in the namespace; the sockets that it makes stay there."""
+        return network.inside(self.names[number], function)
+
     @contextlib.contextmanager
-    def cut(self, one: int, other: int) -> object:
+    def cut(self, one: int, other: int) -> Iterator[None]:
         """Both directions, for as long as this lasts."""
         self.set_ways(one, other, Way(cut=True))
         try:

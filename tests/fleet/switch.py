@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What carries packets between namespaces: it has their tun devices, and may delay or lose what goes from one to another.
+"""Carries packets between namespaces: it has their tun devices, and may delay or lose what goes from one to another.
 
     python -m tests.fleet.switch FD …        device N is that of 10.78.0.(N + 1)
 
