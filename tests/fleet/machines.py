@@ -7,16 +7,18 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.functional.preloaded import CLOCK, Clock, build, preload
 from tests.functional.server_tools import LIMIT, ServerProcess, Wire, eventually
-from tests.store.databases import Postgres, stands
+from tests.store.databases import Postgres, fresh_name, stands
 
-from .history import Notes
+from .check import check
+from .history import Notes, load
 from .network import Network
 
-__all__ = ["KEPT", "Fleet", "Node", "fleet"]
+__all__ = ["KEPT", "LEASE", "Fleet", "Node", "Site", "make_site"]
 
 KEPT = frozenset({"kept", "probe"})
 """Functions of which all jobs are durable."""
@@ -80,7 +82,14 @@ class Node:
                 **preload(*self.fleet.libraries),
                 "GIVING_FILE": str(folder / f"{self.name}.gives"),
             }
-            flags = ["--listen", f"{self.address[0]}:{PORT}", "--store", self.fleet.url, "--lease", f"{LEASE}"]
+            flags = [
+                "--listen",
+                f"{self.address[0]}:{PORT}",
+                "--store",
+                self.fleet.url,
+                "--lease",
+                f"{self.fleet.lease}",
+            ]
             try:
                 self.server = ServerProcess(
                     *flags,
@@ -140,26 +149,57 @@ class Node:
         return int(match[1]) if match.groups() else 0
 
 
-class Fleet:
-    """See `fleet`."""
+@dataclass(frozen=True)
+class Site:
+    """Where fleets run, one after the other: namespaces, the database in one of them, what servers have preloaded."""
 
-    def __init__(
-        self,
-        folder: Path,
-        network: Network,
-        database: FarPostgres,
-        libraries: tuple[Path, ...],
-        flags: tuple[str, ...],
-    ) -> None:
+    network: Network
+    database: FarPostgres
+    libraries: tuple[Path, ...]
+
+
+@contextlib.contextmanager
+def make_site(folder: Path, count: int, compiler: str) -> Iterator[Site]:
+    """For so many job servers."""
+    libraries = (build(compiler, CLOCK, folder), build(compiler, GIVING, folder))
+    with Network(count + 1) as network, FarPostgres(network) as database:
+        yield Site(network, database, libraries)
+
+
+class Fleet:
+    """Job servers that share a store of their own, with `flags`. As a context manager it starts and ends them.
+
+    `folder`: for their histories. `lease`: seconds.
+    """
+
+    def __init__(self, site: Site, folder: Path, *flags: str, lease: float = LEASE) -> None:
         self.folder = folder
-        self.network = network
-        self.database = database
-        self.url = database.far_url("jobs")
-        self.libraries = libraries
+        self.network = site.network
+        self.database = site.database
+        self.libraries = site.libraries
+        self.lease = lease
         self.flags = flags
+        self.url = self.database.far_url(fresh_name())
         self.faults: list[str] = []
         self.notes = Notes(folder / "history.jsonl")
-        self.nodes: list[Node] = []
+        self.nodes = [Node(self, number) for number in range(1, len(self.network.names))]
+        self.notes.add("nodes", len(self.nodes))
+
+    def __enter__(self) -> Fleet:
+        try:
+            for node in self.nodes:
+                node.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.heal()
+        for node in self.nodes:
+            if node.server is not None:
+                node.kill()
+        self.notes.close()
 
     def node(self, number: int) -> Node:
         """From 1 on."""
@@ -180,23 +220,8 @@ class Fleet:
         for node in self.nodes:
             if node.server is not None:
                 node.leave()
-        self.notes.close()
 
-
-@contextlib.contextmanager
-def fleet(folder: Path, count: int, compiler: str, *flags: str) -> Iterator[Fleet]:
-    """So many job servers that serve, with `flags`, and their database."""
-    libraries = (build(compiler, CLOCK, folder), build(compiler, GIVING, folder))
-    with Network(count + 1) as network, FarPostgres(network) as database:
-        made = Fleet(folder, network, database, libraries, flags)
-        made.notes.add("nodes", count)
-        made.nodes = [Node(made, number) for number in range(1, count + 1)]
-        try:
-            for node in made.nodes:
-                node.start()
-            yield made
-        finally:
-            made.heal()
-            for node in made.nodes:
-                if node.server is not None:
-                    node.kill()
+    def check(self) -> list[str]:
+        """Ends all servers; what is wrong."""
+        self.close()
+        return self.faults + check(load(self.folder, KEPT))

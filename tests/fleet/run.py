@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import threading
@@ -13,9 +14,9 @@ from pathlib import Path
 
 from tests.functional.server_tools import SLOW
 
-from .check import check, figures
+from .check import figures
 from .history import load
-from .machines import KEPT, LEASE, Fleet, Node, fleet
+from .machines import KEPT, LEASE, Fleet, Node, Site
 from .parties import Doer, Ledger, Submitter, probe
 from .switch import Way
 
@@ -215,37 +216,34 @@ def _settle(fleet: Fleet, ledger: Ledger) -> None:
     fleet.faults.append(f"not drained: {len(ledger.open)} jobs, {left} in servers; {problem!r}")
 
 
-def play(
-    folder: Path,
-    compiler: str,
-    seed: int,
-    seconds: float,
-    *,
-    nodes: int = 3,
-    each: bool = False,
-    flags: tuple[str, ...] = (),
-) -> Outcome:
-    """One run. `each`: every trouble once, in an order of its own; else as many as come in so many seconds."""
+def all_once(nemesis: Nemesis) -> Iterator[list[tuple[Trouble, Node]]]:
+    """Every trouble once: as many at once as there are servers, each at another one; the database's alone."""
+    nodes = nemesis.fleet.nodes
+    troubles = [trouble for trouble in TROUBLES if trouble is not database_stands]
+    nemesis.rng.shuffle(troubles)
+    for first in range(0, len(troubles), len(nodes)):
+        together = troubles[first : first + len(nodes)]
+        yield list(zip(together, nemesis.rng.sample(nodes, len(together)), strict=True))
+    yield [(database_stands, nodes[0])]
+
+
+def play(site: Site, folder: Path, seed: int, seconds: float | None = None, flags: tuple[str, ...] = ()) -> Outcome:
+    """One run, with troubles for so many seconds, or with each of them once."""
     outcome = Outcome(seed)
     began = time.monotonic()
-    with fleet(folder, nodes, compiler, *flags) as machines:
-        ledger, stop, ended = Ledger(machines.notes), threading.Event(), threading.Event()
-        workers = _parties(machines, ledger, stop, ended, seed)
-        nemesis = Nemesis(machines, seed)
-        order = nemesis.rng.sample(TROUBLES, len(TROUBLES))
-        once = iter([[(trouble, nemesis.rng.choice(machines.nodes))] for trouble in order])
-        nemesis.run(once if each else nemesis.drawn(), seconds)
-        machines.heal()
+    with Fleet(site, folder, *flags) as fleet:
+        ledger, stop, ended = Ledger(fleet.notes), threading.Event(), threading.Event()
+        workers = _parties(fleet, ledger, stop, ended, seed)
+        nemesis = Nemesis(fleet, seed)
+        nemesis.run(all_once(nemesis) if seconds is None else nemesis.drawn(), seconds or math.inf)
+        fleet.heal()
         stop.set()
-        _settle(machines, ledger)
+        _settle(fleet, ledger)
         ended.set()
         for worker in workers:
             worker.join()
-        machines.close()
-        outcome.faults = list(machines.faults)
-    history = load(folder, KEPT)
-    outcome.faults += check(history)
-    outcome.figures = figures(history)
+        outcome.faults = fleet.check()
+    outcome.figures = figures(load(folder, KEPT))
     outcome.troubles = nemesis.count
     outcome.seconds = time.monotonic() - began
     return outcome
