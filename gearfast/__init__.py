@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gearfast.tasks.app import App
     from gearfast.tasks.task import Task
     from gearfast.types import (
+        ClusterServer,
         DeadLetter,
         FunctionStatus,
         Handle,
@@ -105,6 +106,7 @@ _HOMES = {
     "gearfast.tasks.app": ("App",),
     "gearfast.tasks.task": ("Task",),
     "gearfast.types": (
+        "ClusterServer",
         "DeadLetter",
         "FunctionStatus",
         "Handle",
@@ -129,6 +131,7 @@ __all__ = [
     "Backoff",
     "Cancelled",
     "Client",
+    "ClusterServer",
     "Command",
     "ConnectError",
     "ConnectionLost",

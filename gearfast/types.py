@@ -7,6 +7,7 @@ from enum import Enum
 from typing import NamedTuple
 
 __all__ = [
+    "ClusterServer",
     "DeadLetter",
     "FunctionStatus",
     "Handle",
@@ -111,6 +112,23 @@ class PolicyInfo(NamedTuple):
     """A function's name, or with `*` and `?` those of several."""
     settings: dict[str, str]
     """Keys and values as the text protocol has them, such as `timeout` and `30`."""
+
+
+class ClusterServer(NamedTuple):
+    """A line of the admin command `cluster`: one of the job servers that share a store."""
+
+    id: int
+    """Rises with each server that starts; the lowest one leads."""
+    host: str
+    pid: int
+    addresses: str
+    """Where it listens, with commas between them."""
+    jobs: int
+    """Durable jobs that were its own when it last said so."""
+    lease: float
+    """Seconds until others may take its jobs over; below 0: they are about to."""
+    lag: float
+    """Seconds since it last wrote to the store or renewed its lease."""
 
 
 class WorkerInfo(NamedTuple):

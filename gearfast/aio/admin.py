@@ -14,7 +14,7 @@ from gearfast.session import admin as commands
 from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
-from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import ClusterServer, DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -84,6 +84,10 @@ class AsyncAdminClient:
     async def maxqueue(self, function: str, *limits: int | None) -> None:
         """Limit a function's queue: no number or None for no limit, one for all priorities, or high, normal, low."""
         await self._call(commands.maxqueue(function, *limits))
+
+    async def cluster(self) -> list[ClusterServer]:
+        """The job servers that share this one's store; empty if it shares none. gearmand refuses this."""
+        return await self._call(commands.cluster())
 
     async def policies(self) -> list[PolicyInfo]:
         """Each pattern of functions with its policy. Of gearfast's job server; gearmand refuses this and the next."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gearfast.cli import OK, status_of
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
-from gearfast.errors import GearfastError, JobNotFound, ServerError, UsageError
-from gearfast.types import DeadLetter, PolicyInfo
+from gearfast.errors import ConnectError, GearfastError, JobNotFound, ServerError, UsageError
+from gearfast.types import ClusterServer, DeadLetter, PolicyInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ _STATUS = ("function", "total", "running", "workers")
 _PRIORITIES = ("function", "high", "normal", "low", "workers")
 _WORKERS = ("fd", "address", "id", "functions")
 _POLICIES = ("pattern", "settings")
+_CLUSTER = ("id", "host", "pid", "addresses", "jobs", "lease", "lag")
 _DEAD = ("handle", "function", "unique", "tries", "reason", "time")
 _JOBS = ("handle", "retries", "ignored", "background")
 
@@ -82,6 +83,28 @@ def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
     return [entry for entry in admin.policies() if action != "set" or entry.pattern == pattern]
 
 
+def _cluster(admin: AdminClient, args: argparse.Namespace) -> list[ClusterServer]:
+    """What a server knows of the others; or what the store itself says, which no server has to be up for."""
+    if args.store is None:
+        return admin.cluster()
+    from gearfast.store.base import SharedStore, StoreError
+    from gearfast.store.urls import make_store
+
+    try:
+        store = make_store(args.store)
+        if not isinstance(store, SharedStore):
+            raise UsageError(f"{store.name}: one server has this store for itself")
+        servers = store.look().servers
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except StoreError as error:
+        raise ConnectError(str(error)) from None
+    return [
+        ClusterServer(each.id, each.about.host, each.about.pid, each.about.addresses, each.jobs, each.left, each.lag)
+        for each in servers
+    ]
+
+
 def _dead(admin: AdminClient, args: argparse.Namespace) -> Any:
     """The list; all of one; or of `requeue` and `drop` how many there were."""
     action, which = args.action, args.which
@@ -117,6 +140,7 @@ _SETTINGS: dict[str, Any] = {
     "metavar": "KEY=VALUE",
     "help": "such as timeout=30 or rate=100/s; KEY= takes a key away",
 }
+_STORE: dict[str, Any] = {"metavar": "URL", "help": "ask the store itself, for when no server is up"}
 _LIMITS: dict[str, Any] = {
     "nargs": "*",
     "type": int,
@@ -193,6 +217,13 @@ VERBS: Final = (
         lambda admin, args: _policy(admin, args),
         _POLICIES,
         arguments=[("action", _ACTION), ("pattern", _PATTERN), ("settings", _SETTINGS)],
+    ),
+    Verb(
+        "cluster",
+        "the servers that share the store",
+        lambda admin, args: _cluster(admin, args),
+        _CLUSTER,
+        arguments=[("--store", _STORE)],
     ),
     Verb(
         "dead",
@@ -432,6 +463,8 @@ def _line(verb: Verb, entry: Any) -> str:
         return f"{entry.pattern}\t{_settings(entry.settings)}"
     if verb.columns is _DEAD:
         return "\t".join(_dead_words(entry).values())
+    if verb.columns is _CLUSTER:
+        return "\t".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in entry)
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )

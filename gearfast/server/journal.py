@@ -182,6 +182,7 @@ class Journal:
         dispatcher.restoring = True
         if self.share is not None and isinstance(self.store, SharedStore):
             self.store.about = dataclasses.replace(self.store.about, addresses=addresses)
+            self.share.renew_now()
             dispatcher.on_cluster = self.share.text
             self._told = self.share.until
             dispatcher.lease_until = self._told
@@ -263,8 +264,9 @@ class Journal:
         dispatcher.lose_lease(next_number=1, next_batch=1)
         dispatcher.restoring = False
 
-    def _go_on(self, number: int, batch: int, until: int) -> None:
-        """This is a new server: jobs and batches have numbers from these on."""
+    def _go_on(self, number: int, batch: int, until: int, notes: dict[str, bytes | None]) -> None:
+        """This is a new server: jobs and batches have numbers from these on. `notes`: that are not written yet."""
+        self._noted = notes | self._noted
         self._dispatcher.lose_lease(next_number=number, next_batch=batch)
         self._without = False
         self._set_lease(until)
@@ -515,7 +517,7 @@ class Journal:
             else:
                 self.notes[key] = value
         self._told = self.share.until
-        self._post(self._go_on, self.first_number, self._batch + 1, self._told)
+        self._post(self._go_on, self.first_number, self._batch + 1, self._told, self._unwritten.copy())
         self._is_back()
 
     def _tidy(self) -> bool:

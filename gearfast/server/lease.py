@@ -27,6 +27,9 @@ SECOND: Final = 10**9
 LOOKS: Final = 10
 """How often, in the time of a lease, others are looked at, and once a second at least."""
 
+TELLS: Final = 10 * SECOND
+"""How often a server with a long lease, or with many writes, says how many jobs it has."""
+
 
 def this_member(prefix: str = "", addresses: str = "") -> Member:
     """What this process says of itself."""
@@ -56,7 +59,6 @@ class Share:
     def renewed(self, began: int) -> None:
         """What was begun then has renewed the lease."""
         self.until = began + self._lease - self._lease // 10
-        self._renew_at = began + self._lease // 3
         logger.debug("Server %d: lease from %d until %d ns", self._store.seat, began, self.until)
 
     def took(self, ranges: Iterable[int]) -> None:
@@ -72,6 +74,10 @@ class Share:
         """Seconds until `beat` is due."""
         return max(self._look_at - self._clock(), 0) / SECOND
 
+    def renew_now(self) -> None:
+        """What this server says of itself has changed."""
+        self._renew_at = self._look_at = 0
+
     def put_off(self) -> None:
         """`beat` is due in a while."""
         self._look_at = self._clock() + min(self._lease // LOOKS, SECOND)
@@ -86,6 +92,7 @@ class Share:
         if began >= self._renew_at:
             self._store.renew(jobs)
             self.renewed(began)
+            self._renew_at = began + min(self._lease // 3, TELLS)
         self._look()
         others = [server for server in self._fleet.servers if server.id != self._store.seat]
         dead = [server.id for server in others if has_ended(server.about.process)]

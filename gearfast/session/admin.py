@@ -16,7 +16,16 @@ from urllib.parse import unquote_to_bytes
 
 from gearfast.errors import GearfastError, JobNotFound, ProtocolError, ServerError, UsageError, server_error
 from gearfast.protocol import MAX_LINE
-from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, Priority, PriorityStatus, WorkerInfo
+from gearfast.types import (
+    ClusterServer,
+    DeadLetter,
+    FunctionStatus,
+    JobInfo,
+    PolicyInfo,
+    Priority,
+    PriorityStatus,
+    WorkerInfo,
+)
 
 __all__ = ["AdminRequest", "AdminSession"]
 
@@ -205,6 +214,16 @@ def maxqueue(function: str, *limits: int | None) -> AdminRequest[None]:
             raise UsageError(f"a limit is 0 or more jobs, or None, not {limit!r}")
         numbers.append(str(limit or 0))
     return AdminRequest(" ".join(["maxqueue", _word("function", function), *numbers]), _nothing)
+
+
+def cluster() -> AdminRequest[list[ClusterServer]]:
+    """`cluster`: ID HOST PID ADDRESSES JOBS LEASE LAG, with tabs between them"""
+    return AdminRequest("cluster", lambda lines: [_server(line) for line in lines], is_list=True)
+
+
+def _server(line: str) -> ClusterServer:
+    id, host, pid, addresses, jobs, lease, lag = line.split("\t")
+    return ClusterServer(int(id), host, int(pid), addresses, int(jobs), float(lease), float(lag))
 
 
 def policies() -> AdminRequest[list[PolicyInfo]]:

@@ -3,24 +3,39 @@
 
 What it promises: what was written is there after the job server, the database or the machine has died, as far as the
 disk keeps what the database gave it: each write is one transaction, and a database that is set not to sync its log at
-each commit is refused. One job server has the tables at a time, by a lock of its session (GET_LOCK). A lock ends with
-its session, of which a server may learn late: so each opening also takes a new token, and a write that knows an older
-one is refused by the database itself.
+each commit is refused.
+
+Several job servers may have the tables open. Each has a row, with a lease that ends by the database's clock, and ranges
+of ids and numbers; whoever finds that a lease has ended makes the ranges its own, and the row as one that is gone, in
+one transaction. A write renews the lease, and is refused by the database itself if the row is gone, or knows the token
+of a newer connection.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
-import secrets
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.store._numbers import pack_numbers, unpack_numbers
-from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import (
+    LEASE,
+    RANGE_BITS,
+    Contents,
+    Fleet,
+    Member,
+    SeatLost,
+    Section,
+    SectionInfo,
+    ServerInfo,
+    StoreError,
+    Write,
+)
 
 if TYPE_CHECKING:
     from gearfast.store._place import Place
@@ -29,10 +44,10 @@ __all__ = ["OPTIONS", "MysqlStore"]
 
 OPTIONS: Final = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
 """Options of the URL that the driver takes."""
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of the schema; `sql/mysql-N.sql` brings one of version N - 1 to version N."""
 LOCK_WAIT = 2.0
-"""Seconds that a server which has the store, and may be about to end, is waited for."""
+"""Seconds that a server is waited for which makes the tables, or has them of before several might."""
 LEAST_PACKET: Final = 16 << 20
 """The least `max_allowed_packet`: what has ended of a large section is one value."""
 PART: Final = 1 << 20
@@ -43,12 +58,20 @@ MANY: Final = 2000
 _NOT_NULL: Final = 1048
 """The error of a column that may not be NULL: the token was another one."""
 _SESSION: Final = (
-    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = 2147483, autocommit = 1,"
-    " innodb_lock_wait_timeout = {}"
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = {}, autocommit = 1,"
+    " innodb_lock_wait_timeout = {}, time_zone = '+00:00'"
 )
+_NOW: Final = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 _SECTIONS: Final = (
     "SELECT id, first_number, last_number, jobs, size, late, numbers FROM gearfast_section"
-    " LEFT JOIN gearfast_ended ON section = id ORDER BY first_number, id"
+    " LEFT JOIN gearfast_ended ON section = id WHERE {} ORDER BY first_number, id"
+)
+_FLEET: Final = (
+    f"SELECT id, host, pid, addresses, process, ends - {_NOW}, {_NOW} - renewed, jobs"
+    " FROM gearfast_server WHERE gone = 0 ORDER BY id"
+)
+_ORPHANS: Final = (
+    "SELECT 1 FROM gearfast_range WHERE owner NOT IN (SELECT id FROM gearfast_server WHERE gone = 0) LIMIT 1"
 )
 
 
@@ -61,12 +84,17 @@ def _hex(value: bytes) -> str:
     return f"x'{value.hex()}'"
 
 
-def _statements(write: Write, token: int) -> Iterator[str]:
-    """What a write is in SQL; the first one fails if the token is another server's by now."""
+def _quoted(text: str) -> str:
+    """Text that may be anything."""
+    return f"CONVERT({_hex(text.encode('utf-8', 'replace'))} USING utf8mb4)"
+
+
+def _statements(write: Write, me: int, token: int) -> Iterator[str]:
+    """What a write is in SQL; the first one fails if this server is gone, or has a newer connection."""
     yield "START TRANSACTION"
     yield (
-        f"UPDATE gearfast_state SET batch = {write.batch}, next_number = {write.next_number},"
-        f" token = IF(token = {token}, token, NULL) WHERE single = 1"
+        f"UPDATE gearfast_server SET batch = {write.batch}, next_number = {write.next_number}, renewed = {_NOW},"
+        f" ends = {_NOW} + lease, token = IF(token = {token} AND gone = 0, token, NULL) WHERE id = {me}"
     )
     for lot in _lots(list(map(str, write.drop))):
         yield f"DELETE FROM gearfast_section WHERE id IN ({lot})"
@@ -114,16 +142,27 @@ class MysqlStore:
         self._error: type[Exception] = pymysql.Error
         name = f"gearfast.{place.database}.{self._prefix}"
         self._lock_name = "gearfast." + hashlib.sha256(name.encode()).hexdigest()[:40]
-        self._owner = secrets.token_hex(8)
-        self._token = 0
+        self._seat = self._token = 0
+        self._fleet_prefix = ""
         self._db: Any = None
-        self._session = 0
+        self.lease = LEASE
+        self.about = Member()
         self._packet = LEAST_PACKET
 
     @property
     def name(self) -> str:
         """The URL without its password."""
         return self._place.name
+
+    @property
+    def seat(self) -> int:
+        """This server's number; 0 while it has none."""
+        return self._seat
+
+    @property
+    def prefix(self) -> str:
+        """Of the handles of all servers."""
+        return self._fleet_prefix
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -134,25 +173,24 @@ class MysqlStore:
             number = error.args[0] if error.args else 0
             text = str(error.args[1] if len(error.args) > 1 else error) or "the connection is lost"
             if number == _NOT_NULL and "token" in text:
-                text = "another server has taken it over"
+                raise self._lost() from None
             raise StoreError(f"{self.name}: {self._place.clean(text)}") from None
 
     def open(self) -> Contents:
-        """Connects, makes the tables if they are not there, and takes the lock.
+        """Connects, makes the tables if they are not there, and becomes one of their servers, or is still.
 
-        Raises StoreError if another server has it, or had it since this one did.
+        Raises SeatLost if another server has taken its jobs over.
         """
-        self.close()
+        self._hang_up()
         try:
             with self._told():
                 self._db = self._connect()
                 self._set_up()
-                self._lock()
                 self._migrate()
-                self._own()
+                self._enter()
                 return self._contents()
         except StoreError:
-            self.close()
+            self._hang_up()
             raise
 
     def _connect(self) -> Any:
@@ -205,7 +243,9 @@ class MysqlStore:
         return sql if self._prefix == "gearfast" else sql.replace("gearfast_", f"{self._prefix}_")
 
     def _set_up(self) -> None:
-        self._run(_SESSION.format(max(1, int(self._place.timeout / 2))))
+        # What a server that stands still has locked is free once its lease has ended.
+        idle = max(5, math.ceil(self.lease))
+        self._run(_SESSION.format(idle, max(1, int(self._place.timeout / 2))))
         ((packet, flush, binlog, sync),) = self._ask(
             "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog"
         )
@@ -226,11 +266,7 @@ class MysqlStore:
                 )
 
     def _lock(self) -> None:
-        holder = self._ask(f"SELECT IS_USED_LOCK('{self._lock_name}')")[0][0]
-        if holder is not None and holder == self._session and self._is_ours():
-            # Our own connection of before: the database does not know yet that it is lost.
-            with contextlib.suppress(self._error):
-                self._run(f"KILL CONNECTION {holder}")
+        """For one that makes the tables. Until schema 2 a server had this lock for as long as it ran."""
         seconds = min(LOCK_WAIT, self._place.timeout / 2)
         if self._ask(f"SELECT GET_LOCK('{self._lock_name}', {seconds})")[0][0] != 1:
             hosts = self._ask(
@@ -238,12 +274,9 @@ class MysqlStore:
                 f" WHERE id = coalesce(IS_USED_LOCK('{self._lock_name}'), 0)"
             )
             raise StoreError(f"{self.name}: in use by another server" + (f" ({hosts[0][0]})" if hosts else ""))
-        self._session = self._ask("SELECT CONNECTION_ID()")[0][0]
 
-    def _is_ours(self) -> bool:
-        return self._ask("SELECT owner FROM gearfast_state") == [(self._owner,)]
-
-    def _migrate(self) -> None:
+    def _version(self) -> int:
+        """Of the schema that is there; 0: none is."""
         version = 0
         if self._ask(
             "SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'gearfast_state'"
@@ -251,33 +284,154 @@ class MysqlStore:
             version = next((row[0] for row in self._ask("SELECT version FROM gearfast_state")), 0)
         if version > SCHEMA:
             raise StoreError(f"{self.name}: made by a newer gearfast (schema {version}, this one knows {SCHEMA})")
-        for step in range(version + 1, SCHEMA + 1):
+        return version
+
+    def _migrate(self) -> None:
+        if self._version() == SCHEMA:
+            return
+        self._lock()
+        self._migrate_to(SCHEMA)
+        self._ask(f"SELECT RELEASE_LOCK('{self._lock_name}')")
+
+    def _migrate_to(self, schema: int) -> None:
+        for step in range(self._version() + 1, schema + 1):
             text = files("gearfast.store").joinpath(f"sql/mysql-{step}.sql").read_text("utf-8")
             text = re.sub("--.*", "", text)
             self._run(self._named(f"{text}UPDATE gearfast_state SET version = {step}"))
 
-    def _own(self) -> None:
-        """A token of its own; whoever had the store before can write no more."""
-        condition = f" AND owner = '{self._owner}'" if self._token else ""
+    def _change(self, sql: str) -> int:
+        """How many rows were changed."""
         with self._db.cursor() as cursor:
-            changed = cursor.execute(
-                self._named(
-                    f"UPDATE gearfast_state SET token = token + 1, owner = '{self._owner}' WHERE single = 1{condition}"
+            return int(cursor.execute(self._named(sql)))
+
+    @contextlib.contextmanager
+    def _membership(self) -> Iterator[None]:
+        """A transaction that changes who is there, or who has what: one at a time."""
+        self._run("START TRANSACTION")
+        try:
+            self._ask("SELECT last_server FROM gearfast_fleet WHERE single = 1 FOR UPDATE")
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            with contextlib.suppress(self._error, OSError):
+                self._run("ROLLBACK")
+            raise
+
+    def _enter(self) -> None:
+        """A row of its own, and what others have left; or the row that it has, with a new token."""
+        lease = round(self.lease * 1e6)
+        if self._seat:
+            if not self._change(
+                f"UPDATE gearfast_server SET token = token + 1, lease = {lease}, renewed = {_NOW},"
+                f" ends = {_NOW} + {lease} WHERE id = {self._seat} AND token = {self._token} AND gone = 0"
+            ):
+                raise self._lost()
+            self._token += 1
+        else:
+            with self._membership():
+                about = self.about
+                prefix = _hex(about.prefix.encode("ascii"))
+                self._change(
+                    "UPDATE gearfast_fleet SET last_server = last_server + 1,"
+                    f" prefix = IF(prefix = '', {prefix}, prefix) WHERE single = 1"
                 )
+                me = self._ask("SELECT last_server FROM gearfast_fleet")[0][0]
+                first, end = me << RANGE_BITS, (me + 1) << RANGE_BITS
+                texts = [_quoted(about.host[:250]), str(about.pid), _quoted(about.addresses[:1000])]
+                self._change(
+                    "INSERT INTO gearfast_server (id, token, gone, batch, next_number, lease, renewed, ends, jobs,"
+                    f" host, pid, addresses, process) VALUES ({me}, 1, 0, {first}, {first + 1}, {lease}, {_NOW},"
+                    f" {_NOW} + {lease}, 0, {', '.join(texts)}, {_quoted(about.process[:250])})"
+                )
+                self._change(f"INSERT INTO gearfast_range (low, high, owner) VALUES ({first}, {end}, {me})")
+            self._seat, self._token = me, 1
+            self._take(())
+        self._fleet_prefix = str(self._ask("SELECT prefix FROM gearfast_fleet")[0][0])
+
+    def _take(self, dead: Collection[int]) -> bool:
+        """Makes the ranges of servers that are gone this one's; False if there are none."""
+        me = self._seat
+        with self._membership():
+            if not self._ask(
+                f"SELECT 1 FROM gearfast_server WHERE id = {me} AND token = {self._token} AND gone = 0"
+                " LOCK IN SHARE MODE"
+            ):
+                raise self._lost()
+            ids = ", ".join(map(str, dead)) or "0"
+            self._change(
+                f"UPDATE gearfast_server SET gone = {me}"
+                f" WHERE gone = 0 AND id <> {me} AND (ends < {_NOW} OR id IN ({ids}))"
             )
-        if not changed:
-            raise StoreError(f"{self.name}: another server has had it since; what it did is not known here")
-        self._token = self._ask("SELECT token FROM gearfast_state")[0][0]
+            live = ", ".join(
+                str(row[0]) for row in self._ask("SELECT id FROM gearfast_server WHERE gone = 0 LOCK IN SHARE MODE")
+            )
+            # Those with nothing in them, as most are some time, need no owner any more.
+            self._change(
+                f"DELETE FROM gearfast_range WHERE low NOT IN (0, {me << RANGE_BITS})"
+                f" AND (owner = {me} OR owner NOT IN ({live}))"
+                " AND NOT EXISTS (SELECT 1 FROM gearfast_section WHERE id >= low AND id < high)"
+                " AND NOT EXISTS (SELECT 1 FROM gearfast_loss WHERE number >= low AND number < high)"
+            )
+            return self._change(f"UPDATE gearfast_range SET owner = {me} WHERE owner NOT IN ({live})") > 0
+
+    def _lost(self) -> SeatLost:
+        """This server is gone: the next `open` makes another one."""
+        batch = 0
+        with contextlib.suppress(self._error, OSError):
+            batch = self._ask(f"SELECT batch FROM gearfast_server WHERE id = {self._seat}")[0][0]
+        self._seat = 0
+        return SeatLost(f"{self.name}: another server has taken it over", batch)
 
     def _contents(self) -> Contents:
-        ((batch, next_number),) = self._ask("SELECT batch, next_number FROM gearfast_state")
+        me = self._seat
+        ((batch, next_number),) = self._ask(f"SELECT batch, next_number FROM gearfast_server WHERE id = {me}")
+        ranges = self._ask(f"SELECT low, high FROM gearfast_range WHERE owner = {me}")
+        mine = " OR ".join(f"({{0}} >= {low} AND {{0}} < {high})" for low, high in ranges)
         sections = [
             SectionInfo(id, first, last, count, size, unpack_numbers(late), ended or b"")
-            for id, first, last, count, size, late, ended in self._ask(_SECTIONS)
+            for id, first, last, count, size, late, ended in self._ask(_SECTIONS.format(mine.format("id")))
         ]
-        losses: dict[int, int] = dict(self._ask("SELECT number, losses FROM gearfast_loss"))
+        losses: dict[int, int] = dict(
+            self._ask(f"SELECT number, losses FROM gearfast_loss WHERE {mine.format('number')}")
+        )
         notes = dict(self._ask("SELECT name, value FROM gearfast_note"))
         return Contents(batch, next_number, sections, losses, notes)
+
+    def renew(self, jobs: int) -> None:
+        """The lease lasts from now on again."""
+        self._connected()
+        with self._told():
+            self._change(
+                f"UPDATE gearfast_server SET renewed = {_NOW}, ends = {_NOW} + lease, jobs = {jobs},"
+                f" addresses = {_quoted(self.about.addresses[:1000])},"
+                f" token = IF(token = {self._token} AND gone = 0, token, NULL) WHERE id = {self._seat}"
+            )
+
+    def look(self) -> Fleet:
+        """Who is there."""
+        if self._db is not None:
+            with self._told():
+                return self._fleet()
+        try:
+            with self._told():
+                self._db = self._connect()
+                self._set_up()
+                return self._fleet() if self._version() == SCHEMA else Fleet()
+        finally:
+            self._hang_up()
+
+    def _fleet(self) -> Fleet:
+        servers = [
+            ServerInfo(id, Member(host, pid, addresses, process), left / 1e6, lag / 1e6, jobs)
+            for id, host, pid, addresses, process, left, lag, jobs in self._ask(_FLEET)
+        ]
+        return Fleet(tuple(servers), bool(self._ask(_ORPHANS)))
+
+    def take_over(self, dead: Collection[int] = ()) -> Contents | None:
+        """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came."""
+        self._connected()
+        with self._told():
+            return self._contents() if self._take(dead) else None
 
     def write(self, write: Write) -> None:
         """One transaction, in one round trip if it fits into a packet."""
@@ -287,7 +441,7 @@ class MysqlStore:
             try:
                 together: list[str] = []
                 size = 0
-                for statement in _statements(write, self._token):
+                for statement in _statements(write, self._seat, self._token):
                     sql = statement if self._prefix == "gearfast" else self._renamed(statement)
                     if len(sql) > limit:
                         raise StoreError(f"{self.name}: more than max_allowed_packet ({self._packet} bytes) at once")
@@ -302,7 +456,7 @@ class MysqlStore:
                 try:
                     self._run("ROLLBACK")
                 except (self._error, OSError):
-                    self.close()
+                    self._hang_up()
                 raise
 
     def _renamed(self, statement: str) -> str:
@@ -333,9 +487,19 @@ class MysqlStore:
         if self._db is None:
             raise StoreError(f"{self.name}: not open")
 
-    def close(self) -> None:
-        """Closes the connection, with which the lock ends."""
+    def _hang_up(self) -> None:
         db, self._db = self._db, None
         if db is not None:
             with contextlib.suppress(self._error, OSError):
                 db.close()
+
+    def close(self) -> None:
+        """Gives its jobs to whoever takes them, and closes the connection."""
+        if self._db is not None and self._seat:
+            with contextlib.suppress(self._error, OSError):
+                self._change(
+                    f"UPDATE gearfast_server SET gone = id"
+                    f" WHERE id = {self._seat} AND token = {self._token} AND gone = 0"
+                )
+                self._seat = 0
+        self._hang_up()

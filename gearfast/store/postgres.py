@@ -147,7 +147,9 @@ class PostgresStore:
     def _set_up(self, link: Link, limit: str) -> None:
         # The backend, too, notices that the machine of its job server is gone, and so frees what it has locked.
         link.run(
-            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; SET idle_in_transaction_session_timeout = 0;"
+            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; "
+            # What a server that stands still has locked is free once its lease has ended.
+            f"SET idle_in_transaction_session_timeout = {max(1000, round(self.lease * 1000))};"
             f"SET client_encoding = 'UTF8'; SET client_min_messages = error; SET search_path TO \"{self._schema}\";"
             "SET default_transaction_isolation = 'read committed';"
             "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"

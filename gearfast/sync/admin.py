@@ -16,7 +16,7 @@ from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import connect
 from gearfast.sync.stream import READ, WRITE, Stream, make_poller
-from gearfast.types import DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import ClusterServer, DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -86,6 +86,10 @@ class AdminClient:
     def maxqueue(self, function: str, *limits: int | None) -> None:
         """Limit a function's queue: no number or None for no limit, one for all priorities, or high, normal, low."""
         self._call(commands.maxqueue(function, *limits))
+
+    def cluster(self) -> list[ClusterServer]:
+        """The job servers that share this one's store; empty if it shares none. gearmand refuses this."""
+        return self._call(commands.cluster())
 
     def policies(self) -> list[PolicyInfo]:
         """Each pattern of functions with its policy. Of gearfast's job server; gearmand refuses this and the next."""

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is MySQL's and MariaDB's own: settings that lose jobs, packets that are too small, parts of records."""
+"""What is MySQL's and MariaDB's own: settings that lose jobs, packets that are too small, parts of records,
+and the schema of before several servers might share it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from gearfast.store import mysql
-from gearfast.store.base import Section, SectionInfo, StoreError, Write
+from gearfast.store._numbers import pack_numbers
+from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
 
 Url = Callable[[str], str]
@@ -21,14 +23,55 @@ def test_packets_that_are_too_small(database_url: Url, monkeypatch: pytest.Monke
         store.open()
 
 
-def test_who_has_it_is_told(database_url: Url, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mysql, "LOCK_WAIT", 0.1)
+FIRST = 17_958_172_152_473_083
+"""The number of a job of a server that had derived it from the time."""
+
+
+@pytest.fixture
+def old(database_url: Url, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[mysql.MysqlStore, str]]:
+    """A store of schema 1 with a section, its server, which still has the lock, and its URL."""
     url = database_url("mysql")
-    one, other = make_store(url), make_store(url)
-    one.open()
+    monkeypatch.setattr(mysql, "LOCK_WAIT", 0.1)
+    store = make_store(url)
+    assert isinstance(store, mysql.MysqlStore)
+    store._db = store._connect()
+    store._set_up()
+    store._lock()
+    store._migrate_to(1)
+    late, ended = pack_numbers([FIRST + 7]).hex(), pack_numbers([FIRST]).hex()
+    for sql in (
+        f"INSERT INTO gearfast_section VALUES (3, {FIRST}, {FIRST + 1}, 2, 7, x'{late}')",
+        "INSERT INTO gearfast_records VALUES (3, 0, 'records')",
+        f"INSERT INTO gearfast_ended VALUES (3, x'{ended}')",
+        f"INSERT INTO gearfast_loss VALUES ({FIRST + 1}, 2)",
+        f"UPDATE gearfast_state SET batch = 3, next_number = {FIRST + 8}",
+        "INSERT INTO gearfast_note VALUES ('key', 'value')",
+    ):
+        store._ask(sql)
+    yield store, url
+    store._hang_up()
+
+
+def test_a_server_of_an_older_gearfast_has_it(old: tuple[mysql.MysqlStore, str]) -> None:
     with pytest.raises(StoreError, match=r"in use by another server \(localhost\)"):
-        other.open()
-    one.close()
+        make_store(old[1]).open()
+
+
+def test_the_jobs_of_an_older_schema(old: tuple[mysql.MysqlStore, str]) -> None:
+    old[0]._hang_up()
+    store = make_store(old[1])
+    assert isinstance(store, mysql.MysqlStore)
+    contents = store.open()
+    info = SectionInfo(3, FIRST, FIRST + 1, 2, 7, (FIRST + 7,), pack_numbers([FIRST]))
+    assert contents.sections == [info]
+    assert contents.losses == {FIRST + 1: 2}
+    assert contents.notes == {"key": b"value"}
+    assert store.seat << RANGE_BITS > FIRST + 10**10
+    assert store.read([3]) == [b"records"]
+    store.close()
+    again = make_store(old[1])
+    assert again.open().sections == [info]
+    again.close()
 
 
 def test_more_than_a_packet(database_url: Url) -> None:

@@ -54,7 +54,6 @@ CREATE FUNCTION gearfast_take_over(me bigint, my_token bigint, dead bigint[]) RE
 AS $function$
 DECLARE
     taken bigint;
-    empty bigint;
 BEGIN
     PERFORM 1 FROM gearfast_state WHERE single = 1 FOR UPDATE;
     PERFORM 1 FROM gearfast_server WHERE id = me AND token = my_token AND gone = 0;
@@ -63,14 +62,15 @@ BEGIN
     END IF;
     UPDATE gearfast_server SET gone = me
         WHERE gone = 0 AND id <> me AND (ends < clock_timestamp() OR id = ANY (coalesce(dead, '{}')));
+    -- Those with nothing in them, as most are some time, need no owner any more.
+    DELETE FROM gearfast_range WHERE low NOT IN (0, me << 42)
+        AND (owner = me OR NOT EXISTS (SELECT 1 FROM gearfast_server WHERE id = owner AND gone = 0))
+        AND NOT EXISTS (SELECT 1 FROM gearfast_section WHERE id >= low AND id < high)
+        AND NOT EXISTS (SELECT 1 FROM gearfast_loss WHERE number >= low AND number < high);
     UPDATE gearfast_range SET owner = me
         WHERE NOT EXISTS (SELECT 1 FROM gearfast_server WHERE id = owner AND gone = 0);
     GET DIAGNOSTICS taken = ROW_COUNT;
-    DELETE FROM gearfast_range WHERE owner = me AND low NOT IN (0, me << 42)
-        AND NOT EXISTS (SELECT 1 FROM gearfast_section WHERE id >= low AND id < high)
-        AND NOT EXISTS (SELECT 1 FROM gearfast_loss WHERE number >= low AND number < high);
-    GET DIAGNOSTICS empty = ROW_COUNT;
-    RETURN greatest(taken - empty, 0);
+    RETURN taken;
 END
 $function$;
 
