@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=__doc__.split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=ROUND, help="in the log at the end, those of earlier runs too")
     parser.add_argument("--seed", type=int, help="only this round, of so many seconds of trouble")
+    parser.add_argument("--first", type=int, default=1, help="the number of the first round of a new log")
     parser.add_argument("--log", type=Path, default=LOG)
     parser.add_argument("--keep", type=Path, help="folder for histories of rounds with faults")
     args = parser.parse_args(arguments)
@@ -94,8 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
         if seconds >= args.seconds:
             print(f"{rounds} rounds, {seconds} s", flush=True)
             return 1 if faults else 0
-        outcome, driver, servers = play_round(rounds + 1, ROUND, args.keep)
+        outcome, driver, servers = play_round(rounds + 1 if rounds else args.first, ROUND, args.keep)
         faults += len(outcome.faults)
+        args.log.parent.mkdir(parents=True, exist_ok=True)
         with args.log.open("a", encoding="utf-8") as lines:
             if not lines.tell():
                 lines.write(TITLE)
