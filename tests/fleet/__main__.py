@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -82,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, default=LOG)
     parser.add_argument("--keep", type=Path, help="folder for histories of rounds with faults")
     args = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     if lacks := missing():
         print(f"missing: {lacks}", file=sys.stderr)
         return 2

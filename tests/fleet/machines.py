@@ -41,6 +41,9 @@ class FarPostgres(Postgres):
         with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
             rules.write("host all all 10.78.0.0/24 trust\n")
 
+    def close(self) -> None:
+        self.stop()
+
     def command(self) -> list[str]:
         return [*self.network.wrap(0), *super().command()]
 
@@ -162,7 +165,7 @@ class Site:
 def make_site(folder: Path, count: int, compiler: str) -> Iterator[Site]:
     """For so many job servers."""
     libraries = (build(compiler, CLOCK, folder), build(compiler, GIVING, folder))
-    with Network(count + 1) as network, FarPostgres(network) as database:
+    with Network(count + 1) as network, contextlib.closing(FarPostgres(network)) as database:
         yield Site(network, database, libraries)
 
 

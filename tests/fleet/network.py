@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -44,6 +45,7 @@ class Network:
 
     def __init__(self, count: int) -> None:
         base = f"gf{os.getpid()}n{next(_numbers)}"
+        self._lock = threading.Lock()
         self.names = [f"{base}.{number}" for number in range(count)]
 
     def __enter__(self) -> Network:
@@ -53,8 +55,8 @@ class Network:
                 _ip("netns", "add", name)
                 devices.append(network.inside(name, lambda: make_device("wire")))
                 _ip("-n", name, "address", "add", f"{self.address(number)}/24", "dev", "wire")
-                for device in ("lo", "wire"):
-                    _ip("-n", name, "link", "set", device, "up")
+                for link in ("lo", "wire"):
+                    _ip("-n", name, "link", "set", link, "up")
             self._switch = subprocess.Popen(
                 [sys.executable, "-m", "tests.fleet.switch", *map(str, devices)],
                 cwd=ROOT,
@@ -92,9 +94,10 @@ class Network:
         """What happens to packets of this direction from now on."""
         assert self._switch.stdin is not None and self._switch.stdout is not None
         line = json.dumps([source + 1, to + 1, way.cut, way.delay, way.loss])
-        self._switch.stdin.write(line.encode() + b"\n")
-        self._switch.stdin.flush()
-        assert self._switch.stdout.readline() == b"done\n", "the switch has ended"
+        with self._lock:
+            self._switch.stdin.write(line.encode() + b"\n")
+            self._switch.stdin.flush()
+            assert self._switch.stdout.readline() == b"done\n", "the switch has ended"
 
     def set_ways(self, one: int, other: int, way: Way) -> None:
         """Both directions."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -38,6 +39,10 @@ def worker_at(node: Node, *functions: bytes) -> Iterator[Wire]:
         for function in functions or (b"kept",):
             worker.can_do(function)
         yield worker
+
+
+def has_none(wire: Wire, node: Node, ledger: Ledger) -> bool:
+    return grab(wire, node.number, ledger) is None
 
 
 def do_all(node: Node, ledger: Ledger, handles: list[bytes]) -> None:
@@ -107,7 +112,7 @@ def test_a_server_without_its_database_gives_out_no_durable_job_when_another_has
         handles = submit(client, first, ledger)
         with fleet.network.cut(0, 1):
             # It goes on for as long as its lease lasts, and no longer.
-            eventually(lambda: grab(worker, 1, ledger) is None, "no durable job comes")
+            eventually(functools.partial(has_none, worker, first, ledger), "no durable job comes")
             second.log(TAKEN)
             handle = client.submit(b"quick", b"now")
             assert worker.grab() == (handle, b"now")
@@ -132,7 +137,7 @@ def test_nobody_has_a_database_for_a_while(make_fleet: Callable[..., Fleet]) -> 
     with fleet.network.cut(0, 1), fleet.network.cut(0, 2):
         for node in fleet.nodes:
             with worker_at(node) as worker:
-                eventually(lambda wire=worker, node=node: grab(wire, node.number, ledger) is None, "the lease ends")
+                eventually(functools.partial(has_none, worker, node, ledger), "the lease ends")
     with worker_at(fleet.node(1)) as one, worker_at(fleet.node(2)) as two:
 
         def turn() -> bool:
