@@ -648,6 +648,8 @@ class Journal:
         return contents
 
     def _look_again(self) -> None:
+        if self._seatless:
+            return  # it needs a new place first, see `_enter_anew`; the store may have made one already
         try:
             self._open_again()
             if self._unwritten:
