@@ -3,21 +3,35 @@
 
 What it promises: what was written is there after the job server, Redis or the machine has died, as far as the disk
 keeps what Redis gave it: each write is one script, and a server that answers before its append-only file is synced is
-refused. All of it is in Redis's memory too. One job server has the keys at a time: whose connection it was that took
-them last is noted, and Redis asked whether it is still there. Each opening also takes a new token, and the script
-refuses a write that knows an older one.
+refused. All of it is in Redis's memory too.
+
+Several job servers may have the keys. Each has a lease that ends by Redis's clock, and ranges of ids and numbers;
+whoever finds that a lease has ended makes the ranges its own, and that server one that is gone, in one script. A write
+renews the lease, and its script refuses it if the server is gone, or it knows the token of an older connection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import secrets
+import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from gearfast.store.base import Contents, SectionInfo, StoreError, Write
+from gearfast.store.base import (
+    LEASE,
+    RANGE_BITS,
+    Contents,
+    Fleet,
+    Member,
+    SeatLost,
+    SectionInfo,
+    ServerInfo,
+    StoreError,
+    Write,
+)
 
 if TYPE_CHECKING:
     from gearfast.store._place import Place
@@ -26,23 +40,13 @@ __all__ = ["OPTIONS", "RedisStore"]
 
 OPTIONS: Final = ("unix_socket", "ssl_ca")
 """Options of the URL that the driver takes."""
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """The version of what the keys hold."""
 LOCK_WAIT = 2.0
-"""Seconds that a server which has the store, and may be about to end, is waited for."""
+"""Seconds that a server of before several might have the keys, and may be about to end, is waited for."""
 PAUSE: Final = 0.05
-
-_CLAIM: Final = """
--- HDEL: see redis-write.lua; with it this goes when memory is full, too.
-if (redis.call('HGET', KEYS[1], 'token') or '0') ~= ARGV[1] then
-    return 0
-end
-redis.call('HDEL', KEYS[1], 'nothing')
-redis.call('HSET', KEYS[1], 'token', ARGV[2], 'owner', ARGV[3], 'client', ARGV[4], 'run', ARGV[5], 'version', ARGV[6])
-redis.call('HSETNX', KEYS[1], 'batch', '0')
-redis.call('HSETNX', KEYS[1], 'next_number', '1')
-return 1
-"""
+MARGIN: Final = 10**10
+"""Numbers that such a server may have given to jobs since its last commit."""
 
 
 def _info(info: SectionInfo, size: int) -> str:
@@ -62,17 +66,30 @@ class RedisStore:
         self._place = place
         # Braces: in a cluster all of them are on one node.
         self._keys = [
-            f"{{{place.option('prefix')}}}:{key}" for key in ("state", "sections", "records", "ended", "loss", "notes")
+            f"{{{place.option('prefix')}}}:{key}"
+            for key in ("state", "sections", "records", "ended", "loss", "notes", "servers", "owners")
         ]
-        self._owner = secrets.token_hex(8)
-        self._token = 0
+        self._seat = self._token = 0
+        self._prefix = ""
         self._connection: Any = None
-        self._script = ""
+        self._script = self._fleet_script = ""
+        self.lease = LEASE
+        self.about = Member()
 
     @property
     def name(self) -> str:
         """The URL without its password."""
         return self._place.name
+
+    @property
+    def seat(self) -> int:
+        """This server's number; 0 while it has none."""
+        return self._seat
+
+    @property
+    def prefix(self) -> str:
+        """Of the handles of all servers."""
+        return self._prefix
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -81,29 +98,35 @@ class RedisStore:
             yield
         except (self._redis.RedisError, OSError) as error:
             if not isinstance(error, self._redis.ResponseError):
-                # The driver would connect again by itself, as somebody whom Redis does not know to have the store.
-                self.close()
-            text = str(error).removeprefix("FENCED ").removeprefix("TAKEN ")
+                # The driver would connect again by itself, while what it sent before may still be under way.
+                self._hang_up()
+            text = str(error).removeprefix("TAKEN ")
+            if text.startswith("FENCED "):
+                raise self._lost() from None
             raise StoreError(f"{self.name}: {self._place.clean(text)}") from None
 
     def open(self) -> Contents:
-        """Connects, looks at Redis's settings and takes the keys.
+        """Connects, looks at Redis's settings, and becomes one of the servers that have the keys, or is still.
 
-        Raises StoreError if another server has them, or had them since this one did.
+        Raises SeatLost if another server has taken its jobs over.
         """
-        self.close()
+        self._hang_up()
         try:
             with self._told():
                 self._connection = self._connect()
                 if self._place.durability == "full":
                     self._check_settings()
-                self._lock()
-                text = files("gearfast.store").joinpath("sql/redis-write.lua").read_text("utf-8")
-                self._script = self._ask("SCRIPT", "LOAD", text)
+                self._version()
+                self._script = self._load("redis-write.lua")
+                self._fleet_script = self._load("redis-fleet.lua")
+                self._enter()
                 return self._contents()
         except StoreError:
-            self.close()
+            self._hang_up()
             raise
+
+    def _load(self, name: str) -> Any:
+        return self._ask("SCRIPT", "LOAD", files("gearfast.store").joinpath(f"sql/{name}").read_text("utf-8"))
 
     def _connect(self) -> Any:
         """A bare connection: the driver's clients would repeat what failed, and make another one by themselves."""
@@ -169,51 +192,142 @@ class RedisStore:
                 " or add durability=relaxed to the URL"
             )
 
-    def _lock(self) -> None:
-        """A token of its own; whoever had the keys before can write no more."""
-        client = str(self._ask("CLIENT", "ID"))
-        run = next(
-            line.partition(":")[2].strip()
-            for line in _text(self._ask("INFO", "server")).splitlines()
-            if line.startswith("run_id:")
-        )
+    def _run_of_redis(self) -> str:
+        lines = _text(self._ask("INFO", "server")).splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("run_id:"))
+
+    def _version(self) -> int:
+        """Of what the keys hold; 0: nothing."""
+        version = int(_text(self._ask("HGET", self._keys[0], "version") or b"0"))
+        if version > SCHEMA:
+            raise StoreError(f"{self.name}: made by a newer gearfast (schema {version}, this one knows {SCHEMA})")
+        return version
+
+    def _least(self) -> int:
+        """The least number of the last server: above all numbers that servers of before have given to jobs.
+
+        Until schema 2 one server had the keys, for as long as its connection was there.
+        """
         deadline = time.monotonic() + min(LOCK_WAIT, self._place.timeout / 2)
-        while True:
-            token, owner, holder, its_run, version = (
-                _text(value or b"")
-                for value in self._ask("HMGET", self._keys[0], "token", "owner", "client", "run", "version")
-            )
-            if int(version or 0) > SCHEMA:
-                raise StoreError(f"{self.name}: made by a newer gearfast (schema {version}, this one knows {SCHEMA})")
-            if owner == self._owner and its_run == run:
-                # Our own connection of before: Redis does not know yet that it is lost.
-                with contextlib.suppress(self._redis.ResponseError):
-                    self._ask("CLIENT", "KILL", "ID", holder)
-            elif its_run == run and (who := _text(self._ask("CLIENT", "LIST", "ID", holder))).strip():
-                if time.monotonic() > deadline:
-                    where = next((word[5:] for word in who.split() if word.startswith("addr=")), "")
-                    raise StoreError(f"{self.name}: in use by another server ({where})")
-                time.sleep(PAUSE)
-                continue
-            if self._token and owner != self._owner:
-                raise StoreError(f"{self.name}: another server has had it since; what it did is not known here")
-            mine = int(token or 0) + 1
-            if self._ask("EVAL", _CLAIM, 1, self._keys[0], token or "0", mine, self._owner, client, run, SCHEMA):
-                self._token = mine
-                return
+        while self._version() == 1:
+            holder, run = (_text(each or b"") for each in self._ask("HMGET", self._keys[0], "client", "run"))
+            there = run and run == self._run_of_redis() and _text(self._ask("CLIENT", "LIST", "ID", holder)).strip()
+            if not there:
+                break
+            if time.monotonic() > deadline:
+                where = next((word[5:] for word in there.split() if word.startswith("addr=")), "")
+                raise StoreError(f"{self.name}: in use by another server ({where})")
+            time.sleep(PAUSE)
+        batch, number = (int(_text(each or b"0")) for each in self._ask("HMGET", self._keys[0], "batch", "next_number"))
+        return max(batch, number + MARGIN, time.time_ns() // 100) >> RANGE_BITS
+
+    def _fleet_do(self, what: str, *words: object) -> Any:
+        keys = (self._keys[0], *self._keys[6:])
+        return self._ask("EVALSHA", self._fleet_script, 3, *keys, what, self._seat, self._token, *words)
+
+    def _about(self) -> str:
+        return json.dumps(asdict(self.about))
+
+    def _enter(self) -> None:
+        """A place of its own, and what others have left; or the place that it has, with a new token."""
+        lease = round(self.lease * 1000)
+        if self._seat:
+            self._token = int(self._fleet_do("return", lease))
+        else:
+            least = self._least()
+            self._seat = int(self._fleet_do("enter", least, lease, self.about.prefix, self._about(), SCHEMA))
+            self._token = 1
+            self._fleet_do("take")
+        self._prefix = _text(self._ask("HGET", self._keys[0], "prefix"))
+
+    def _lost(self) -> SeatLost:
+        """This server is gone: the next `open` makes another one."""
+        seat, self._seat = self._seat, 0
+        batch = 0
+        with contextlib.suppress(self._redis.RedisError, OSError):
+            batch = int(_text(self._ask("HGET", self._keys[6], f"{seat}:batch") or b"0") or 0)
+        return SeatLost(f"{self.name}: another server has taken it over", batch)
 
     def _contents(self) -> Contents:
-        state, infos, _, ended, losses, notes = self._keys
-        batch, next_number = map(int, self._ask("HMGET", state, "batch", "next_number"))
+        """What is this server's. Ranges that have nothing in them need no owner any more."""
+        _, infos, _, ended, losses, notes, servers, owners = self._keys
+        me = self._seat
+        owner_of = {int(range): int(owner) for range, owner in self._table("HGETALL", owners).items()}
+        found = self._ask("HMGET", servers, f"{me}:batch", f"{me}:next_number")
+        batch, next_number = (_text(each or b"") for each in found)
         gone = self._table("HGETALL", ended)
         sections = []
-        for id, text in self._table("HGETALL", infos).items():
-            first, last, count, size, *late = map(int, text.split())
-            sections.append(SectionInfo(int(id), first, last, count, size, tuple(late), gone.get(id, b"")))
+        full = {0, me}
+        for key, text in self._table("HGETALL", infos).items():
+            id = int(key)
+            if owner_of.get(its := id >> RANGE_BITS, owner_of[0]) == me:
+                first, last, count, size, *late = map(int, text.split())
+                sections.append(SectionInfo(id, first, last, count, size, tuple(late), gone.get(key, b"")))
+                full.add(its)
         sections.sort(key=lambda info: (info.first, info.id))
-        lost = {int(number): int(times) for number, times in self._table("HGETALL", losses).items()}
+        lost = {}
+        for key, times in self._table("HGETALL", losses).items():
+            number = int(key)
+            if owner_of.get(its := number >> RANGE_BITS, owner_of[0]) == me:
+                lost[number] = int(times)
+                full.add(its)
         kept = {key.decode(): value for key, value in self._table("HGETALL", notes).items()}
-        return Contents(batch, next_number, sections, lost, kept)
+        empty = [range for range, owner in owner_of.items() if owner == me and range not in full]
+        if empty:
+            self._fleet_do("drop", *empty)
+        first = me << RANGE_BITS
+        return Contents(int(batch or first), int(next_number or first + 1), sections, lost, kept)
+
+    def renew(self, jobs: int) -> None:
+        """The lease lasts from now on again."""
+        self._connected()
+        with self._told():
+            self._fleet_do("renew", jobs, self._about())
+
+    def look(self) -> Fleet:
+        """Who is there."""
+        if self._connection is not None:
+            with self._told():
+                return self._fleet()
+        try:
+            with self._told():
+                self._connection = self._connect()
+                return self._fleet() if self._version() == SCHEMA else Fleet()
+        finally:
+            self._hang_up()
+
+    def _fleet(self) -> Fleet:
+        seconds, micros = map(int, self._ask("TIME"))
+        now = seconds * 1000 + micros // 1000
+        servers: dict[int, dict[str, str]] = {}
+        for key, value in self._table("HGETALL", self._keys[6]).items():
+            id, _, name = _text(key).partition(":")
+            servers.setdefault(int(id), {})[name] = _text(value)
+        live = {id: server for id, server in sorted(servers.items()) if server["gone"] == "0"}
+        infos = [
+            ServerInfo(
+                id,
+                Member(**json.loads(server["about"])),
+                (int(server["ends"]) - now) / 1000,
+                (now - int(server["renewed"])) / 1000,
+                int(server["jobs"]),
+            )
+            for id, server in live.items()
+        ]
+        owners = self._table("HGETALL", self._keys[7]).values()
+        return Fleet(tuple(infos), any(int(owner) not in live for owner in owners))
+
+    def take_over(self, dead: Collection[int] = ()) -> Contents | None:
+        """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came."""
+        self._connected()
+        with self._told():
+            ranges = {int(range) for range in self._fleet_do("take", *dead)}
+            if not ranges:
+                return None
+            contents = self._contents()
+        came = {info.id >> RANGE_BITS for info in contents.sections}
+        came.update(number >> RANGE_BITS for number in contents.losses)
+        return contents if came & ranges or 0 in ranges else None
 
     def write(self, write: Write) -> None:
         """One script, whose effects Redis has synced when it answers."""
@@ -222,7 +336,7 @@ class RedisStore:
         erased = [key for key, value in write.notes.items() if value is None]
         noted = [(key, value) for key, value in write.notes.items() if value is not None]
         words += (len(write.drop), len(write.add), len(write.ended), len(write.losses), len(write.forget))
-        words += (len(noted), len(erased))
+        words += (len(noted), len(erased), self._seat)
         words += write.drop
         for section in write.add:
             words += (section.info.id, _info(section.info, len(section.records)), section.records)
@@ -234,7 +348,7 @@ class RedisStore:
             words += note
         words += erased
         with self._told():
-            self._ask("EVALSHA", self._script, len(self._keys), *self._keys, *words)
+            self._ask("EVALSHA", self._script, 7, *self._keys[:7], *words)
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         """The records of these sections. Raises StoreError if one is not there."""
@@ -257,12 +371,19 @@ class RedisStore:
         if self._connection is None:
             raise StoreError(f"{self.name}: not open")
 
-    def close(self) -> None:
-        """Closes the connection; the next one may have the keys then."""
+    def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(self._redis.RedisError, OSError):
                 connection.disconnect()
+
+    def close(self) -> None:
+        """Gives its jobs to whoever takes them, and closes the connection."""
+        if self._connection is not None and self._seat:
+            with contextlib.suppress(self._redis.RedisError, OSError):
+                self._fleet_do("leave")
+                self._seat = 0
+        self._hang_up()
 
 
 def _text(value: object) -> str:

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -25,7 +28,7 @@ from .test_durable import places, submit, total
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts databases as Linux does it")
 
 LEASE = 1.0 * SLOW
-KINDS = ("postgresql", "mysql")
+KINDS = ("postgresql", "mysql", "redis")
 
 
 @pytest.fixture(params=KINDS)
@@ -67,10 +70,9 @@ def test_jobs_of_a_killed_server_go_to_another(store: str) -> None:
         assert "Took over" in other.log
 
 
-def test_jobs_of_a_server_that_is_not_seen_any_more(store: str) -> None:
+def test_jobs_of_a_server_that_is_not_seen_any_more(database_url: Callable[[str], str]) -> None:
     """Nobody knows whether it has ended: they wait for its lease."""
-    if not store.startswith("postgresql"):
-        pytest.skip("looks into the tables of PostgreSQL")
+    store = database_url("postgresql")
     with start(store, 2 * LEASE) as one, start(store, LEASE) as other, one.connect() as client, other.connect() as wire:
         submit(client, 10)
         forget_process(store)
@@ -168,6 +170,63 @@ def test_a_client_of_two_servers_goes_on(store: str) -> None:
         with other.connect() as wire:
             eventually(lambda: total(wire) == 100)
             assert sorted(take_all(wire, b"f", finish=True), key=int) == places(0, 100)
+
+
+def admin(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gearfast", "admin", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+
+
+def test_who_shares_a_store_is_told(store: str) -> None:
+    """By any of them; and by the store itself when none is up."""
+    with start(store, 600.0) as one, start(store, 600.0) as other, one.connect() as wire:
+        eventually(lambda: [bool(row[3]) for row in cluster(wire)] == [True, True])
+        done = admin("--server", one.labels[0], "cluster", "--json")
+        rows = json.loads(done.stdout)
+        assert [(row["pid"], row["addresses"]) for row in rows] == [
+            (server.process.pid, server.labels[0]) for server in (one, other)
+        ]
+        assert all(500 < row["lease"] <= 600 and 0 <= row["lag"] < 100 for row in rows)
+        assert admin("--server", other.labels[0], "cluster").stdout.count("\t") == 12
+        for server in (one, other):
+            server.signal("SIGKILL")
+            server.wait()
+        done = admin("cluster", "--store", store, "--json")
+        assert [row["pid"] for row in json.loads(done.stdout)] == [one.process.pid, other.process.pid]
+
+
+def test_a_server_that_shares_nothing() -> None:
+    with gearfast.Server() as server, gearfast.AdminClient(server.url) as client:
+        assert client.cluster() == []
+
+
+def test_servers_in_one_process() -> None:
+    async def ask(url: str) -> list[gearfast.ClusterServer]:
+        async with gearfast.AsyncAdminClient(url) as client:
+            return await client.cluster()
+
+    with gearfast.Server(store="memory://cluster") as one, gearfast.Server(store="memory://cluster") as other:
+        with gearfast.AdminClient(other.url) as client:
+            eventually(lambda: len([row for row in client.cluster() if row.addresses]) == 2)
+            first, second = client.cluster()
+        assert first.id < second.id
+        assert first.pid == second.pid == os.getpid()
+        assert isinstance(first, gearfast.ClusterServer)
+        eventually(lambda: len(asyncio.run(ask(one.url))) == 2)
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "complaint"),
+    [
+        ("jobs.db", 2, "one server has this store for itself"),
+        ("oracle://x", 2, "no such kind of store"),
+        ("postgresql://127.0.0.1:1/x", 3, "refused"),
+    ],
+)
+def test_a_store_that_cannot_be_asked(url: str, status: int, complaint: str) -> None:
+    done = admin("cluster", "--store", url)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert complaint in done.stderr
 
 
 # --- A history of who had which job when ---
@@ -269,7 +328,8 @@ def test_a_server_that_stands_still_and_wakes_up(store: str) -> None:
         for party in parties:
             party.start()
         for n in (0, 1, 2, 0):
-            time.sleep(LEASE / 2)
+            before = len(history.kept)
+            eventually(lambda before=before: len(history.kept) > before + 20)  # type: ignore[misc]
             pid = servers[n].process.pid
             began = time.monotonic()
             os.kill(pid, signal.SIGSTOP)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from gearfast.protocol import Command
 from tests.chaos.kills import run_kills
 
-from .server_tools import LIMIT, ServerProcess
+from .server_tools import ServerProcess
 from .test_durable import do_all, places, submit
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -40,17 +39,6 @@ def test_a_database_is_killed_and_started_again(need_database: Callable[[str], M
             server.wait()
         with ServerProcess("--store", store) as server, server.connect() as wire:
             assert do_all(wire, 300) == places(0, 300)
-
-
-def test_a_second_server_is_refused(database_url: Callable[[str], str]) -> None:
-    store = database_url("postgresql")
-    with ServerProcess("--store", store) as server, server.connect() as client:
-        submit(client, 1)
-        command = [sys.executable, "-m", "gearfast", "server", "--port", "0", "--store", store]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-        assert done.returncode == 2
-        assert "in use by another server" in done.stderr
-        submit(client, 1)
 
 
 def test_kills(database_url: Callable[[str], str], tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def test_large_numbers(make_store: MakeStore) -> None:
     )
 
 
-@pytest.mark.parametrize("url", ["sqlite", "redis"], indirect=True)
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_one_server_at_a_time(make_store: MakeStore, rival: Store) -> None:
     store = make_store()
     store.open()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What every store in a database does: who may write, a database that is away, hangs or dies, and secrets."""
+"""What every store in a database does: lost connections, a database that is away, hangs or dies, and secrets."""
 
 from __future__ import annotations
 
@@ -32,10 +32,6 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-SINGLE = ("redis",)
-"""Kinds that one server has at a time."""
-
-
 @pytest.fixture
 def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     """Two servers' stores on the same data; the first one is open."""
@@ -47,24 +43,16 @@ def pair(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     other.close()
 
 
-@pytest.fixture(params=[kind for kind in DATABASES if kind not in SINGLE])
-def shared(request: pytest.FixtureRequest, database_url: Callable[[str], str]) -> Iterator[Pair]:
-    """Two servers' stores on the same data, both open, of the kinds that several may have."""
-    url = database_url(request.param)
+@pytest.fixture
+def shared(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
+    """The same, both open."""
+    url = database_url(kind)
     one, other = urls.make_store(url), urls.make_store(url)
     one.open()
     other.open()
     yield one, other
     one.close()
     other.close()
-
-
-def give_up_lock(store: Any) -> None:
-    """As if its connection had been lost for the database, while for the server it is still good."""
-    if isinstance(store, mysql.MysqlStore):
-        store._ask(f"SELECT RELEASE_LOCK('{store._lock_name}')")
-    else:
-        store._ask("HSET", store._keys[0], "run", "an earlier one")
 
 
 def cut(store: Any) -> None:
@@ -89,36 +77,6 @@ def forget_connection(store: Any) -> Any:
     connection = getattr(store, name)
     setattr(store, name, None)
     return connection
-
-
-@pytest.mark.parametrize("kind", SINGLE, indirect=True)
-def test_who_lost_the_lock_and_its_place_writes_no_more(pair: Pair) -> None:
-    """Its connection is still good: the database itself refuses it, and whatever it asks for later."""
-    one, other = pair
-    one.write(Write(1, 6, [section(1)]))
-    give_up_lock(one)
-    other.open()
-    with pytest.raises(StoreError, match="another server has taken it over"):
-        one.write(Write(2, 7, [section(2)], drop=[1]))
-    with pytest.raises(StoreError, match="in use by another server"):
-        one.open()
-    other.write(Write(5, 9))
-    other.close()
-    with pytest.raises(StoreError, match="another server has had it since"):
-        one.open()
-    assert other.open() == Contents(5, 9, [INFO], {})
-
-
-@pytest.mark.parametrize("kind", SINGLE, indirect=True)
-def test_its_own_lost_connection_is_not_in_its_way(pair: Pair, kind: str) -> None:
-    one, other = pair
-    for n in range(1, 4):
-        lost = forget_connection(one)
-        assert one.open().batch == n - 1
-        lost.disconnect() if kind == "redis" else lost.close()
-        one.write(Write(n, n + 1))
-    with pytest.raises(StoreError, match="in use"):
-        other.open()
 
 
 def test_a_lost_connection_of_a_shared_store(shared: Pair) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What is Redis's own: its memory, and who may look at its settings."""
+"""What is Redis's own: its memory, who may look at its settings, and and its schema 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from gearfast.store.base import Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store import redis
+from gearfast.store._numbers import pack_numbers
+from gearfast.store.base import RANGE_BITS, Contents, Section, SectionInfo, StoreError, Write
+from gearfast.store.redis import RedisStore
 from gearfast.store.urls import make_store
 
 
@@ -30,6 +33,57 @@ def usual(private: Any) -> Iterator[None]:
 
 def section(id: int, size: int) -> Section:
     return Section(SectionInfo(id, id, id, 1, size), bytes(size))
+
+
+FIRST = 17_958_172_152_473_083
+"""The number of a job of a server that had derived it from the time."""
+
+
+@pytest.fixture
+def old(database_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[RedisStore, str]]:
+    """A store of schema 1 with a section, its server, whose connection is there, and its URL."""
+    url = database_url("redis")
+    monkeypatch.setattr(redis, "LOCK_WAIT", 0.1)
+    store = make_store(url)
+    assert isinstance(store, RedisStore)
+    store._connection = store._connect()
+    state, sections, records, ended, losses, notes = store._keys[:6]
+    client = store._ask("CLIENT", "ID")
+    for words in (
+        (state, "version", 1, "token", 3, "owner", "x", "client", client, "run", store._run_of_redis()),
+        (state, "batch", 3, "next_number", FIRST + 8),
+        (sections, 3, f"{FIRST} {FIRST + 1} 2 7 {FIRST + 7}"),
+        (records, 3, "records"),
+        (ended, 3, pack_numbers([FIRST])),
+        (losses, FIRST + 1, 2),
+        (notes, "key", "value"),
+    ):
+        store._ask("HSET", *words)
+    yield store, url
+    store._hang_up()
+
+
+def test_a_server_of_an_older_gearfast_has_it(old: tuple[RedisStore, str]) -> None:
+    with pytest.raises(StoreError, match=r"in use by another server \(.*/s:0\)"):
+        make_store(old[1]).open()
+
+
+def test_the_jobs_of_an_older_schema(old: tuple[RedisStore, str]) -> None:
+    old[0]._hang_up()
+    store = make_store(old[1])
+    assert isinstance(store, RedisStore)
+    contents = store.open()
+    info = SectionInfo(3, FIRST, FIRST + 1, 2, 7, (FIRST + 7,), pack_numbers([FIRST]))
+    assert contents.sections == [info]
+    assert contents.losses == {FIRST + 1: 2}
+    assert contents.notes == {"key": b"value"}
+    assert store.seat << RANGE_BITS > FIRST + 10**10
+    assert store.read([3]) == [b"records"]
+    assert store._ask("HGET", store._keys[0], "token") is None, "which a server of schema 1 brings along"
+    store.close()
+    again = make_store(old[1])
+    assert again.open().sections == [info]
+    again.close()
 
 
 def test_a_memory_that_is_full(private: Any) -> None:
@@ -56,7 +110,7 @@ def test_a_policy_that_throws_jobs_away(private: Any) -> None:
     with pytest.raises(StoreError, match=r"maxmemory-policy to noeviction, or add durability=relaxed"):
         store.open()
     relaxed = make_store(url + "&durability=relaxed")
-    assert relaxed.open().batch == 0
+    assert relaxed.open().sections == []
     relaxed.close()
 
 
@@ -66,17 +120,8 @@ def test_a_user_who_may_not_see_the_settings(private: Any) -> None:
     with pytest.raises(StoreError, match="cannot be seen"):
         make_store(url).open()
     relaxed = make_store(url + "&durability=relaxed")
-    assert relaxed.open().batch == 0
+    assert relaxed.open().sections == []
     relaxed.close()
-
-
-def test_who_has_it_is_told(private: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearfast.store.redis.LOCK_WAIT", 0.1)
-    one, other = make_store(private.url("who")), make_store(private.url("who"))
-    one.open()
-    with pytest.raises(StoreError, match=r"in use by another server \(.*/s:0\)"):
-        other.open()
-    one.close()
 
 
 def test_a_script_that_redis_has_forgotten(private: Any) -> None:
@@ -86,6 +131,6 @@ def test_a_script_that_redis_has_forgotten(private: Any) -> None:
     private.ask("SCRIPT", "FLUSH")
     with pytest.raises(StoreError, match="No matching script"):
         store.write(Write(1, 2))
-    assert store.open().batch == 0
+    assert store.open().sections == []
     store.write(Write(1, 2))
     store.close()

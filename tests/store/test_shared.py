@@ -23,7 +23,7 @@ from gearfast.store.base import (
     Write,
 )
 
-SHARED = ("memory", "postgresql", "mysql")
+SHARED = ("memory", "postgresql", "mysql", "redis")
 Join = Callable[..., SharedStore]
 LONG = 100.0
 

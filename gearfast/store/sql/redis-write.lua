@@ -1,10 +1,12 @@
 -- One write: all of it or nothing. A script is not undone when it fails, so all that may be wrong is looked at first.
--- KEYS: state, sections, records, ended, losses, notes. ARGV: token, batch, next number, how many there are of each of
--- dropped, added, ended, lost, forgotten, noted and erased, then these. Numbers stay text, since those of Lua have 53 bits.
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then
+-- KEYS: state, sections, records, ended, losses, notes, servers. ARGV: token, batch, next number, how many there are of
+-- each of dropped, added, ended, lost, forgotten, noted and erased, this server, then these. Numbers stay text, since
+-- those of Lua have 53 bits.
+local me = ARGV[11]
+if redis.call('HGET', KEYS[7], me .. ':token') ~= ARGV[1] or redis.call('HGET', KEYS[7], me .. ':gone') ~= '0' then
     return redis.error_reply('FENCED another server has taken it over')
 end
-local at = 11
+local at = 12
 local function take(count, width)
     local first = at
     at = at + count * width
@@ -36,7 +38,11 @@ end
 if added_from > added_to then
     redis.call('HDEL', KEYS[1], 'nothing')
 end
-redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'next_number', ARGV[3])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local ends = now + tonumber(redis.call('HGET', KEYS[7], me .. ':lease'))
+redis.call('HSET', KEYS[7], me .. ':batch', ARGV[2], me .. ':next_number', ARGV[3],
+    me .. ':renewed', string.format('%.0f', now), me .. ':ends', string.format('%.0f', ends))
 for i = dropped_from, dropped_to do
     redis.call('HDEL', KEYS[2], ARGV[i])
     redis.call('HDEL', KEYS[3], ARGV[i])
