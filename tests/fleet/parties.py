@@ -14,7 +14,7 @@ from tests.functional.server_tools import SLOW, Wire
 from .history import Notes
 from .machines import Fleet, Node
 
-__all__ = ["Doer", "Ledger", "Submitter", "probe"]
+__all__ = ["Both", "Doer", "Ledger", "Submitter", "probe"]
 
 PATIENCE = 2.0 * SLOW
 """Seconds after which a party takes its connection for lost."""
@@ -168,6 +168,33 @@ class Doer(Party):
             if chance < 0.1:
                 self.stop.wait(self.rng.uniform(0, 0.3))
             finish(wire, job[0], self.ledger)
+
+
+class Both(Party):
+    """A client that is a worker on the same connection, so that the jobs it gets wait behind its own JOB_CREATED."""
+
+    def serve(self, wire: Wire) -> None:
+        wire.send(Command.CAN_DO, b"kept")
+        while not self.stop.is_set():
+            asked = time.monotonic_ns()
+            wire.sock.sendall(encode(Command.SUBMIT_JOB_BG, b"kept", b"", b"") + encode(Command.GRAB_JOB))
+            answered = False
+            job = None
+            while not answered or job is None:
+                got = wire.get()
+                assert isinstance(got, Packet)
+                if got.command == Command.NO_JOB:
+                    job = b""
+                elif got.command == Command.JOB_ASSIGN:
+                    job = got.args[0]
+                    self.ledger.begin(asked, self.node.number, job)
+                else:
+                    answered = True
+                    if got.command == Command.JOB_CREATED:
+                        self.ledger.ack(self.node.number, got.args[0])
+            if job:
+                finish(wire, job, self.ledger)
+            self.stop.wait(self.rng.uniform(0, 0.1))
 
 
 def probe(fleet: Fleet, node: Node, ledger: Ledger) -> None:

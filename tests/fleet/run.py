@@ -17,7 +17,7 @@ from tests.functional.server_tools import SLOW
 from .check import figures
 from .history import load
 from .machines import KEPT, LEASE, Fleet, Node, Site
-from .parties import Doer, Ledger, Submitter, probe
+from .parties import Both, Doer, Ledger, Submitter, probe
 from .switch import Way
 
 __all__ = ["TROUBLES", "Outcome", "play"]
@@ -103,7 +103,15 @@ def database_stands(fleet: Fleet, node: Node, rng: random.Random) -> None:
     fleet.database.signal(signal.SIGCONT)
 
 
+def database_killed(fleet: Fleet, node: Node, rng: random.Random) -> None:
+    """The database is killed and started again."""
+    fleet.database.kill()
+    _wait(rng, 0, 0.5)
+    fleet.database.start()
+
+
 Trouble = Callable[[Fleet, Node, random.Random], None]
+OF_THE_DATABASE: tuple[Trouble, ...] = (database_stands, database_killed)
 TROUBLES: tuple[Trouble, ...] = (
     cut_off,
     cut_one_way,
@@ -114,7 +122,7 @@ TROUBLES: tuple[Trouble, ...] = (
     killed,
     left,
     wrong_clock,
-    database_stands,
+    *OF_THE_DATABASE,
 )
 
 
@@ -164,12 +172,15 @@ class Nemesis:
         """All rounds, or as many as begin in time."""
         end = time.monotonic() + seconds
         for together in rounds:
-            threads = [
-                threading.Thread(target=self.give, args=(*one, self.rng.getrandbits(32)), daemon=True)
-                for one in together
-            ]
+            seeds = [self.rng.getrandbits(32) for _ in together]
+            # The database ends with the thread that has started it, and there is only one of it.
+            mine = [(*one, seed) for one, seed in zip(together, seeds, strict=True) if one[0] in OF_THE_DATABASE]
+            others = [(*one, seed) for one, seed in zip(together, seeds, strict=True) if one[0] not in OF_THE_DATABASE]
+            threads = [threading.Thread(target=self.give, args=each, daemon=True) for each in others]
             for thread in threads:
                 thread.start()
+            for each in mine:
+                self.give(*each)
             for thread in threads:
                 thread.join()
             if time.monotonic() > end:
@@ -186,6 +197,7 @@ def _parties(fleet: Fleet, ledger: Ledger, stop: threading.Event, ended: threadi
         far = node.number % count + 1
         for home in (node.number, far):
             Submitter(fleet, home, node, ledger, stop, rng.getrandbits(32)).start()
+        Both(fleet, node.number, node, ledger, stop, rng.getrandbits(32)).start()
         for home in (node.number, node.number, far):
             workers.append(Doer(fleet, home, node, ledger, ended, rng.getrandbits(32)))
             workers[-1].start()
@@ -219,12 +231,13 @@ def _settle(fleet: Fleet, ledger: Ledger) -> None:
 def all_once(nemesis: Nemesis) -> Iterator[list[tuple[Trouble, Node]]]:
     """Every trouble once: as many at once as there are servers, each at another one; the database's alone."""
     nodes = nemesis.fleet.nodes
-    troubles = [trouble for trouble in TROUBLES if trouble is not database_stands]
+    troubles = [trouble for trouble in TROUBLES if trouble not in OF_THE_DATABASE]
     nemesis.rng.shuffle(troubles)
     for first in range(0, len(troubles), len(nodes)):
         together = troubles[first : first + len(nodes)]
         yield list(zip(together, nemesis.rng.sample(nodes, len(together)), strict=True))
-    yield [(database_stands, nodes[0])]
+    for trouble in OF_THE_DATABASE:
+        yield [(trouble, nodes[0])]
 
 
 def play(site: Site, folder: Path, seed: int, seconds: float | None = None, flags: tuple[str, ...] = ()) -> Outcome:
