@@ -295,6 +295,8 @@ class Journal:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()
+        if self.share is not None:
+            self.share.leaves()
         self.store.close()
 
     # The journal's thread
@@ -308,6 +310,8 @@ class Journal:
         known = self._ranges
         found = {info.id >> RANGE_BITS for info in infos}
         self._ranges = known | found | {contents.batch >> RANGE_BITS}
+        if self.share is not None and self._ranges != known:
+            self.share.took(self._ranges)
         if not (new := found - known):
             return
         self._coming += [info for info in infos if info.id >> RANGE_BITS in new]
@@ -670,6 +674,8 @@ class Journal:
         return contents
 
     def _look_again(self) -> None:
+        if self._seatless:
+            return  # it needs a new place first, see `_enter_anew`; the store may have made one already
         try:
             self._open_again()
             if notes := self._notes.unwritten:

@@ -15,6 +15,7 @@ from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.protocol import Command
+from gearfast.server import journal
 from gearfast.server.journal import Journal
 from gearfast.store import _process
 from gearfast.store._process import has_ended, this_process
@@ -356,6 +357,43 @@ def test_it_waits_for_a_new_place_while_the_store_is_away(fleet: Fleet) -> None:
     one.journal.look()
     fleet.run(lambda: not one.dispatcher.lapsed)
     assert one.submit(b"4")[7] == Command.JOB_CREATED
+
+
+def test_a_new_place_of_which_it_has_not_heard(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has made it, and the answer was lost, while durable jobs are refused: its batches are of that place."""
+    monkeypatch.setattr(journal, "PAUSES", (0.001,))
+    one, other = fleet.start(), fleet.start()
+    one.submit(b"1")
+    one.store.away = True
+    one.journal.note("key", b"value")
+    one.say(encode(Command.SUBMIT_JOB_BG, b"f", b"", b"2"))
+    one.journal.take()
+    fleet.run(lambda: one.dispatcher.refusing)
+    fleet.pass_time(LEASE + 1)
+    other.look()
+    fleet.run(lambda: other.workloads == [b"1"])
+    unheard: list[int] = []
+
+    class Unheard(Store):
+        def open(self) -> Contents:
+            contents = super().open()
+            if unheard:
+                return contents
+            unheard.append(self.seat)
+            raise StoreError("no answer")
+
+    one.store.__class__ = Unheard
+    one.store.away = False
+    fleet.run(lambda: unheard)
+    for _ in range(5):
+        other.look()
+    fleet.pass_time(1)
+    one.journal.look()
+    fleet.run(lambda: not one.dispatcher.lapsed and not one.dispatcher.refusing)
+    assert one.store.seat == unheard[0]
+    assert one.submit(b"3")[7] == Command.JOB_CREATED
+    assert {info.id >> RANGE_BITS for info in one.store.open().sections} == {one.store.seat}
+    assert other.store.open().notes == {"key": b"value"}
 
 
 def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
