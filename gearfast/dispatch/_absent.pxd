@@ -33,7 +33,7 @@ cdef inline bint is_blocked(Function* function) noexcept nogil:
 
 
 cdef inline bint head_is_absent(Core* core, Job* head) noexcept nogil:
-    """Whether the first job of a queue cannot be given out yet; then its function is blocked, and workloads are wanted."""
+    """Whether the first job of a queue cannot be given out yet; its function is blocked then, and asks for it."""
     if not job_is_absent(head):
         return False
     head.function.absence.blocked = True

@@ -17,7 +17,6 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, qsort
 
 from gearfast._codec cimport Field
-from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_free, bytes_number, bytes_numbers
 from gearfast.dispatch._job cimport (
     AWAY,
@@ -223,7 +222,8 @@ cdef int form_of_restored(Core* core, Function* function, int priority, Field un
     cdef size_t near = near_bytes(core)
     if workload.size < SMALL or is_dash(unique.data, unique.size):
         return WITHIN
-    if not is_full(core) or function.queued[priority] * (ROW + workload.size) < near and function.queued[priority] < NEAR:
+    if not is_full(core) \
+            or function.queued[priority] * (ROW + workload.size) < near and function.queued[priority] < NEAR:
         return BESIDE
     if absence_of(core, function) == NULL:
         return BESIDE

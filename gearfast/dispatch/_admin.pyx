@@ -368,7 +368,7 @@ cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
-# schedule [add ... | set ... | remove ... | pause ... | resume ... | run ...]: of whoever keeps them beside a dispatcher
+# schedule [add ... | set ... | remove ... | pause ... | resume ... | run ...]: of who keeps them beside a dispatcher
 cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
     cdef Words words
     try:

@@ -324,7 +324,8 @@ cdef int check_promises(Core* core, Ability* ability, int least) except -1:
     if has_lines(ability.function) and not peer.flags & PEER_LINES:
         wrong_ability(ability, "of a function that wakes one at a time, which its worker is not marked with")
     if (ability_level(ability) == IN_LINE) != (has_lines(ability.function) and sleeps(peer) and level == 0):
-        wrong_ability(ability, f"level {ability_level(ability)} of a worker that {'sleeps' if sleeps(peer) else 'does not'}")
+        does = "sleeps" if sleeps(peer) else "does not"
+        wrong_ability(ability, f"level {ability_level(ability)} of a worker that {does}")
     return 0
 
 

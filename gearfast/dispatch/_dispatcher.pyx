@@ -562,8 +562,8 @@ cdef class Dispatcher:
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
         `running`, `delayed`, `waiting_requests`, `dead` letters, `results`, `queued_bytes` of them and of
-        all jobs, and `max_queued`, their ceiling; jobs whose workloads the store alone has (`absent`), the `absent_bytes`
-        of these, and how many were `fetched` from there.
+        all jobs, and `max_queued`, their ceiling; jobs whose workloads the store alone has (`absent`), the
+        `absent_bytes` of these, and how many were `fetched` from there.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,

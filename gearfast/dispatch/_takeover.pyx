@@ -107,7 +107,7 @@ cdef void let_run_out(Core* core, Peer* peer) noexcept nogil:
 
 
 cdef void forget_durable(Core* core, Function* function) noexcept nogil:
-    """Queued jobs and those that wait for their time; who waits for one gets WORK_FAIL. Dead letters and results too."""
+    """Queued jobs and those that wait for their time; who waits for one gets WORK_FAIL. Letters and results too."""
     cdef int priority
     cdef Letter* letter = function.first_letter
     cdef Letter* newer

@@ -4,8 +4,8 @@
 
 A function whose policy has neither has no `Rota` and costs the test of that pointer.
 
-Weights are a smooth weighted round robin in whole numbers. Where jobs of several priorities wait, each of these is given
-its weight as credit, the one with most credit has the turn, and it pays all that was given. Who has nothing waiting is
+Weights are a smooth weighted round robin in whole numbers. Where jobs of several priorities wait, each is given its
+weight as credit, the one with most credit has the turn, and it pays all that was given. Who has nothing waiting is
 given nothing and keeps what it has, which is always less than the sum of the weights: nobody saves up turns.
 
 Lines are heaps of those registrations that are HELD and of those that are IN_LINE, by the turn of their last job, so

@@ -11,7 +11,6 @@ from gearfast.dispatch._records cimport (
     DISPATCH_ANY,
     DISPATCH_LEAST_LOADED,
     HELD,
-    IN_LINE,
     PRIORITIES,
     Ability,
     Core,
