@@ -5,8 +5,9 @@
 So all others are given out as ever, and whoever looks for the next job looks no further than the head of a queue.
 """
 
+from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._function cimport insert_before, queue_insert, queue_push
-from gearfast.dispatch._job cimport handles_get, job_is_durable, job_priority
+from gearfast.dispatch._job cimport handles_get, job_is_absent, job_is_durable, job_priority
 from gearfast.dispatch._journal cimport has_lapsed
 from gearfast.dispatch._records cimport JOB_STATE, PRIORITIES, Core, Function, Job, Queue
 
@@ -25,6 +26,8 @@ cdef void queue_by_time(Core* core, Job* job) noexcept nogil:
         queue_last(core, job)
     else:
         queue_insert(&job.function.queues[job_priority(job)], job)
+    if job_is_absent(job):
+        absence_joined(job)
 
 
 cdef void queue_ahead(Core* core, Job* job) noexcept nogil:
