@@ -2,6 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
+from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move, ability_remove
 from gearfast.dispatch._end cimport drop_failed, end_failed, fail, finish, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_push, queue_remove
@@ -17,7 +18,7 @@ from gearfast.dispatch._grab cimport (
     wake,
     wake_others,
 )
-from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
+from gearfast.dispatch._job cimport job_add_losses, job_is_absent, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._lease cimport queue_by_time, queue_last
 from gearfast.dispatch._letter cimport letter_drop, letter_due
@@ -253,6 +254,8 @@ cdef bint run_timers(Core* core) noexcept nogil:
         job.flags &= ~<int>JOB_DELAYED
         job.since = core.now
         queue_by_time(core, job)
+        if job_is_absent(job):
+            absence_joined(job)
         expiry_set(core, job)
         rise(core, job.function, level_of_priority(core, job_priority(job)))
         left -= 1

@@ -3,20 +3,30 @@
 """What clients are told of jobs that could not be stored: in output that was held back, JOB_CREATED becomes ERROR.
 
 The output is written anew, packet by packet, since the two differ in size. It happens when a store fails, so it need
-not be quick; it must not fail: without memory for it the connection is closed, which tells the client as much.
+not be quick; it must not fail: without memory for it the connection is closed, which tells the client as much. And if
+a job is given out in it that is another server's by now, since it has waited for longer than the lease.
 """
 
-from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memchr, memcpy, memset
 
-from gearfast._codec cimport CMD_ERROR, CMD_JOB_CREATED, HEADER_BYTES, get_u32, put_header
+from gearfast._codec cimport (
+    CMD_ERROR,
+    CMD_JOB_ASSIGN,
+    CMD_JOB_ASSIGN_ALL,
+    CMD_JOB_ASSIGN_UNIQ,
+    CMD_JOB_CREATED,
+    HEADER_BYTES,
+    get_u32,
+    put_header,
+)
 from gearfast.dispatch._buffer cimport buffer_append
-from gearfast.dispatch._job cimport handles_get, number_of_handle
-from gearfast.dispatch._journal cimport batch_has
+from gearfast.dispatch._job cimport handles_get, job_is_durable, number_of_handle
+from gearfast.dispatch._journal cimport batch_has, has_lapsed
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
-from gearfast.dispatch._peer cimport peer_fail
-from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Part, Parts, Peer
+from gearfast.dispatch._peer cimport peer_cut, peer_fail
+from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Job, Part, Parts, Peer
 
 cdef enum:
     REFUSAL_BYTES = 12 + 12 + 27
@@ -92,11 +102,34 @@ cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
         handles_get(&core.handles, number) != NULL or letter_find(core, number) != NULL)
 
 
+cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
+    """Whether the next packet gives out a job of the store, so not of this batch, which is another server's by now."""
+    cdef const char* data = old.out.data + old.out.begin + old.at
+    cdef size_t here = old.out.end - old.out.begin - old.at
+    cdef uint32_t command
+    cdef const char* end
+    cdef Job* job
+    if here < HEADER_BYTES or data[0] != 0:
+        return False
+    command = get_u32(data + 4)
+    if command != CMD_JOB_ASSIGN and command != CMD_JOB_ASSIGN_UNIQ and command != CMD_JOB_ASSIGN_ALL:
+        return False
+    data += HEADER_BYTES
+    end = <const char*>memchr(data, 0, here - HEADER_BYTES)
+    job = handles_get(&core.handles, number_of_handle(core, data, end - data)) if end != NULL else NULL
+    return job != NULL and job_is_durable(job) and not batch_has(batch, job.number)
+
+
 cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:
+    """0, or -1 without memory, or if some of it must not be sent any more: the connection is closed then."""
     cdef size_t size
+    cdef bint lapsed = has_lapsed(core)
     while left:
         size = packet_at(old, left)
         left -= size
+        if lapsed and is_given_out(core, old, batch):
+            peer_cut(core, peer)
+            return -1
         if not is_refused(core, old, batch):
             if copy(core, peer, old, size) < 0:
                 return -1

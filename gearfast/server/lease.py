@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from gearfast.server.log import logger
 from gearfast.store._process import has_ended, this_process
 from gearfast.store.base import Fleet, Member
 
@@ -58,6 +59,15 @@ class Share:
     def renewed(self, began: int) -> None:
         """What was begun then has renewed the lease."""
         self.until = began + self._lease - self._lease // 10
+        logger.debug("Server %d: lease from %d until %d ns", self._store.seat, began, self.until)
+
+    def took(self, ranges: Iterable[int]) -> None:
+        """The jobs of servers of these numbers are this one's."""
+        logger.debug("Server %d: has jobs of %s at %d ns", self._store.seat, sorted(ranges), self._clock())
+
+    def leaves(self) -> None:
+        """From now on others may have this server's jobs."""
+        logger.debug("Server %d: leaves at %d ns", self._store.seat, self._clock())
 
     @property
     def wait(self) -> float:

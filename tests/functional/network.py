@@ -80,22 +80,28 @@ class Cable:
         return inside(name, make)
 
 
+def enter(name: str) -> None:
+    """The thread that calls is in the namespace from now on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    handle = os.open(Path("/run/netns") / name, os.O_RDONLY)
+    try:
+        if libc.setns(handle, _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+    finally:
+        os.close(handle)
+
+
 def inside(name: str, function: Callable[[], T]) -> T:
     """`function()` in a thread that is in the namespace; the sockets that it makes stay there."""
     found: list[T] = []
     errors: list[BaseException] = []
 
     def run() -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        handle = os.open(Path("/run/netns") / name, os.O_RDONLY)
         try:
-            if libc.setns(handle, _CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
+            enter(name)
             found.append(function())
         except BaseException as error:  # noqa: BLE001  (it is the caller's)
             errors.append(error)
-        finally:
-            os.close(handle)
 
     thread = threading.Thread(target=run)
     thread.start()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -15,10 +14,10 @@ import pytest
 
 from gearfast.protocol import Command
 
+from .preloaded import CLOCK, Clock, build
 from .server_tools import DRIVERS, ServerProcess, Wire, eventually
 
 HOUR = 3600
-SOURCE = Path(__file__).with_name("jumping_clock.c")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux (a preloaded clock)")
 
@@ -35,27 +34,10 @@ asyncio.run(main())
 """
 
 
-class Clock:
-    """The wall clock of processes with `environ`."""
-
-    def __init__(self, library: Path, path: Path) -> None:
-        self._path = path
-        before = os.environ.get("LD_PRELOAD", "")
-        self.environ = {"LD_PRELOAD": f"{before}:{library}".strip(":"), "JUMPING_CLOCK": str(path)}
-        self.jump(0)
-
-    def jump(self, seconds: int) -> None:
-        """From now on it is wrong by so much."""
-        with open(self._path, "r+b" if self._path.exists() else "wb") as file:
-            file.write(struct.pack("q", seconds))
-
-
 @pytest.fixture(scope="module")
 def library(require: Callable[[object, str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = require.program("gcc", "gcc")  # type: ignore[attr-defined]
-    built = tmp_path_factory.mktemp("clock") / "jumping_clock.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", built, SOURCE, "-ldl"], check=True)
-    return built
+    return build(compiler, CLOCK, tmp_path_factory.mktemp("clock"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .script import START_MONOTONIC, Q, R, Wire, handle
+from .script import START_MONOTONIC, Peer, Q, R, Wire, handle
 from .test_absent import Far, taken
 from .test_journal import NOT_STORED, Durable, submit
 from .test_results import ask, done, kept, unknown
@@ -288,3 +288,55 @@ def test_absent_jobs_leave() -> None:
     assert far.dispatcher.durable_count == far.dispatcher.job_count == 0
     far.supply(wanted)
     far.sound()
+
+
+# What was given out and waits behind a reply that waits for a commit
+
+
+def gives_and_waits(wire: Leased) -> tuple[Peer, Peer]:
+    """A client that is a worker, too: it is given a job of the store behind a JOB_CREATED that waits. And another."""
+    other = wire.peer("c").send(submit(b"f", b"", b"1"))
+    wire.commit()
+    other.expect(R.JOB_CREATED(handle(1)))
+    both = wire.worker("w", b"f").send(submit(b"g", b"", b"2"), Q.GRAB_JOB()).expect_nothing()
+    wire.batch()
+    wire.pass_time(10)
+    return both, other
+
+
+def test_what_waited_to_be_sent_is_not_given_out_once_the_lease_is_over(wire: Leased) -> None:
+    """The batch is given up while another server may have the job: the connection ends without it."""
+    both, _ = gives_and_waits(wire)
+    wire.settle(False)
+    both.expect_closed()
+    wire.renew(10)
+    worker = wire.worker("x", b"f").send(Q.GRAB_JOB())
+    worker.expect(R.JOB_ASSIGN(handle(1), b"f", b"1"))
+
+
+def test_what_waited_to_be_sent_is_not_given_out_once_the_lease_is_lost(wire: Leased) -> None:
+    """Also what waits for the batch that gathers."""
+    other = wire.peer("c").send(submit(b"f", b"", b"1"))
+    wire.commit()
+    other.expect(R.JOB_CREATED(handle(1)))
+    both = wire.worker("w", b"f").send(submit(b"g", b"", b"2"), Q.GRAB_JOB()).expect_nothing()
+    wire.pass_time(10)
+    wire.lose()
+    both.expect_closed()
+
+
+def test_what_waited_is_sent_if_the_store_has_taken_the_batch(wire: Leased) -> None:
+    """So that nobody else has the job."""
+    both, _ = gives_and_waits(wire)
+    wire.settle(True)
+    both.expect(R.JOB_CREATED(handle(2)), R.JOB_ASSIGN(handle(1), b"f", b"1"))
+
+
+def test_a_job_of_the_batch_that_waited_runs_out(wire: Leased) -> None:
+    """The store never had it, so it is nobody else's."""
+    both = wire.worker("w", b"f").send(submit(b"f", b"", b"1"), Q.GRAB_JOB()).expect_nothing()
+    wire.batch()
+    wire.pass_time(10)
+    wire.settle(False)
+    both.expect(NOT_STORED, R.JOB_ASSIGN(handle(1), b"f", b"1"))
+    both.send(Q.WORK_COMPLETE(handle(1), b"")).expect_nothing()

@@ -15,6 +15,7 @@ from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.protocol import Command
+from gearfast.server import journal
 from gearfast.server.journal import Journal
 from gearfast.store import _process
 from gearfast.store._process import has_ended, this_process
@@ -358,6 +359,43 @@ def test_it_waits_for_a_new_place_while_the_store_is_away(fleet: Fleet) -> None:
     assert one.submit(b"4")[7] == Command.JOB_CREATED
 
 
+def test_a_new_place_of_which_it_has_not_heard(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store has made it, and the answer was lost, while durable jobs are refused: its batches are of that place."""
+    monkeypatch.setattr(journal, "PAUSES", (0.001,))
+    one, other = fleet.start(), fleet.start()
+    one.submit(b"1")
+    one.store.away = True
+    one.journal.note("key", b"value")
+    one.say(encode(Command.SUBMIT_JOB_BG, b"f", b"", b"2"))
+    one.journal.take()
+    fleet.run(lambda: one.dispatcher.refusing)
+    fleet.pass_time(LEASE + 1)
+    other.look()
+    fleet.run(lambda: other.workloads == [b"1"])
+    unheard: list[int] = []
+
+    class Unheard(Store):
+        def open(self) -> Contents:
+            contents = super().open()
+            if unheard:
+                return contents
+            unheard.append(self.seat)
+            raise StoreError("no answer")
+
+    one.store.__class__ = Unheard
+    one.store.away = False
+    fleet.run(lambda: unheard)
+    for _ in range(5):
+        other.look()
+    fleet.pass_time(1)
+    one.journal.look()
+    fleet.run(lambda: not one.dispatcher.lapsed and not one.dispatcher.refusing)
+    assert one.store.seat == unheard[0]
+    assert one.submit(b"3")[7] == Command.JOB_CREATED
+    assert {info.id >> RANGE_BITS for info in one.store.open().sections} == {one.store.seat}
+    assert other.store.open().notes == {"key": b"value"}
+
+
 def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
     one, other = fleet.start(), fleet.start()
     fleet.pass_time(LEASE + 1)
@@ -370,22 +408,52 @@ def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
     assert other.store.open().notes == {"key": b"value"}
 
 
+def test_a_note_that_is_bound_is_lost_with_its_jobs(fleet: Fleet) -> None:
+    """What it told of was never stored: whoever leads from then on must not believe it, nor must this server."""
+    one, other = fleet.start(), fleet.start()
+    one.journal.note("kept", b"1")
+    one.commit()
+    fleet.pass_time(LEASE + 1)
+    other.look()
+    one.dispatcher.receive(one.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    one.journal.note("fired", b"2", bound=True)
+    one.journal.note("kept", b"2")
+    one.journal.take()
+    fleet.run(lambda: one.store.seat > other.store.seat and not one.dispatcher.lapsed)
+    one.commit()
+    fleet.run(lambda: one.journal.notes == {"kept": b"2"})
+    assert other.store.notes() == {"kept": b"2"}
+
+
+def test_who_leads_knows_what_the_others_have_written(fleet: Fleet) -> None:
+    one, other = fleet.start(), fleet.start()
+    heard: list[dict[str, bytes]] = []
+    other.journal.on_heard = lambda notes: heard.append(dict(notes))
+    one.journal.note("fired", b"1")
+    one.journal.note("gone", b"1")
+    one.commit()
+    other.look()
+    fleet.run(lambda: heard)
+    assert heard == [{"fired": b"1", "gone": b"1"}]
+    one.journal.note("fired", b"2")
+    one.journal.note("gone", None)
+    one.commit()
+    one.close()
+    other.journal.look()
+    fleet.run(lambda: other.journal.leads)
+    assert other.journal.notes == heard[-1] == {"fired": b"2"}
+
+
 def test_one_of_them_leads(fleet: Fleet) -> None:
     one, other, third = fleet.start(), fleet.start(), fleet.start()
-    told: list[dict[str, bytes]] = []
-    other.journal.on_lead = told.append
     for server in (one, other, third):
         server.look()
-    fleet.run(lambda: one.journal.leads)
-    assert [server.journal.leads for server in (other, third)] == [False, False]
-    one.journal.note("key", b"value")
-    one.commit()
+    assert [server.journal.leads for server in (one, other, third)] == [True, False, False]
     one.close()
     other.look()
     third.look()
     fleet.run(lambda: other.journal.leads)
     assert not third.journal.leads
-    assert told == [{"key": b"value"}], "what the one before has noted"
     fleet.pass_time(LEASE + 1)
     assert not other.journal.leads, "its lease has ended"
     third.look()
