@@ -223,6 +223,7 @@ class Journal:
         self._queue.put("restored")
 
     def _supply(self, records: bytes) -> None:
+        self._set_time()
         try:
             self._dispatcher.supply(records)
         except (ValueError, MemoryError) as error:
@@ -230,6 +231,7 @@ class Journal:
             self._fetch.pause()
 
     def _supply_end(self, missing: bytes) -> None:
+        self._set_time()
         self._dispatcher.supply_end(missing)
 
     def _set_time(self) -> None:

@@ -267,6 +267,17 @@ def test_a_server_that_was_stopped_gives_out_nothing_when_it_wakes(fleet: Fleet)
     assert one.dispatcher.jobs()[0]["number"] >> RANGE_BITS == one.store.seat > other.store.seat
 
 
+@pytest.mark.parametrize("what", ["_supply", "_supply_end"])
+def test_what_comes_from_the_store_too_late_gives_nothing_out(fleet: Fleet, what: str) -> None:
+    """A process that stood still, between the answer of the store and what follows of it, looks at the time first."""
+    one = fleet.start()
+    one.submit(b"1")
+    fleet.pass_time(LEASE + 1)
+    assert not one.dispatcher.lapsed
+    getattr(one.journal, what)(b"")
+    assert one.dispatcher.lapsed
+
+
 def test_a_batch_that_meets_the_loss_is_refused(fleet: Fleet) -> None:
     one, other = fleet.start(), fleet.start()
     one.submit(b"1")
