@@ -4,7 +4,7 @@
 1. Each acknowledged job was done.
 2. No job is given out by anybody once a worker knows that its end is stored.
 3. Who owns a job is linearizable: the times in which two servers hold it with valid leases have no moment in common,
-   and a server gives a job out in such a time of its own only.
+   and a server gives a job out in such a time of its own only; but for one that was refused, which is in no store.
 4. No handle is given twice.
 5. In the end each server keeps and gives out jobs again.
 """
@@ -118,11 +118,26 @@ def _after_end(history: History) -> Iterator[str]:
             yield f"after its end: {begin.handle} came at node {begin.node}, asked at {begin.asked}, stored at {end}"
 
 
+def _refused(history: History) -> set[str]:
+    """Jobs that may have been refused, as the store never had them, and run out where they were submitted.
+
+    Nobody was told that they are kept, and nobody but the server whose number they have gave them out.
+    """
+    made = {(has.process, has.server) for has in history.has}
+    givers: dict[str, set[str]] = defaultdict(set)
+    for give in history.gives:
+        givers[give.handle].add(give.process)
+    for ack in history.acks:
+        givers.pop(ack.handle, None)
+    return {handle for handle, (who, *more) in givers.items() if not more and (who, _range(handle)) in made}
+
+
 def _owned(history: History) -> Iterator[str]:
     owners = Owners(history)
+    refused = _refused(history)
     yield from owners.doubles()
     for give in history.gives:
-        if not owners.may_give(give.process, _range(give.handle), give.woken, give.sent):
+        if give.handle not in refused and not owners.may_give(give.process, _range(give.handle), give.woken, give.sent):
             yield (
                 f"not its own: {give.process} gave out {give.handle} of {_range(give.handle)}, woken at {give.woken},"
                 f" sent at {give.sent}"

@@ -107,7 +107,18 @@ def a_job_is_given_out_between_two_leases(history: History) -> None:
     history.leases.append(Lease("s1.0", 3, 200, 290))
     history.leases.append(Lease("s1.0", 3, 310, 390))
     history.has.append(Has("s1.0", 3, 201, (3,)))
+    history.acks.append(Ack(220, 1, handle(3)))
+    history.done.append(handle(3))
     history.gives.append(Give(295, 300, "s1.0", handle(3)))
+
+
+def a_job_that_nobody_was_told_of_is_given_out_by_two(history: History) -> None:
+    history.gives.append(Give(130, 131, "s1.0", handle(1, 3)))
+    history.gives.append(Give(130, 131, "s2.0", handle(1, 3)))
+
+
+def a_job_that_nobody_was_told_of_is_given_out_by_another(history: History) -> None:
+    history.gives.append(Give(110, 111, "s2.0", handle(1, 3)))
 
 
 def a_killed_process_gives_out(history: History) -> None:
@@ -145,6 +156,8 @@ def a_server_does_not_serve_again(history: History) -> None:
         (a_job_is_given_out_by_one_who_never_had_it, "not its own"),
         (a_job_is_given_out_before_it_was_taken_over, "not its own"),
         (a_job_is_given_out_between_two_leases, "not its own"),
+        (a_job_that_nobody_was_told_of_is_given_out_by_two, "not its own"),
+        (a_job_that_nobody_was_told_of_is_given_out_by_another, "not its own"),
         (a_killed_process_gives_out, "not its own"),
         (a_server_has_left_and_gives_out, "not its own"),
         (nobody_noted_that_it_was_given_out, "unseen"),
@@ -176,6 +189,10 @@ def a_server_hands_its_jobs_over(history: History) -> None:
     history.has.append(Has("s2.0", 2, 61, (1, 2)))
 
 
+def a_job_was_refused_and_runs_where_it_was_submitted(history: History) -> None:
+    history.gives.append(Give(150, 151, "s1.0", handle(1, 3)))
+
+
 def given_out_as_its_end_was_on_its_way(history: History) -> None:
     history.gives.append(Give(39, 45, "s2.0", handle(2)))
 
@@ -193,6 +210,7 @@ def the_lease_was_renewed_late_but_in_time(history: History) -> None:
         decided_before_it_stood_still,
         a_killed_process_leaves_its_jobs_before_its_lease_is_over,
         a_server_hands_its_jobs_over,
+        a_job_was_refused_and_runs_where_it_was_submitted,
         given_out_as_its_end_was_on_its_way,
         the_lease_was_renewed_late_but_in_time,
     ],

@@ -101,9 +101,7 @@ def test_a_server_that_stood_still_gives_out_nothing_that_another_has_taken_over
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_a_server_without_its_database_gives_out_no_durable_job_when_another_has_them(
-    driver: str, make_fleet: Callable[..., Fleet]
-) -> None:
+def test_a_server_without_its_database_gives_out_no_durable_job(driver: str, make_fleet: Callable[..., Fleet]) -> None:
     """Its clients and workers still reach it, and their foreground jobs go on."""
     fleet = make_fleet(2, "--driver", driver)
     first, second = fleet.nodes
