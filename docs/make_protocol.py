@@ -88,7 +88,8 @@ server itself, with [what became of a job](results.md#in-any-language). OPTION_R
 connections that were given that right (Unix sockets, with `--admin-writes unix`). Words are split at spaces, command
 words may be in any case, a line has at most five words. gearfast's own are `policy` and `schedule`, of any number of
 words ([policies of functions](policies.md#on-the-running-server), [periodic jobs](schedules.md#on-the-running-server)),
-`dead` ([dead letters](policies.md#dead-letters)) and `results` ([results of background jobs](results.md#administration)).
+`dead` ([dead letters](policies.md#dead-letters)), `results` ([results of background
+jobs](results.md#administration)) and `cluster` ([several job servers](cluster.md)).
 """
 
 

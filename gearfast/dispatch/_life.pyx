@@ -228,6 +228,21 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
 
 # Time
 
+cdef void come_due(Core* core, Job* job) noexcept nogil:
+    """The time for which a job has waited has come: into its queue with it."""
+    timer_clear(&core.schedule, job)
+    queue_remove(&job.function.delayed, job)
+    core.delayed_count -= 1
+    core.retrying_count -= job_losses(job) != 0
+    job.flags &= ~<int>JOB_DELAYED
+    job.since = core.now
+    queue_by_time(core, job)
+    if job_is_absent(job):
+        absence_joined(job)
+    expiry_set(core, job)
+    rise(core, job.function, level_of_priority(core, job_priority(job)))
+
+
 cdef bint run_timers(Core* core) noexcept nogil:
     """Do what is due by `core.now` and `core.wall`; True if there is more than one call should do."""
     cdef Job* job
@@ -247,17 +262,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
         job = timer_due(&core.schedule, core.wall)
         if job == NULL:
             break
-        timer_clear(&core.schedule, job)
-        queue_remove(&job.function.delayed, job)
-        core.delayed_count -= 1
-        core.retrying_count -= job_losses(job) != 0
-        job.flags &= ~<int>JOB_DELAYED
-        job.since = core.now
-        queue_by_time(core, job)
-        if job_is_absent(job):
-            absence_joined(job)
-        expiry_set(core, job)
-        rise(core, job.function, level_of_priority(core, job_priority(job)))
+        come_due(core, job)
         left -= 1
     while left:
         job = timer_due(&core.expiries, core.now)

@@ -117,13 +117,18 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     tally.submitted += 1
     core.stats.submitted += 1
     if wanted.due:
-        job.flags |= JOB_DELAYED
-        queue_push(&function.delayed, job)
-        core.delayed_count += 1
+        delay(core, job)
     else:
         enqueue(core, job)
     confirm(core, peer, wanted, job)
     return SUBMITTED
+
+
+cdef inline void delay(Core* core, Job* job) noexcept nogil:
+    """It waits for its time, which its timer has."""
+    job.flags |= JOB_DELAYED
+    queue_push(&job.function.delayed, job)
+    core.delayed_count += 1
 
 
 cdef void confirm(Core* core, Peer* peer, Submission* wanted, Job* job) noexcept nogil:
