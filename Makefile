@@ -19,7 +19,7 @@ SECONDS ?= 60
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help demo test test-here test-others lint format types build debug model sanitize coverage fuzz chaos fleet bench wheels docs clean
+.PHONY: help demo test test-here test-others lint format types build debug model sanitize coverage fuzz chaos kills fleet bench wheels docs clean
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at r
 fleet: SECONDS = 300
 fleet: .venv/.built .venv/.test  ## servers that share a database, partitioned at random, until the log has SECONDS (default 300)
 	$(BIN)/python -m tests.fleet --seconds $(SECONDS) $(ARGS)
+
+kills: .venv/.built .venv/.test  ## job servers with a store killed until each store had 300 (ARGS=--kills N); goes on from its log
+	$(BIN)/python -m tests.chaos.lane $(ARGS)
 
 clean:  ## remove builds and environments
 	rm -rf build dist .venv .venv-* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -78,13 +78,17 @@ An option of gearfast's own: a worker that sends OPTION_REQ `all_yours` and gets
 server alone. A GRAB_JOB that finds no job is then held and answered by the next job, so there is no NO_JOB, PRE_SLEEP
 and NOOP; PRE_SLEEP answers all held ones with NO_JOB. gearmand answers ERROR `UNKNOWN_OPTION`.
 
+Two functions are gearfast's own: foreground jobs of `gearfast.result` and `gearfast.result.now` are answered by the
+server itself, with [what became of a job](results.md#in-any-language). OPTION_REQ `results` asks whether it does.
+
 ## Text commands
 
 `status`, `prioritystatus`, `workers`, `show jobs`, `show unique jobs`, `cancel job HANDLE`, `create function F`,
 `drop function F`, `maxqueue F [HIGH [NORMAL [LOW]]]`, `getpid`, `version`, `verbose`; and `shutdown [graceful]` on
 connections that were given that right (Unix sockets, with `--admin-writes unix`). Words are split at spaces, command
-words may be in any case, a line has at most five words. gearfast's own is `policy`, of any number of words:
-[policies of functions](policies.md#on-the-running-server).
+words may be in any case, a line has at most five words. gearfast's own are `policy` and `schedule`, of any number of
+words ([policies of functions](policies.md#on-the-running-server), [periodic jobs](schedules.md#on-the-running-server)),
+`dead` ([dead letters](policies.md#dead-letters)) and `results` ([results of background jobs](results.md#administration)).
 """
 
 

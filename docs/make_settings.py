@@ -35,7 +35,8 @@ cert = "server.pem"
 client_ca = "ca.pem"
 ```
 
-Tables below `[functions]` are [policies of functions](../policies.md), which have no flags.
+Tables below `[functions]` are [policies of functions](../policies.md), those below `[schedules]` [periodic
+jobs](../schedules.md); they have no flags.
 
 Sizes take k, M and G (of 1024), times are seconds. What the limits do when they are reached is told in
 [Reliability](../reliability.md#too-many-too-slow-silent).
@@ -46,8 +47,8 @@ Sizes take k, M and G (of 1024), times are seconds. What the limits do when they
 
 _TAIL = """
 SIGTERM ends the server after the running jobs, for which `--shutdown-limit` seconds are left; a second one ends it at
-once. SIGUSR1 ends it when no job is left. SIGHUP reads log level, certificates and [policies of
-functions](../policies.md) again and opens the log file anew.
+once. SIGUSR1 ends it when no job is left. SIGHUP reads log level, certificates, [policies of
+functions](../policies.md) and [schedules](../schedules.md) again and opens the log file anew.
 """
 
 

@@ -9,14 +9,14 @@ GearfastError
 │   └── SubmitUncertain             … before the server said whether it took the job
 ├── ServerError                     the server refused a request; `code` and `text` are those of ERROR
 │   ├── QueueFull                   … because the function's queue is full
-│   ├── JobNotFound                 … because it does not know the job (any more)
+│   ├── JobNotFound                 … because it does not know the job (any more), nor its result
 │   └── UnknownOption               … because it does not know the option
 ├── DeadlineExceeded (TimeoutError) an answer did not come in time
 │   └── JobTimeout                  … the result of a job
 ├── JobFailed                       the worker reported WORK_FAIL
 │   ├── JobException                … WORK_EXCEPTION, with what the worker said of it
 │   └── JobCancelled                the job was cancelled by this client
-├── ResultTooLarge                  a job's result is over the client's limit, or the worker's
+├── ResultTooLarge                  a job's result is over the limit of the client, the worker, or what the server keeps
 ├── SerializeError                  a task's argument or result cannot be made bytes, or bytes cannot be made one
 ├── Fail                            raised by a worker's callable to report WORK_FAIL
 └── Cancelled                       raised in a worker's callable by `job.check()`: nobody wants the result
@@ -137,11 +137,11 @@ class QueueFull(ServerError):
 
 
 class JobNotFound(ServerError):
-    """JOB_NOT_FOUND: the job is unknown, finished, or not this connection's."""
+    """JOB_NOT_FOUND: the job is unknown, finished, or not this connection's; for `result`: and there is none of it."""
 
 
 class UnknownOption(ServerError):
-    """UNKNOWN_OPTION: the server does not know the option of an OPTION_REQ."""
+    """UNKNOWN_OPTION: the server does not know the option of an OPTION_REQ; for `result`: it keeps no results."""
 
 
 class DeadlineExceeded(GearfastError, TimeoutError):
@@ -204,8 +204,9 @@ class JobCancelled(JobFailed):
 class ResultTooLarge(GearfastError):
     """What the worker of the job `handle` of `function` sent has `size` bytes, over the client's `limit` (max_result).
 
-    It was not kept, and the connection is still good. In a worker: what a callable returned or sent is over the
-    worker's own `limit`, and was not sent.
+    It was not kept, and the connection is still good. From `result` with a `limit` of 0: the server has kept only that
+    it had `size` bytes, for its policy's `keep_results_size` or want of room. In a worker: what a callable returned or
+    sent is over the worker's own `limit`, and was not sent.
     """
 
     def __init__(

@@ -30,6 +30,8 @@ __all__ = [
     "MAX_RESULT",
     "MAX_UNIQUE",
     "MAX_WORKLOAD",
+    "RESULT_FUNCTION",
+    "RESULT_NOW_FUNCTION",
     "Command",
     "CommandSpec",
     "ErrorCode",
@@ -44,6 +46,11 @@ HEADER_SIZE: Final = 12
 """Bytes of a packet before its body."""
 DEFAULT_PORT: Final = 4730
 """TCP port registered for Gearman (service name `gearman`)."""
+
+RESULT_FUNCTION: Final = "gearfast.result"
+"""The function that gearfast's job server answers itself: what became of a job."""
+RESULT_NOW_FUNCTION: Final = "gearfast.result.now"
+"""The same without waiting for a job that has not ended."""
 
 MAX_ARGUMENTS: Final = 8
 """Most arguments, data included, that any command has (SUBMIT_JOB_SCHED)."""

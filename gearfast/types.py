@@ -13,6 +13,7 @@ __all__ = [
     "Handle",
     "JobInfo",
     "JobStatus",
+    "KeptResult",
     "PolicyInfo",
     "Priority",
     "PriorityStatus",
@@ -105,6 +106,28 @@ class DeadLetter(NamedTuple):
     """The last one that a worker sent for it, 64 KiB of it at most; None: there was none."""
 
 
+class KeptResult(NamedTuple):
+    """A line of the admin command `results`, or what `results show` tells: what a background job left.
+
+    The list tells all down to `time`; the rest keeps its default there.
+    """
+
+    handle: str
+    function: str
+    unique: bytes
+    outcome: str
+    """done, failed (by its worker), lost (with it), timeout, expired (in its queue), full (its queue was), cancelled"""
+    size: int
+    """Bytes of what its worker sent at last, kept or not."""
+    time: float
+    """When it ended, seconds since 1970."""
+    numerator: int = 0
+    """The last progress that its worker told; 0 of 0 if it told none."""
+    denominator: int = 0
+    data: bytes | None = None
+    """Its result or, if it failed, its exception; None: there was none, or it was too large to be kept."""
+
+
 class PolicyInfo(NamedTuple):
     """A line of the admin command `policy`: what functions are allowed."""
 
@@ -131,6 +154,35 @@ class ClusterServer(NamedTuple):
     """Seconds since it last wrote to the store or renewed its lease."""
 
 
+class ScheduleInfo(NamedTuple):
+    """A line of the admin command `schedule`: a job that is submitted again and again. Times are seconds since 1970."""
+
+    name: str
+    function: str
+    workload: bytes
+    cron: str | None
+    """When, as a cron expression; None: `every` says it."""
+    timezone: str
+    """Of the cron expression."""
+    every: str | None
+    """When, as the time between two runs, such as `30s` or `1h30m`."""
+    priority: Priority
+    unique: str
+    overlap: bool
+    """A run is queued though the one before has not ended."""
+    catch_up: str
+    """What becomes of times that were missed: one, all or none."""
+    paused: bool
+    source: str
+    """file: the server's configuration; command: it was added on the running server."""
+    next: float | None
+    """When it is due; None: it is paused, or never will be."""
+    last: float | None
+    """The time of its last run; None: there was none."""
+    problem: str = ""
+    """Why the server cannot use it; all else but its name is unknown then."""
+
+
 class WorkerInfo(NamedTuple):
     """A line of the admin command `workers`: one connection. gearmand has `fd` -1 for one that it is about to close."""
 
@@ -155,6 +207,7 @@ class JobInfo(NamedTuple):
     function: str = ""
     unique: bytes = b""
     workload: bytes = b""
+    """Empty, too, while the store alone has it (setting `store_memory`)."""
     priority: Priority = Priority.NORMAL
     running: bool = False
     clients: int = 0

@@ -1,14 +1,29 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """How a value of a setting is read, from TOML, the environment or a command: what policies and settings share.
 
-Each raises ValueError with words that go behind the setting's name and its value.
+Each raises ValueError with words that go behind the setting's name and its value. And how any text becomes a word of a
+text command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-__all__ = ["choice", "seconds", "switch"]
+__all__ = ["choice", "escape", "seconds", "switch", "unescape"]
+
+_SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
+
+
+def escape(text: str | bytes) -> str:
+    """As one word: space, `%`, controls and all that is not ASCII become %XX."""
+    return quote_from_bytes(text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text, _SAFE)
+
+
+def unescape(word: str) -> str:
+    """What `escape` made a word of; bytes that are no UTF-8 survive as surrogates."""
+    return unquote_to_bytes(word.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def seconds(value: object) -> float:

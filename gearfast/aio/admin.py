@@ -11,10 +11,23 @@ from gearfast.aio.stream import Stream, connect
 from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, ProtocolError, UsageError
 from gearfast.frontend.sockets import reason_of
 from gearfast.session import admin as commands
+from gearfast.session import schedules as schedule_commands
 from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
-from gearfast.types import ClusterServer, DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import (
+    ClusterServer,
+    DeadLetter,
+    FunctionStatus,
+    Handle,
+    JobInfo,
+    KeptResult,
+    PolicyInfo,
+    Priority,
+    PriorityStatus,
+    ScheduleInfo,
+    WorkerInfo,
+)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -130,6 +143,82 @@ class AsyncAdminClient:
     async def drop_dead(self, which: str) -> int:
         """Forget dead letters; returns how many. `which` and errors as for `requeue_dead`."""
         return await self._call(commands.drop_dead(which))
+
+    async def schedules(self) -> list[ScheduleInfo]:
+        """Each job that is submitted again and again. Of gearfast's job server, as the next six."""
+        return await self._call(schedule_commands.schedules())
+
+    async def add_schedule(
+        self,
+        name: str,
+        function: str,
+        workload: bytes | str = b"",
+        *,
+        cron: str | None = None,
+        every: str | float | None = None,
+        timezone: str | None = None,
+        priority: Priority | None = None,
+        unique: str | None = None,
+        overlap: bool = False,
+        catch_up: str | None = None,
+        paused: bool = False,
+    ) -> None:
+        """Submit a background job again and again, from now on, also after a restart if the server has a store.
+
+        One of this name that was added before goes; if it says the same about when, its times go on as they were.
+        `cron` (with `timezone`, "UTC" if left out) or `every` (seconds, or such as "1h30m") says when. `unique`: the
+        name if left out, so that a run is not queued while the one before is still there; `overlap` allows it.
+        `catch_up`: of times that were missed "one" run (if left out), "all" or "none".
+        Raises ServerError for what cannot be, and for a name that stands in the server's configuration.
+        """
+        settings = {
+            "function": function,
+            "workload": workload or None,
+            "cron": cron,
+            "every": every,
+            "timezone": timezone,
+            "priority": priority,
+            "unique": unique,
+            "overlap": overlap or None,
+            "catch_up": catch_up,
+            "paused": paused or None,
+        }
+        await self._call(schedule_commands.add_schedule(name, settings))
+
+    async def set_schedule(self, name: str, **settings: object) -> None:
+        """Change keys of a schedule that was added by command; None gives one its default again."""
+        await self._call(schedule_commands.set_schedule(name, settings))
+
+    async def remove_schedule(self, name: str) -> None:
+        """Take a schedule away that was added by command; its job stays if it is queued or runs."""
+        await self._call(schedule_commands.remove_schedule(name))
+
+    async def pause_schedule(self, name: str) -> None:
+        """No more runs until it is resumed; times that pass meanwhile are not caught up. Of the configuration's too."""
+        await self._call(schedule_commands.pause_schedule(name))
+
+    async def resume_schedule(self, name: str) -> None:
+        """Runs again, from now on."""
+        await self._call(schedule_commands.resume_schedule(name))
+
+    async def run_schedule(self, name: str) -> Handle:
+        """Submit its job now, besides those of its times, and though it is paused; returns the job's handle."""
+        return await self._call(schedule_commands.run_schedule(name))
+
+    async def results(self, function: str | None = None) -> list[KeptResult]:
+        """What background jobs have left, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next two.
+        """
+        return await self._call(commands.results(function))
+
+    async def result(self, handle: str) -> KeptResult:
+        """All there is of one, its result or exception too. Raises JobNotFound."""
+        return await self._call(commands.result(handle))
+
+    async def drop_results(self, which: str) -> int:
+        """Forget results; returns how many. `which`: a handle, a function, or `*` for all. Raises JobNotFound."""
+        return await self._call(commands.drop_results(which))
 
     async def getpid(self) -> int:
         """The server's process id."""

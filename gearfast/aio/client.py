@@ -137,7 +137,7 @@ class AsyncClient:
         reducer: str | None = None,
         retry: Retry | None = None,
     ) -> Handle:
-        """Hand a job to the server and return its handle once the server has taken it. Its result is not kept.
+        """Hand a job to the server and return its handle once the server has taken it; `result` may fetch its result.
 
         Arguments and errors as for `Client.submit_background`.
         """
@@ -272,6 +272,22 @@ class AsyncClient:
         while (request := survey.next(monotonic())) is not None:
             await self._ask(request, survey.index)
         return survey.result()
+
+    async def result(
+        self,
+        job: str | bytes,
+        *,
+        function: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> bytes:
+        """The result of a job that somebody has submitted, by its handle or its unique; waits for its end.
+
+        Arguments and errors as for `Client.result`.
+        """
+        fetch = self._calls.fetch(job, function, timeout, monotonic())
+        while (request := fetch.next(monotonic())) is not None:
+            await self._ask(request, fetch.index)
+        return fetch.result()
 
     async def cancel(self, job: str | AsyncJobFuture[Any], *, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.

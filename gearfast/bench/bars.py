@@ -31,6 +31,8 @@ class Bar:
     """The paired difference counts, not the ratio."""
     strict: bool = False
     """`at_most` itself does not pass."""
+    store: str = ""
+    """The scheme of the store with which it counts, of the server `gearfast=URL`; empty: the row's own, or none."""
 
     def passed(self, value: float) -> bool:
         """Whether `value` passes."""
@@ -85,6 +87,7 @@ def _bars() -> tuple[Bar, ...]:
         Bar("durable-submit", at_least=200_000.0, figure="rate"),
         Bar("durable-submit-1k", at_least=60_000.0, figure="rate"),
         Bar("durable-8x4-64", at_most=4.0),
+        Bar("durable-submit", at_least=40_000.0, figure="rate", store="postgresql"),
     )
 
 

@@ -26,7 +26,7 @@ from gearfast.bench.load import connect, pinned
 from gearfast.bench.servers import ServerError
 from gearfast.protocol import Command
 
-__all__ = ["comes_back", "commit_latency"]
+__all__ = ["Link", "comes_back", "commit_latency", "running", "temporary"]
 
 COMMITS: Final = 200
 """Submissions, and bare commits, of one sample."""
@@ -37,8 +37,8 @@ FUNCTION: Final = b"durable"
 PATIENCE: Final = 60.0
 
 
-class _Link:
-    """A blocking connection that speaks packets."""
+class Link:
+    """A blocking connection that speaks packets. Raises OSError, ServerError."""
 
     def __init__(self, address: str) -> None:
         self.sock = connect(address)
@@ -47,6 +47,7 @@ class _Link:
         self.packets: list[Packet] = []
 
     def read(self) -> Packet:
+        """The next one."""
         while not self.packets:
             data = self.sock.recv(1 << 20)
             if not data:
@@ -63,22 +64,23 @@ class _Link:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary() -> Iterator[Path]:
+    """A folder, on the disk that `TMPDIR` is on."""
     with tempfile.TemporaryDirectory(prefix="gearfast-bench-") as folder:
         yield Path(folder)
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
+def _start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gearfast", "server", "--unix", str(folder / "socket")]
-    command += ["--store", str(folder / "jobs.db"), "--log-level", "error"]
+    command += ["--store", str(folder / "jobs.db"), "--log-level", "error", *flags]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-def _reach(folder: Path, server: subprocess.Popen[bytes]) -> _Link:
+def _reach(folder: Path, server: subprocess.Popen[bytes]) -> Link:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            return _Link(str(folder / "socket"))
+            return Link(str(folder / "socket"))
         except OSError:
             if server.poll() is not None or time.monotonic() > deadline:
                 raise ServerError("a server with a store does not start") from None
@@ -86,8 +88,9 @@ def _reach(folder: Path, server: subprocess.Popen[bytes]) -> _Link:
 
 
 @contextlib.contextmanager
-def _running(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], _Link]]:
-    server = _start(folder)
+def running(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
+    """A server with the store `jobs.db` in this folder, and a connection to its Unix socket, `socket`."""
+    server = _start(folder, *flags)
     try:
         link = _reach(folder, server)
         yield server, link
@@ -111,7 +114,7 @@ def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[fl
     ours: list[float] = []
     bare: list[float] = []
     mine = cpus(pin)[0] if pin == "one" else None
-    with pinned(mine), _folder() as folder, _running(folder) as (_, link):
+    with pinned(mine), temporary() as folder, running(folder) as (_, link):
         row = sqlite3.connect(folder / "bare.db", isolation_level=None)
         row.execute("PRAGMA journal_mode = WAL")
         row.execute("PRAGMA synchronous = FULL")
@@ -151,14 +154,14 @@ def comes_back(queued: int = QUEUED) -> tuple[float, float]:
 
     Raises ServerError, OSError.
     """
-    with _folder() as folder:
-        with _running(folder) as (server, link):
+    with temporary() as folder:
+        with running(folder) as (server, link):
             for _ in range(0, queued, IN_FLIGHT):
                 link.submit(IN_FLIGHT)
             server.send_signal(signal.SIGKILL)
             server.wait()
         start = time.perf_counter()
-        with _running(folder) as (_, worker):
+        with running(folder) as (_, worker):
             worker.sock.sendall(encode(Command.CAN_DO, FUNCTION) + encode(Command.GRAB_JOB))
             while worker.read().command != Command.JOB_ASSIGN:
                 worker.sock.sendall(encode(Command.PRE_SLEEP))

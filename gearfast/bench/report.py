@@ -110,6 +110,9 @@ class Verdict:
 def measured(results: Results, bar: Bar) -> tuple[str, Summary | None]:
     """What a bar compares, in words, and the figure; None: not measured."""
     figure = "" if bar.figure == "cpu_us" else f" {bar.figure}"
+    if bar.store:
+        known = (name for name in results.samples.get(bar.row, {}) if name.startswith(f"gearfast={bar.store}:"))
+        return f"{bar.row}{figure}, {bar.store}", results.summary(bar.row, next(known, ""), bar.figure)
     if not bar.against:
         return f"{bar.row}{figure}", results.summary(bar.row, "gearfast", bar.figure)
     if bar.against in ROWS:

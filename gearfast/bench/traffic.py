@@ -149,7 +149,7 @@ _WITHOUT_STORE: Final = ("floor", *_GEARMAND)
 
 
 def _durable(name: str, title: str, traffic: Traffic) -> Row:
-    return Row(name, f"{title}, kept in SQLite", replace(traffic, store=True), "", _WITHOUT_STORE, split=True)
+    return Row(name, f"{title}, kept in a store", replace(traffic, store=True), "", _WITHOUT_STORE, split=True)
 
 
 _SUBMIT_8: Final = replace(_SUBMIT, clients=8)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import base64
 import fnmatch
 import json
 import sys
@@ -12,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gearfast.cli import OK, status_of
+from gearfast.cli import OK, schedules, status_of
+from gearfast.cli.kept import as_json, as_text, words
 from gearfast.cli.options import add_connection_options, add_help, servers, tls_context
 from gearfast.errors import ConnectError, GearfastError, JobNotFound, ServerError, UsageError
-from gearfast.types import ClusterServer, DeadLetter, PolicyInfo
+from gearfast.types import ClusterServer, DeadLetter, KeptResult, PolicyInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ _WORKERS = ("fd", "address", "id", "functions")
 _POLICIES = ("pattern", "settings")
 _CLUSTER = ("id", "host", "pid", "addresses", "jobs", "lease", "lag")
 _DEAD = ("handle", "function", "unique", "tries", "reason", "time")
+_SCHEDULES = schedules.COLUMNS
+_RESULTS = ("handle", "function", "unique", "outcome", "size", "time")
 _JOBS = ("handle", "retries", "ignored", "background")
 
 
@@ -117,6 +119,16 @@ def _dead(admin: AdminClient, args: argparse.Namespace) -> Any:
     return admin.requeue_dead(which) if action == "requeue" else admin.drop_dead(which)
 
 
+def _results(admin: AdminClient, args: argparse.Namespace) -> Any:
+    """The list; all of one; or of `drop` how many there were."""
+    action, which = args.action, args.which
+    if action != "list" and which is None:
+        raise UsageError("it is `results`, or with list [FUNCTION], show HANDLE, or drop HANDLE|FUNCTION|*")
+    if action == "list":
+        return admin.results(which)
+    return admin.result(which) if action == "show" else admin.drop_results(which)
+
+
 _FUNCTION: dict[str, Any] = {"metavar": "FUNCTION"}
 _PATTERNS: dict[str, Any] = {"nargs": "*", "metavar": "FUNCTION", "help": "only these; * and ? as in the shell"}
 _HANDLE: dict[str, Any] = {"metavar": "HANDLE"}
@@ -132,6 +144,12 @@ _DEAD_ACTION: dict[str, Any] = {
     "choices": ("list", "show", "requeue", "drop"),
     "default": "list",
     "help": "list [FUNCTION]; show HANDLE; requeue or drop HANDLE, FUNCTION or * for all (default: list)",
+}
+_RESULTS_ACTION: dict[str, Any] = {
+    "nargs": "?",
+    "choices": ("list", "show", "drop"),
+    "default": "list",
+    "help": "list [FUNCTION]; show HANDLE; drop HANDLE, FUNCTION or * for all (default: list)",
 }
 _WHICH: dict[str, Any] = {"nargs": "?", "metavar": "WHICH", "help": "a handle, a function, or *"}
 _PATTERN: dict[str, Any] = {"nargs": "?", "metavar": "PATTERN", "help": "a function, or several with * and ?"}
@@ -231,7 +249,22 @@ VERBS: Final = (
         lambda admin, args: _dead(admin, args),
         _DEAD,
         arguments=[("action", _DEAD_ACTION), ("which", _WHICH)],
-        text=lambda value: _dead_text(value),
+        text=as_text,
+    ),
+    Verb(
+        "results",
+        "what background jobs have left: the list, or show and drop",
+        lambda admin, args: _results(admin, args),
+        _RESULTS,
+        arguments=[("action", _RESULTS_ACTION), ("which", _WHICH)],
+        text=as_text,
+    ),
+    Verb(
+        "schedule",
+        "periodic jobs: the list, or add, set, remove, pause, resume and run",
+        schedules.act,
+        _SCHEDULES,
+        arguments=schedules.ARGUMENTS,
     ),
     Verb("ping", "whether it answers, and how fast", _ping, text=lambda seconds: f"{seconds * 1000:.3f} ms"),
     Verb(
@@ -299,8 +332,8 @@ class Answer(NamedTuple):
         """One value as JSON has it."""
         if isinstance(self.value, GearfastError):
             return {"error": str(self.value), "kind": type(self.value).__name__}
-        if isinstance(self.value, DeadLetter):
-            return _dead_plain(self.value)
+        if isinstance(self.value, (DeadLetter, KeptResult)):
+            return as_json(self.value)
         return True if self.value is None else self.value
 
     @property
@@ -340,9 +373,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> Verb:
-    """The command; of `dead` only the list is a table."""
+    """The command; of `dead` and `results` only the list is a table, and a run of a schedule has a handle."""
     verb: Verb = args.chosen
-    return verb._replace(columns=()) if verb.name == "dead" and args.action != "list" else verb
+    one = (verb.name in ("dead", "results") and args.action != "list") or (
+        verb.name == "schedule" and args.action == "run"
+    )
+    return verb._replace(columns=()) if one else verb
 
 
 def _ask(
@@ -416,14 +452,17 @@ def _text(answers: list[Answer], several: bool, flagged: bool) -> str:
     if verb.columns and sys.stdout.isatty():
         from gearfast.cli.table import table
 
-        columns = ("server", *verb.columns) if several else verb.columns
+        columns = schedules.TABLE if verb.columns is _SCHEDULES else verb.columns
+        columns = ("server", *columns) if several else columns
         rows = [
             {"server": answer.server} | _row(entry, verb.columns) for answer in answers for entry in _sorted(answer)
         ]
         for row in rows:
             if "settings" in row:
                 row["settings"] = _settings(row["settings"])
-            if verb.columns is _DEAD:
+            if verb.columns is _SCHEDULES:
+                row |= schedules.shown(row)
+            if verb.columns in (_DEAD, _RESULTS):
                 row["time"] = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(row["time"]))
         return table(rows, columns) + "\n"
     lines = []
@@ -442,6 +481,8 @@ def _sorted(answer: Answer) -> list[Any]:
 
 
 def _row(entry: Any, columns: Sequence[str]) -> dict[str, Any]:
+    if columns is _SCHEDULES:
+        return schedules.plain(entry)
     return {name: entry if isinstance(entry, str) else _shown(getattr(entry, name)) for name in columns}
 
 
@@ -461,57 +502,12 @@ def _line(verb: Verb, entry: Any) -> str:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
     if verb.columns is _POLICIES:
         return f"{entry.pattern}\t{_settings(entry.settings)}"
-    if verb.columns is _DEAD:
-        return "\t".join(_dead_words(entry).values())
     if verb.columns is _CLUSTER:
         return "\t".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in entry)
+    if verb.columns is _SCHEDULES:
+        return schedules.line(entry)
+    if verb.columns in (_DEAD, _RESULTS):
+        return "\t".join(words(entry).values())
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )
-
-
-def _escaped(data: bytes) -> str:
-    """As the text protocol has it, and what cannot be printed as `%XX` too."""
-
-    def shown(letter: str) -> str:
-        if letter not in "% " and letter.isprintable():
-            return letter
-        return "".join(f"%{byte:02X}" for byte in letter.encode("utf-8", "surrogateescape"))
-
-    return "".join(map(shown, data.decode("utf-8", "surrogateescape")))
-
-
-def _dead_words(letter: DeadLetter) -> dict[str, str]:
-    return {
-        "handle": letter.handle,
-        "function": _escaped(letter.function.encode("utf-8", "surrogateescape")),
-        "unique": _escaped(letter.unique),
-        "tries": str(letter.tries),
-        "reason": letter.reason,
-        "time": f"{letter.time:.3f}",
-    }
-
-
-def _dead_text(value: object) -> str:
-    """A number, or all of one dead letter: a line for each thing, as the text protocol has them."""
-    if not isinstance(value, DeadLetter):
-        return str(value)
-    words = _dead_words(value) | {"priority": value.priority.value, "workload": _escaped(value.workload)}
-    if value.exception is not None:
-        words["exception"] = _escaped(value.exception)
-    return "\n".join(f"{key}\t{word}" for key, word in words.items())
-
-
-def _dead_plain(letter: DeadLetter) -> dict[str, Any]:
-    """As JSON has it: what is UTF-8 as text, other bytes in base64 under a name that says so."""
-    plain: dict[str, Any] = letter._asdict() | {"priority": letter.priority.value}
-    for key in ("unique", "workload", "exception"):
-        data = plain[key]
-        if data is None:
-            continue
-        try:
-            plain[key] = data.decode("utf-8")
-        except UnicodeDecodeError:
-            del plain[key]
-            plain[f"{key}_base64"] = base64.b64encode(data).decode("ascii")
-    return plain

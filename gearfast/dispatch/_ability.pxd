@@ -4,7 +4,8 @@
 
 An ability has a level: 0 if its function has no runnable job, else how urgent the most urgent one is (3 high,
 2 normal, 1 low; always 1 where the order ignores priorities). HELD is as 0, for workers whose GRABs are held: a job
-goes to them before those that sleep are woken. Levels rise at once and fall only when a grab meets the ability, so a
+goes to them before those that sleep are woken. IN_LINE is as 0 too, for workers that sleep, of a function that wakes
+one for a job: these stay where they are until it is their turn. Levels rise at once and fall only when a grab meets the ability, so a
 level may be too high, never too low. Each function lists its abilities by level, so that a new job touches only those
 below its own; each worker has a heap by level, so that a grab never walks its functions.
 """

@@ -8,8 +8,9 @@ from libc.string cimport memset
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
 from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
-from gearfast.dispatch._records cimport HELD, Ability, Core, Function, Node, Peer
+from gearfast.dispatch._records cimport HELD, PEER_LINES, Ability, Core, Function, Node, Peer
 from gearfast.dispatch._slab cimport slab_give, slab_take
+from gearfast.dispatch._turns cimport has_lines, line_put, line_take, turn_taken
 
 
 cdef inline size_t ability_spot() noexcept nogil:
@@ -60,6 +61,9 @@ cdef Ability* ability_add(Core* core, Peer* peer, Function* function, float time
     function.workers += 1
     core.name_bytes += sizeof(Ability)
     index_insert(&core.abilities, &ability.node, pair_hash(core, peer, function))
+    if has_lines(function):
+        peer.flags |= PEER_LINES
+        turn_taken(ability)
     enlist(ability, level)
     return ability
 
@@ -80,7 +84,8 @@ cdef void ability_remove(Core* core, Ability* ability) noexcept nogil:
     index_remove(&core.abilities, &ability.node)
     slab_give(&core.slabs, ability, sizeof(Ability))
     if peer.ability_count == 1:
-        peer.abilities.spot = 0
+        if ability_level(peer.abilities) < HELD:
+            peer.abilities.spot = 0
         for level in range(1, HELD):
             heap_free(&peer.ready[level])
 
@@ -100,14 +105,16 @@ cdef void ability_rotate(Ability* ability) noexcept nogil:
     level = ability_level(ability)
     peer.last_place += 1
     ability.place = 8 * peer.last_place + level
-    if ability.spot:
+    if ability.spot and level < HELD:
         heap_move(&peer.ready[level], ability_spot(), ability, ability.place)
 
 
 cdef void enlist(Ability* ability, int level) noexcept nogil:
-    """To the end of its function's list for `level`, and into its worker's heap if there is one."""
+    """To the end of its function's list for `level`, and into its worker's heap or its function's line if there is one.
+    """
     ability.place = (ability.place & ~<int64_t>7) | level
-    if ability.peer.ability_count > 1 and heap_in(ability) < 0:
+    if ability.peer.ability_count > 1 and heap_in(ability) < 0 \
+            or level >= HELD and has_lines(ability.function) and line_put(ability, level) < 0:
         level = 0       # without memory: looked at again when the function gets its next job
         ability.place &= ~<int64_t>7
     append(ability, level)
@@ -122,7 +129,7 @@ cdef void rank(Ability* ability) noexcept nogil:
 cdef int heap_in(Ability* ability) noexcept nogil:
     """Into its worker's heap if there is one for its level; 0, or -1 without memory."""
     cdef int level = ability_level(ability)
-    if level == 0 or level == HELD:
+    if level == 0 or level >= HELD:
         return 0
     return heap_put(&ability.peer.ready[level], ability_spot(), ability, ability.place)
 
@@ -153,5 +160,7 @@ cdef void delist(Ability* ability) noexcept nogil:
             ability.able_next.able_prev = ability.able_prev
         else:
             head.able_prev = ability.able_prev
-    if ability.spot:
+    if ability.spot and level >= HELD:
+        line_take(ability, level)
+    elif ability.spot:
         heap_take(&ability.peer.ready[level], ability_spot(), ability)

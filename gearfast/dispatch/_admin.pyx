@@ -10,6 +10,7 @@ from libc.stdio cimport snprintf
 from libc.string cimport strlen
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._dead cimport dead_line
 from gearfast.dispatch._function cimport function_find, function_get
 from gearfast.dispatch._job cimport (
@@ -23,8 +24,10 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._end cimport cancel, drop_function
+from gearfast.dispatch._journal cimport journal_promise, journal_reserve
 from gearfast.dispatch._notices cimport LEVEL_INFO, note
 from gearfast.dispatch._peer cimport write_bytes
+from gearfast.dispatch._result_lines cimport results_line
 from gearfast.dispatch._records cimport (
     HIGH,
     JOB_BACKGROUND,
@@ -59,7 +62,7 @@ cdef struct Entry:
     bint of_jobs                # waits until all of them are back from the store
     Verb verb
 
-cdef Entry VERBS[14]
+cdef Entry VERBS[15]
 
 
 cdef bint split(Field line, Words* words) noexcept nogil:
@@ -100,6 +103,9 @@ cdef bint handle_line(Core* core, Peer* peer, Field line) noexcept nogil:
     if is_policy(line):
         core.effort += <uint32_t>core.function_count
         verb_policy(core, peer, line)
+        return True
+    if is_schedule(line):
+        verb_schedule(core, peer, line)
         return True
     if not split(line, &words):
         return False
@@ -258,7 +264,7 @@ cdef void verb_cancel(Core* core, Peer* peer, Words* words) noexcept nogil:
 cdef void verb_create(Core* core, Peer* peer, Words* words) noexcept nogil:
     if words.count != 3 or not is_word(words.word[1], "function"):
         incomplete(core, peer, words)
-    elif function_get(core, words.word[2].data, words.word[2].size) == NULL:
+    elif is_reserved(words.word[2]) or function_get(core, words.word[2].data, words.word[2].size) == NULL:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
     else:
         say(core, peer, "OK\r\n")
@@ -334,9 +340,18 @@ cdef void verb_verbose(Core* core, Peer* peer, Words* words) noexcept nogil:
     say_ok(core, peer, core.verbose)
 
 
+cdef inline bint begins(Field line, const char* word) noexcept nogil:
+    """Its first word is this one; it may have any number of them."""
+    cdef size_t size = strlen(word)
+    return line.size >= size and same_letters(line.data, word, size) and (line.size == size or line.data[size] == c' ')
+
+
 cdef inline bint is_policy(Field line) noexcept nogil:
-    """Its first word is `policy`; it may have any number of them."""
-    return line.size >= 6 and same_letters(line.data, "policy", 6) and (line.size == 6 or line.data[6] == c' ')
+    return begins(line, "policy")
+
+
+cdef inline bint is_schedule(Field line) noexcept nogil:
+    return begins(line, "schedule")
 
 
 # policy [get FUNCTION | set PATTERN KEY=VALUE ... | unset PATTERN]: see policy_lines.py
@@ -364,21 +379,44 @@ cdef void verb_cluster(Core* core, Peer* peer, Words* words) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
+# schedule [add ... | set ... | remove ... | pause ... | resume ... | run ...]: of whoever keeps them beside a dispatcher
+cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
+    cdef Words words
+    try:
+        answer = (<object>core.owner).on_schedule_line
+        if answer is None:
+            words.word[0].data = line.data
+            words.word[0].size = strlen("schedule")
+            words.count = 1
+            unknown(core, peer, &words)
+            return
+        text, changed = answer(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
+        core.effort += <uint32_t>(len(text) // 8)
+        # What it says of a change is true once the store knows of it.
+        if changed and core.journal != NULL and journal_reserve(core, peer) == 0:
+            journal_promise(core, peer)
+        write_bytes(core, peer, text, len(text))
+    except Exception:   # memory
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+
+
 # dead [FUNCTION | show HANDLE | requeue ... | drop ...]: see _dead.pyx
 cdef void verb_dead(Core* core, Peer* peer, Words* words) noexcept nogil:
     dead_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
 
 
+# results [FUNCTION | show HANDLE | drop ...]: see _result_lines.pyx
+cdef void verb_results(Core* core, Peer* peer, Words* words) noexcept nogil:
+    results_line(core, peer, words.word + 1, words.count - 1, peer.flags & PEER_READ_ONLY != 0)
+
+
 cdef bint line_must_wait(Field line) noexcept nogil:
     """Whether a text command tells of, or ends, jobs that may still be in the store."""
-    cdef size_t size
     cdef size_t i
     for i in range(sizeof(VERBS) // sizeof(VERBS[0])):
-        size = strlen(VERBS[i].name)
-        if VERBS[i].of_jobs and line.size >= size and same_letters(line.data, VERBS[i].name, size) \
-                and (line.size == size or line.data[size] == c' '):
+        if VERBS[i].of_jobs and begins(line, VERBS[i].name):
             return True
-    return False
+    return is_schedule(line)
 
 
 # shutdown [graceful]: only where a connection was given that right, else unknown as in gearmand since 1.1.15
@@ -420,7 +458,8 @@ cdef void fill_table():
     VERBS[10] = entry("verbose", 1, False, False, False, verb_verbose)
     VERBS[11] = entry("shutdown", 1, False, False, False, verb_shutdown)
     VERBS[12] = entry("dead", 1, False, False, True, verb_dead)
-    VERBS[13] = entry("cluster", 1, False, False, False, verb_cluster)
+    VERBS[13] = entry("results", 1, False, False, True, verb_results)
+    VERBS[14] = entry("cluster", 1, False, False, False, verb_cluster)
 
 
 fill_table()

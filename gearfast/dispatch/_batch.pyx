@@ -64,6 +64,35 @@ cdef object make_batch(BatchRecord* record):
     )
 
 
+def chosen(bytes records not None, bytes numbers not None):
+    """Those of `records` whose numbers are in `numbers` (8 bytes each, rising).
+
+    Returns them, and the numbers of the others that are not there. Raises ValueError at the first record that is none.
+    """
+    cdef const char* data = records
+    cdef size_t size = len(records)
+    cdef const uint64_t* wanted = <const uint64_t*><const char*>numbers
+    cdef size_t count = <size_t>len(numbers) // sizeof(uint64_t)
+    cdef size_t at = 0
+    cdef size_t step
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, size)
+    cdef char* to = PyBytes_AS_STRING(found)
+    cdef size_t kept = 0
+    cdef set there = set()
+    cdef Record record
+    while at < size:
+        step = record_read(data + at, size - at, &record)
+        if step == 0:
+            raise ValueError(f"a record that is not whole, at byte {at}")
+        if has_ended(wanted, count, record.head.number):
+            memcpy(to + kept, data + at, step)
+            kept += step
+            there.add(record.head.number)
+        at += step
+    return found[:kept], b"".join(
+        [number.to_bytes(8, "little") for number in [wanted[i] for i in range(count)] if number not in there])
+
+
 def survivors(bytes records not None, bytes ended not None, late=frozenset()):
     """Those of `records` whose numbers are not in `ended` (8 bytes each, rising), to be written anew.
 

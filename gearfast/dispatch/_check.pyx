@@ -10,9 +10,12 @@ is wrong raises AssertionError and is named in it.
 from libc.stdint cimport uint32_t, uint64_t
 
 from gearfast.dispatch._ability cimport ability_find, ability_level
+from gearfast.dispatch._absent cimport is_blocked
+from gearfast.dispatch._check_absent cimport check_absent
 from gearfast.dispatch._check_blobs cimport check_blobs
 from gearfast.dispatch._check_journal cimport check_journal
 from gearfast.dispatch._check_letters cimport check_letters
+from gearfast.dispatch._check_results cimport check_results
 from gearfast.dispatch._check_policies cimport check_expiry, check_policies, is_closed
 from gearfast.dispatch._check_tables cimport (
     check_buffer,
@@ -47,6 +50,7 @@ from gearfast.dispatch._job cimport (
     job_losses,
     job_node,
     job_priority,
+    job_slot,
     job_unique,
     job_waiting,
     job_workload,
@@ -55,15 +59,17 @@ from gearfast.dispatch._job cimport (
     walk_begin,
     walk_next,
 )
-from gearfast.dispatch._journal cimport may_be_given
+from gearfast.dispatch._journal cimport has_lapsed, may_be_given
 from gearfast.dispatch._records cimport (
     HELD,
+    IN_LINE,
     JOB_BACKGROUND,
     JOB_CANCELLED,
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
     JOB_STATE,
+    LEVELS,
     ORDER_PRIORITY,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
@@ -71,6 +77,7 @@ from gearfast.dispatch._records cimport (
     PEER_DIRTY,
     PEER_FULL,
     PEER_GONE,
+    PEER_LINES,
     PEER_NOTICED,
     PEER_PENDING,
     PRIORITIES,
@@ -83,11 +90,9 @@ from gearfast.dispatch._records cimport (
     Queue,
     Waiter,
 )
+from gearfast.dispatch._turns cimport has_lines
 
 __all__ = ["check"]
-
-cdef enum:
-    LEVELS = 5                  # 0, three with a heap each, HELD
 
 cdef struct Sums:               # of one walk, to be compared with those of another
     size_t functions
@@ -135,13 +140,15 @@ cdef int check_core(Core* core) except -1:
     check_index(&core.abilities, "abilities")
     check_index(&core.letters, "dead letters")
     check_index(&core.remarks, "remarks")
+    check_index(&core.results, "results")
+    check_index(&core.result_keys, "uniques of results")
     check_index(&core.handles.pages, "pages of handles")
     check_timers(&core.timeouts, JOB_RUNNING, "time-outs")
     check_timers(&core.schedule, JOB_DELAYED, "schedule")
     by_peer = check_peers(core, running)
     by_function = check_functions(core, running)
     check_pages(core)
-    check_jobs(core, by_peer.waiters, check_letters(core))
+    check_jobs(core, by_peer.waiters, check_letters(core) + check_results(core))
     check_dirty(core, by_peer.dirty)
     check_slabs(core)
     check_slots(core)
@@ -149,6 +156,7 @@ cdef int check_core(Core* core) except -1:
     check_blobs(core)
     check_journal(core)
     check_policies(core)
+    check_absent(core)
     equal(by_function.functions, core.function_count, "functions in their list", "function_count")
     equal(by_function.functions, core.functions.count, "functions in their list", "functions in the index")
     equal(by_function.jobs + by_peer.running, core.job_count, "jobs in queues and workers' lists", "job_count")
@@ -250,7 +258,7 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
-    if is_closed(core, function):
+    if is_closed(core, function) or is_blocked(function) and not has_lapsed(core):
         return 0
     for priority in range(PRIORITIES):
         job = function.queues[priority].head
@@ -302,22 +310,27 @@ cdef Py_ssize_t check_able(Core* core, Function* function, int least) except -1:
 
 cdef int check_promises(Core* core, Ability* ability, int least) except -1:
     cdef Peer* peer = ability.peer
-    cdef int level = ability_level(ability) if ability_level(ability) != HELD else 0
+    cdef int level = ability_level(ability) if ability_level(ability) < HELD else 0
+    cdef bint is_left = core.wakeup or has_lines(ability.function)      # if it sleeps, others are woken instead
     if core.order != ORDER_PRIORITY and level > 1:
         wrong_ability(ability, f"level {ability_level(ability)} where the order ignores priorities")
-    # With `wakeup` N a worker may be left asleep; all its levels are set right before it grabs or sleeps again.
-    if level < least and not (core.wakeup and peer.flags & PEER_ASLEEP):
+    # A worker that was left asleep has all its levels set right before it grabs or sleeps again.
+    if level < least and not (is_left and peer.flags & PEER_ASLEEP):
         wrong_ability(ability, f"level {ability_level(ability)}, but the function has a job of level {least}")
     if least and peer.held:
         wrong_ability(ability, f"{peer.held} GRABs are held, but the function has a runnable job")
-    if least and sleeps(peer) and core.wakeup == 0:
+    if least and sleeps(peer) and not is_left:
         wrong_ability(ability, "its worker sleeps without having had a NOOP, but the function has a runnable job")
+    if has_lines(ability.function) and not peer.flags & PEER_LINES:
+        wrong_ability(ability, "of a function that wakes one at a time, which its worker is not marked with")
+    if (ability_level(ability) == IN_LINE) != (has_lines(ability.function) and sleeps(peer) and level == 0):
+        wrong_ability(ability, f"level {ability_level(ability)} of a worker that {'sleeps' if sleeps(peer) else 'does not'}")
     return 0
 
 
 # Jobs
 
-cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_letters) except -1:
+cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_ended) except -1:
     cdef Walk walk
     cdef Job* job
     cdef size_t waiters = 0
@@ -340,7 +353,7 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_letters
         bytes_of_jobs += job_bytes(job)
     equal(waiters, waiters_of_peers, "requests that wait for jobs", "of clients")
     equal(uniques, core.uniques.count, "jobs that are marked as in the uniques", "there")
-    equal(bytes_of_jobs + bytes_of_letters, core.queued_bytes, "bytes of all jobs and letters", "in queued_bytes")
+    equal(bytes_of_jobs + bytes_of_ended, core.queued_bytes, "bytes of jobs, letters and results", "in queued_bytes")
     equal(retrying, core.retrying_count, "jobs that wait for another try", "retrying_count")
     equal(ignored, core.ignored_count, "ignored jobs in queues", "ignored_count")
     equal(timeouts, core.timeouts.count, "running jobs with a timer", "timers of time-outs")
@@ -350,8 +363,8 @@ cdef int check_jobs(Core* core, size_t waiters_of_peers, size_t bytes_of_letters
 cdef int check_job(Core* core, Job* job) except -1:
     if job.number >= core.next_number:
         wrong_job(job, f"the next number is {core.next_number}")
-    if (job.worker != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
-        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job.worker else 'without'} a worker")
+    if (job_slot(job) != 0) != (job.flags & JOB_STATE == JOB_RUNNING):
+        wrong_job(job, f"state {job.flags & JOB_STATE} {'with' if job_slot(job) else 'without'} a worker")
     if job.flags & JOB_DELAYED:
         if not timer_is_in(&core.schedule, job):
             wrong_job(job, "delayed, but without a timer in the schedule")
@@ -471,6 +484,7 @@ cdef Py_ssize_t check_running(Core* core, Peer* peer, dict running) except -1:
         running[<size_t>job.function] = running.get(<size_t>job.function, 0) + 1
         before = job
         job = job.next
+    equal(count, peer.running, "jobs in a worker's list", "in its count")
     return count
 
 
@@ -510,7 +524,8 @@ cdef Py_ssize_t check_abilities(Core* core, Peer* peer) except -1:
             wrong_ability(ability, "a search for it does not find it")
         if not 8 * peer.first_place <= ability.place < 8 * peer.last_place + 8:
             wrong_ability(ability, f"place {ability.place} is not within {peer.first_place} to {peer.last_place}")
-        if ability_level(ability) in (0, HELD) and ability.spot:
+        if ability.spot and (ability_level(ability) == 0 or ability_level(ability) >= HELD and
+                             not has_lines(ability.function)):
             wrong_ability(ability, f"level {ability_level(ability)}, but in a heap")
         by_level[ability_level(ability)] += 1
         if ability_level(ability) == HELD and peer.flags & PEER_ASLEEP:

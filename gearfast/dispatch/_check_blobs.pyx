@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Blobs: each has as many references as there are jobs, parts of output and unfinished frames that hold it.
+"""Blobs: each has as many references as there are jobs, results, parts of output and unfinished frames that hold it.
 
 Everything that may hold one is walked; what is reached has to be all that the dispatcher counts, so none can leak.
 """
 
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
-from gearfast.dispatch._job cimport Walk, job_is_large, job_large, walk_begin, walk_next
-from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Function, Job, Letter, Part, Peer
+from gearfast.dispatch._job cimport Walk, job_is_absent, job_is_large, job_large, walk_begin, walk_next
+from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Function, Job, Letter, Part, Peer, Result
 
 
 cdef int check_blobs(Core* core) except -1:
@@ -27,6 +27,7 @@ cdef int check_blobs(Core* core) except -1:
             check_holders(peer, holders)
     check_workloads(core, holders)
     check_dead_workloads(core, holders)
+    check_results(core, holders)
     for address, count in holders.items():
         blob = <Blob*><size_t>address
         equal(count, blob.references, "jobs, parts and frames that hold a blob", "is its number of references")
@@ -59,7 +60,7 @@ cdef int check_workloads(Core* core, dict holders) except -1:
 
 
 cdef int check_workload(Job* job, dict holders) except -1:
-    if job_is_large(job):
+    if job_is_large(job) and not job_is_absent(job):
         if not lies_in(job_large(job).blob, job_large(job).data, job.size):
             wrong_job(job, "its workload does not lie in its blob")
         hold(holders, job_large(job).blob)
@@ -74,6 +75,21 @@ cdef int check_dead_workloads(Core* core, dict holders) except -1:
         while letter != NULL:
             check_workload(letter.job, holders)
             letter = letter.next
+        function = function.next
+    return 0
+
+
+cdef int check_results(Core* core, dict holders) except -1:
+    cdef Function* function = core.first_function
+    cdef Result* result
+    while function != NULL:
+        result = function.first_result
+        while result != NULL:
+            if result.blob != NULL:
+                if not lies_in(result.blob, result.data, result.size):
+                    fail(f"the result of job {result.number} does not lie in its blob")
+                hold(holders, result.blob)
+            result = result.next
         function = function.next
     return 0
 

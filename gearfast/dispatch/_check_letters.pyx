@@ -6,7 +6,7 @@ table, and remarks are of jobs that live."""
 from libc.stdint cimport int64_t
 
 from gearfast.dispatch._check_tables cimport check_order, equal, wrong_function, wrong_job
-from gearfast.dispatch._job cimport Walk, handles_get, walk_begin, walk_next
+from gearfast.dispatch._job cimport Walk, handles_get, job_slot, walk_begin, walk_next
 from gearfast.dispatch._letter cimport letter_bytes, letter_find, remark_bytes, remark_find
 from gearfast.dispatch._records cimport (
     JOB_STATE,
@@ -62,7 +62,7 @@ cdef int check_letter(Core* core, Letter* letter) except -1:
         wrong_job(job, "its number does not find its dead letter")
     if handles_get(&core.handles, job.number) != NULL or job.number >= core.next_number:
         wrong_job(job, "dead, but its handle finds a job, or is to be given yet")
-    if job.flags & JOB_STATE or job.worker or job.waiters != NULL or job.timer:
+    if job.flags & JOB_STATE or job_slot(job) or job.waiters != NULL or job.timer:
         wrong_job(job, "dead, but it runs, waits, or is waited for")
     if letter.reason >= REASONS:
         wrong_job(job, f"dead for reason {letter.reason}")

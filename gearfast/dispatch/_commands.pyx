@@ -48,6 +48,7 @@ from gearfast._codec cimport (
     Field,
     Frame,
 )
+from gearfast.dispatch._ask cimport ask, is_reserved
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_waiting, write_handle
@@ -60,6 +61,7 @@ from gearfast.dispatch._submit cimport (
     NO_MEMORY,
     NOT_STORED,
     QUEUE_FULL,
+    RESERVED,
     UNIQUE_TOO_LARGE,
     Submission,
     job_by_unique,
@@ -78,8 +80,10 @@ from gearfast.dispatch._records cimport (
     JOB_RUNNING,
     LOW,
     NORMAL,
+    OUTCOME_DONE,
     PEER_ALL_YOURS,
     PEER_EXCEPTIONS,
+    PEER_LINES,
     QUEUE_ERROR,
     UNKNOWN_OPTION,
     Core,
@@ -88,6 +92,7 @@ from gearfast.dispatch._records cimport (
     Peer,
     Waiter,
 )
+from gearfast.dispatch._result cimport result_keep
 from gearfast.dispatch._words cimport is_word
 
 ctypedef void (*Handler)(Core* core, Peer* peer, Frame* frame) noexcept nogil
@@ -201,6 +206,8 @@ cdef void answer(Core* core, Peer* peer, int outcome) noexcept nogil:
         refuse(core, peer, QUEUE_ERROR, "Job queue is full")
     elif outcome == NOT_STORED:
         refuse(core, peer, QUEUE_ERROR, "The job could not be stored")
+    elif outcome == RESERVED:
+        refuse(core, peer, INVALID_ARGUMENT, "The server answers this function itself, in the foreground only")
     elif outcome == NO_MEMORY:
         refuse(core, peer, QUEUE_ERROR, "QUEUE_ERROR")
 
@@ -220,8 +227,12 @@ cdef inline void begin(Submission* wanted, Frame* frame) noexcept nogil:
 # SUBMIT_JOB, _HIGH, _LOW, _BG, _HIGH_BG, _LOW_BG: function, unique, workload
 cdef void cmd_submit_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Submission wanted
+    cdef int outcome
     begin(&wanted, frame)
-    answer(core, peer, submit(core, peer, &wanted))
+    outcome = submit(core, peer, &wanted)
+    if outcome == RESERVED and not wanted.background:
+        outcome = ask(core, peer, wanted.function, wanted.workload)
+    answer(core, peer, outcome)
 
 
 # SUBMIT_REDUCE_JOB, _BACKGROUND: function, unique, reducer, aggregator, workload
@@ -336,6 +347,8 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
         peer.flags |= PEER_EXCEPTIONS
     elif is_word(option, "all_yours"):
         peer.flags |= PEER_ALL_YOURS
+    elif is_word(option, "results"):
+        pass    # a question only: whether the server answers gearfast.result
     else:
         refuse(core, peer, UNKNOWN_OPTION, "Server does not recognize given option")
         return
@@ -348,7 +361,15 @@ cdef void cmd_option_req(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 
 # CAN_DO: function
 cdef void cmd_can_do(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    if register(core, peer, frame.args[0].data, frame.args[0].size, 0) < 0:
+    add_ability(core, peer, frame.args[0], 0)
+
+
+cdef void add_ability(Core* core, Peer* peer, Field function, float timeout) noexcept nogil:
+    """A worker may say that it can do what the server answers itself, but gets no such job: no reply is due to it."""
+    cdef const char* told = "a worker registers a function that the server answers itself: it gets no jobs of it"
+    if is_reserved(function):
+        note(core, LEVEL_WARNING, told, strlen(told))
+    elif register(core, peer, function.data, function.size, timeout) < 0:
         refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
 
 
@@ -362,8 +383,7 @@ cdef void cmd_can_do_timeout(Core* core, Peer* peer, Frame* frame) noexcept nogi
         ms = 0
     elif ms < 1000:
         ms = 1000
-    if register(core, peer, frame.args[0].data, frame.args[0].size, <float>ms) < 0:
-        refuse(core, peer, QUEUE_ERROR, "No memory for further functions")
+    add_ability(core, peer, frame.args[0], <float>ms)
 
 
 # CANT_DO: function
@@ -394,14 +414,14 @@ cdef void cmd_set_client_id(Core* core, Peer* peer, Frame* frame) noexcept nogil
 
 # GRAB_JOB, GRAB_JOB_UNIQ, GRAB_JOB_ALL -> JOB_ASSIGN, JOB_ASSIGN_UNIQ, JOB_ASSIGN_ALL or NO_JOB
 cdef void cmd_grab_job(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    if core.wakeup:
+    if core.wakeup or peer.flags & PEER_LINES:
         core.effort += peer.ability_count       # of one that was asleep all are looked at
     grab(core, peer, frame.command)
 
 
 # PRE_SLEEP -> nothing, or NOOP if there is work
 cdef void cmd_pre_sleep(Core* core, Peer* peer, Frame* frame) noexcept nogil:
-    if core.wakeup or peer.flags & PEER_ALL_YOURS:
+    if core.wakeup or peer.flags & (PEER_ALL_YOURS | PEER_LINES):
         core.effort += peer.ability_count
     sleep_or_wake(core, peer)
 
@@ -484,6 +504,8 @@ cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil
     core.stats.completed += 1
     job.function.tally.completed += 1
     relay(core, job, frame)
+    if job.function.policy != NULL and job.function.policy.results:
+        result_keep(core, job, OUTCOME_DONE, &frame.args[1], True)
     end_job(core, job)
 
 
@@ -513,7 +535,7 @@ cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogi
     if job == NULL:
         refuse(core, peer, JOB_NOT_FOUND, "An exception was received for a job that does not exist")
         return
-    if job.function.policy != NULL and job.function.policy.keep:
+    if job.function.policy != NULL and (job.function.policy.keep or job.function.policy.results):
         remark_put(core, job, frame.args[1].data, frame.args[1].size)
     if try_again(core, job):
         return

@@ -466,8 +466,12 @@ cdef int64_t time_left(Core* core) noexcept nogil:
             wait = min(wait, core.expiries.entries[0].key - core.now)
         if core.gates.count:
             wait = min(wait, core.gates.entries[0].key - core.now)
+        if core.wakings.count:
+            wait = min(wait, core.wakings.entries[0].key - core.now)
         if core.fading.count:
             wait = min(wait, core.fading.entries[0].key - core.wall)
+        if core.aging.count:
+            wait = min(wait, core.aging.entries[0].key - core.wall)
     if core.schedule.count:
         wait = min(wait, core.schedule.entries[0].key - core.wall)
     if wait == INT64_MAX:

@@ -12,11 +12,12 @@ Columns stand with tabs between, oldest first of each function; TIME is in secon
 in names, workloads and exceptions are percent-escapes.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memcpy, strlen
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_insert
@@ -26,6 +27,7 @@ from gearfast.dispatch._job cimport (
     job_by_data,
     job_data_hash,
     job_in_uniques,
+    job_is_absent,
     job_losses,
     job_node,
     job_priority,
@@ -97,13 +99,15 @@ cdef Revived letter_requeue(Core* core, Letter* letter) noexcept nogil:
         index_insert(&core.uniques, job_node(job), hash)
     if core.journal != NULL:
         journal_revive(core, job)
+    if job_is_absent(job):
+        absence_joined(job)
     enqueue(core, job)
     return REVIVED
 
 
 # Text
 
-cdef inline void say(Core* core, Peer* peer, const char* text) noexcept nogil:
+cdef void say(Core* core, Peer* peer, const char* text) noexcept nogil:
     write_bytes(core, peer, text, strlen(text))
 
 
@@ -129,9 +133,9 @@ cdef void say_escaped(Core* core, Peer* peer, const char* data, size_t size) noe
     write_bytes(core, peer, piece, count)
 
 
-cdef void say_time(Core* core, Peer* peer, Letter* letter) noexcept nogil:
+cdef void say_time(Core* core, Peer* peer, int64_t wall) noexcept nogil:
     cdef char line[40]
-    cdef long long ms = letter.when // 1000000
+    cdef long long ms = wall // 1000000
     write_bytes(core, peer, line, <size_t>snprintf(line, sizeof(line), "%lld.%03lld", ms // 1000, ms % 1000))
 
 
@@ -150,7 +154,7 @@ cdef void say_letters(Core* core, Peer* peer, Function* function) noexcept nogil
         say_escaped(core, peer, job_unique(job), job.unique_size)
         write_bytes(core, peer, line, <size_t>snprintf(
             line, sizeof(line), "\t%u\t%s\t", job_losses(job), reason_name(letter)))
-        say_time(core, peer, letter)
+        say_time(core, peer, letter.when)
         say(core, peer, "\n")
         letter = letter.next
 
@@ -168,9 +172,10 @@ cdef void say_letter(Core* core, Peer* peer, Letter* letter) noexcept nogil:
     write_bytes(core, peer, line, <size_t>snprintf(
         line, sizeof(line), "\npriority\t%s\ntries\t%u\nreason\t%s\ntime\t", PRIORITY_NAMES[job_priority(job)],
         job_losses(job), reason_name(letter)))
-    say_time(core, peer, letter)
+    say_time(core, peer, letter.when)
     say(core, peer, "\nworkload\t")
-    say_escaped(core, peer, job_workload(job), job.size)
+    if not job_is_absent(job):
+        say_escaped(core, peer, job_workload(job), job.size)
     if letter.remark != NULL:
         say(core, peer, "\nexception\t")
         say_escaped(core, peer, letter.remark.data, letter.remark.size)

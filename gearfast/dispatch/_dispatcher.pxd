@@ -8,6 +8,7 @@ from gearfast.dispatch._records cimport Core, Peer
 cdef class Dispatcher:
     cdef Core core
     cdef object next_match
+    cdef public object on_schedule_line
     cdef object _policies
     cdef public object on_cluster
     cdef object __weakref__

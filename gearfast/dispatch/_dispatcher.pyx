@@ -9,13 +9,15 @@ dispatcher.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._ability cimport hash_of_ability
+from gearfast.dispatch._absent cimport absence_waits, far_free, far_new
 from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
+from gearfast.dispatch._bytes cimport bytes_free
 from gearfast.dispatch._core cimport (
     advance,
     all_are_back,
@@ -33,13 +35,24 @@ from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
 from gearfast.dispatch._index cimport index_free, index_init
-from gearfast.dispatch._job cimport handles_free, handles_get, hash_of_job, hash_of_page, job_add_losses, job_losses
+from gearfast.dispatch._job cimport (
+    HANDLE_ROOM,
+    handles_free,
+    handles_get,
+    hash_of_job,
+    hash_of_page,
+    job_add_losses,
+    job_losses,
+    write_handle,
+)
 from gearfast.dispatch._letter cimport hash_of_letter, hash_of_remark
 from gearfast.dispatch._journal cimport journal_free, journal_new, journal_take, journal_waits
 from gearfast.dispatch._peer cimport peer_by_id, peer_next_dirty
 from gearfast.dispatch._policy cimport resolve_all
 from gearfast.dispatch._records cimport (
+    HIGH,
     JOB_DELAYED,
+    LOW,
     MOST_LOSSES,
     ORDER_FUNCTION,
     ORDER_FUNCTION_ROTATE,
@@ -48,22 +61,36 @@ from gearfast.dispatch._records cimport (
     PEER_FULL,
     PEER_HOLDING,
     PEER_PENDING,
+    Blob,
+    Bytes,
     Core,
     Job,
     Peer,
 )
 from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
+from gearfast.dispatch._result cimport hash_of_result, hash_of_result_key
 from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
+from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, UNIQUE_TOO_LARGE, Submission, submit
+from gearfast.dispatch._supply cimport SUPPLY_DONE, SUPPLY_NO_MEMORY, SUPPLY_NO_RECORD, supply, supply_ask, supply_end
 from gearfast.dispatch._takeover cimport lease_lost, lease_set
-from gearfast.dispatch._snapshot cimport list_functions, list_jobs, list_letters, list_peers, read_metrics, read_stats
+from gearfast.dispatch._snapshot cimport (
+    list_functions,
+    list_jobs,
+    list_letters,
+    list_peers,
+    list_results,
+    read_metrics,
+    read_stats,
+)
 
 from gearfast import protocol
 from gearfast.dispatch.policy import Policies
 from gearfast.dispatch.policy_lines import answer as answer_policy_line
 from gearfast.dispatch.schedule import next_match as utc_match
 from gearfast.dispatch.schedule import parse_fields
+from gearfast.errors import QueueFull, ServerError
 
 MOST_PACKET = 0xFFFF0000    # what goes out with a workload, handle and function also fits 32 bits
 
@@ -88,6 +115,9 @@ cdef class Dispatcher:
     for SUBMIT_JOB_SCHED with minute, hour, day, month, weekday (each int or None) and a time in seconds since 1970;
     returns the next match, or raises ValueError. `policies`: what functions are allowed.
     Raises ValueError for a setting out of its range.
+
+    `on_schedule_line`: called with a text command that begins with the word `schedule`, and whether its connection may
+    only look; returns the reply, and whether that has to wait for the store. None: there is no such command.
     """
 
     def __cinit__(self):
@@ -99,6 +129,8 @@ cdef class Dispatcher:
                 or index_init(&self.core.abilities, 2, hash_of_ability, &self.core) < 0 \
                 or index_init(&self.core.letters, 2, hash_of_letter, &self.core) < 0 \
                 or index_init(&self.core.remarks, 2, hash_of_remark, &self.core) < 0 \
+                or index_init(&self.core.results, 2, hash_of_result, &self.core) < 0 \
+                or index_init(&self.core.result_keys, 2, hash_of_result_key, &self.core) < 0 \
                 or index_init(&self.core.handles.pages, 2, hash_of_page, &self.core) < 0:
             raise MemoryError
 
@@ -153,19 +185,24 @@ cdef class Dispatcher:
         while self.core.first_function != NULL:
             drop_function(&self.core, self.core.first_function)
         journal_free(&self.core)
+        far_free(&self.core)
         free(self.core.slots)
         free(self.core.dirty)
         heap_free(&self.core.timeouts)
         heap_free(&self.core.schedule)
         heap_free(&self.core.expiries)
         heap_free(&self.core.gates)
+        heap_free(&self.core.wakings)
         heap_free(&self.core.fading)
+        heap_free(&self.core.aging)
         handles_free(&self.core)
         index_free(&self.core.functions)
         index_free(&self.core.uniques)
         index_free(&self.core.abilities)
         index_free(&self.core.letters)
         index_free(&self.core.remarks)
+        index_free(&self.core.results)
+        index_free(&self.core.result_keys)
         blobs_free(&self.core)
         pool_free(&self.core.pool)
         slabs_free(&self.core.slabs)
@@ -252,6 +289,43 @@ cdef class Dispatcher:
     def _policy_line(self, line, read_only):
         return answer_policy_line(self, line, read_only)
 
+    def submit(self, bytes function not None, bytes unique not None, bytes workload not None, int priority=1):
+        """A background job that the server itself wants, as if a client had submitted it; returns its handle.
+
+        `unique`: as in SUBMIT_JOB_BG; of another job it is joined. `priority`: 0 high, 1 normal, 2 low. May be called
+        while a text command is answered. Raises ServerError with what a client would be told, QueueFull for a full
+        queue, MemoryError.
+        """
+        cdef Submission wanted
+        cdef char handle[HANDLE_ROOM]
+        # Those are of the frame at hand, and this comes from none.
+        cdef Blob* input = self.core.input
+        cdef size_t last_large = self.core.last_large
+        cdef int outcome
+        if not HIGH <= priority <= LOW:
+            raise ValueError(f"priority must be {HIGH} to {LOW}, not {priority}")
+        if not function or b"\0" in function or b"\0" in unique:
+            raise ValueError("function must be a name, and it and unique without NUL")
+        memset(&wanted, 0, sizeof(Submission))
+        wanted.function.data, wanted.function.size = <const char*>function, len(function)
+        wanted.unique.data, wanted.unique.size = <const char*>unique, len(unique)
+        wanted.workload.data, wanted.workload.size = <const char*>workload, len(workload)
+        wanted.priority = priority
+        wanted.background = True
+        self.core.input = NULL
+        outcome = submit(&self.core, NULL, &wanted)
+        self.core.input = input
+        self.core.last_large = last_large
+        if outcome == SUBMITTED:
+            return <bytes>handle[:write_handle(&self.core, handle, wanted.number)]
+        if outcome == NO_MEMORY:
+            raise MemoryError
+        if outcome == QUEUE_FULL:
+            raise QueueFull("QUEUE_ERROR", "Job queue is full")
+        if outcome == UNIQUE_TOO_LARGE:
+            raise ServerError("ARGUMENT_TOO_LARGE", "Unique value too large")
+        raise ServerError("QUEUE_ERROR", "The job could not be stored")
+
     def drain(self):
         """Give out no more jobs, so that a server can end when those that are running are done. Not to be undone."""
         self.core.draining = True
@@ -279,18 +353,25 @@ cdef class Dispatcher:
         """Connections."""
         return self.core.peer_count
 
-    def open_journal(self, *, first_batch=1, bint relaxed=False):
+    def open_journal(self, *, first_batch=1, bint relaxed=False, memory=0):
         """Make background jobs durable from now on: the driver takes their batches and brings them to a store.
 
         `first_batch`: number of the first batch. `relaxed`: JOB_CREATED does not wait for the commit of its batch.
+        `memory`: bytes that all jobs may take, 0 no limit: where they take more than half of it, workloads of jobs far
+        from the head of their queue are kept by the store alone, and asked for by `take_wanted`.
         Raises ValueError if there is a journal already.
         """
         if self.core.journal != NULL:
             raise ValueError("the journal is open already")
         if first_batch < 1:
             raise ValueError(f"first_batch must be 1 or more, not {first_batch}")
+        if memory < 0:
+            raise ValueError(f"memory must be 0 or more, not {memory}")
         self.core.journal = journal_new(first_batch, relaxed)
-        if self.core.journal == NULL:
+        if memory and self.core.journal != NULL:
+            self.core.far = far_new(memory)
+        if self.core.journal == NULL or memory and self.core.far == NULL:
+            journal_free(&self.core)
             raise MemoryError
 
     @property
@@ -313,6 +394,51 @@ cdef class Dispatcher:
         """The batch that was taken is in the store; or nothing of it is, and never will be."""
         if self.core.journal != NULL:
             journal_settle(&self.core, stored)
+
+    @property
+    def wanted_waits(self):
+        """Workloads are wanted from the store, and those that were asked for last have come."""
+        return absence_waits(&self.core)
+
+    def take_wanted(self):
+        """Numbers of the jobs whose workloads are wanted from the store, 8 bytes each, rising; None if there are none.
+
+        All of them have to be told to `supply` or to `supply_end`, whose call ends this request.
+        """
+        cdef Bytes numbers
+        if not absence_waits(&self.core):
+            return None
+        memset(&numbers, 0, sizeof(numbers))
+        try:
+            if supply_ask(&self.core, &numbers) < 0:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(numbers.data, numbers.size) if numbers.size else None
+        finally:
+            bytes_free(&numbers)
+
+    def supply(self, const unsigned char[::1] records not None):
+        """Workloads that were asked for are in these records, some of them.
+
+        Raises ValueError at the first record that is none, MemoryError if there is no room for all.
+        """
+        cdef int outcome = SUPPLY_DONE
+        if self.core.far != NULL and records.shape[0]:
+            outcome = supply(&self.core, <const char*>&records[0], records.shape[0])
+        if outcome == SUPPLY_NO_RECORD:
+            raise ValueError("a record that is not whole")
+        if outcome == SUPPLY_NO_MEMORY:
+            raise MemoryError
+
+    def supply_end(self, bytes missing=b""):
+        """All that was asked for has come, but for the jobs of these numbers, 8 bytes each: they are dropped."""
+        cdef const char* numbers = missing
+        if self.core.far != NULL:
+            supply_end(&self.core, <const uint64_t*>numbers, <size_t>len(missing) // sizeof(uint64_t))
+
+    @property
+    def absent_count(self):
+        """Jobs whose workloads the store alone has."""
+        return self.core.far.absent if self.core.far != NULL else 0
 
     @property
     def durable_count(self):
@@ -413,6 +539,10 @@ cdef class Dispatcher:
         """All dead letters as dicts: of each function the oldest first."""
         return list_letters(&self.core)
 
+    def results(self):
+        """All kept results as dicts: of each function the oldest first."""
+        return list_results(&self.core)
+
     def functions(self):
         """All functions as dicts, oldest first."""
         return list_functions(&self.core)
@@ -431,14 +561,15 @@ cdef class Dispatcher:
         `server`: `connections` by role (client, worker, both, silent: has done neither), `connected` (ever),
         `received_bytes`, `answered_bytes` (sent or about to be), packets received by command (`commands`),
         `text_commands`, `errors` by code, connections closed for `bad_bytes` and for `overflows` of output, `jobs`,
-        `running`, `delayed`, `waiting_requests`, `dead` letters, `queued_bytes` of them and of
-        all jobs, and `max_queued`, their ceiling.
+        `running`, `delayed`, `waiting_requests`, `dead` letters, `results`, `queued_bytes` of them and of
+        all jobs, and `max_queued`, their ceiling; jobs whose workloads the store alone has (`absent`), the `absent_bytes`
+        of these, and how many were `fetched` from there.
 
         `functions`, by name: jobs `submitted`, `coalesced`, `refused` (queue full), ended as `completed`, `failed`,
         `exceptions`, `dropped` (all other ways); `requeued` (with a lost worker), `timeouts`; `queued` by priority,
-        `running`, `workers`, `dead` letters, `oldest_seconds` (how long the oldest queued job has waited), and two
-        histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts` for
-        each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
+        `running`, `workers`, `dead` letters, `results`, `oldest_seconds` (how long the oldest queued job has waited),
+        and two histograms, `waiting` (from the queue to a worker) and `processing` (from there to its end): `counts`
+        for each of `bounds`, their sum in `seconds`. A dropped function takes its counters with it.
 
         `bounds`: upper bounds of the histograms' buckets in seconds, each not included; the last is infinity.
         """

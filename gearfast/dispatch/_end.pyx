@@ -2,9 +2,11 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """How a job ends: finished, failed, cancelled, dropped, or wanted by nobody any more."""
 
+from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 
-from gearfast._codec cimport CMD_WORK_FAIL
+from gearfast._codec cimport CMD_WORK_FAIL, Field
+from gearfast.dispatch._absent cimport absence_forgets
 from gearfast.dispatch._function cimport function_drop, queue_remove
 from gearfast.dispatch._index cimport index_remove
 from gearfast.dispatch._gate cimport expiry_clear
@@ -12,15 +14,17 @@ from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_free,
     job_in_uniques,
+    job_is_absent,
     job_is_durable,
     job_losses,
     job_node,
     job_priority,
+    job_slot,
     job_worker,
     write_handle,
 )
 from gearfast.dispatch._journal cimport journal_bury, journal_end
-from gearfast.dispatch._letter cimport letter_add, letter_drop, letter_new, remark_forget
+from gearfast.dispatch._letter cimport letter_add, letter_drop, letter_new, remark_find, remark_forget
 from gearfast.dispatch._peer cimport waiter_remove, write_packet
 from gearfast.dispatch._records cimport (
     FENCE_LOST,
@@ -29,27 +33,35 @@ from gearfast.dispatch._records cimport (
     JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
+    OUTCOME_CANCELLED,
     PRIORITIES,
+    REASON_FAILED,
+    SLOT,
     Core,
     Function,
     Job,
     Letter,
+    Peer,
     Policy,
+    Remark,
     Waiter,
 )
+from gearfast.dispatch._result cimport result_drop, result_keep
 from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear
 
 
 cdef void leave_worker(Core* core, Job* job) noexcept nogil:
     """A running job leaves its worker."""
+    cdef Peer* worker = job_worker(core, job)
+    worker.running -= 1
     if job.prev != NULL:
         job.prev.next = job.next
     else:
-        job_worker(core, job).jobs = job.next
+        worker.jobs = job.next
     if job.next != NULL:
         job.next.prev = job.prev
-    job.worker = 0
+    job.worker &= ~<uint32_t>SLOT
     job.flags &= ~<int>JOB_RUNNING
     job.function.running -= 1
     core.running_count -= 1
@@ -69,7 +81,7 @@ cdef void drop(Core* core, Job* job) noexcept nogil:
 
 cdef inline void set_fence(Core* core, Job* job) noexcept nogil:
     """The batch that gathers tells of the end of a durable job."""
-    if job.worker and job_worker(core, job).fence != FENCE_LOST:
+    if job_slot(job) and job_worker(core, job).fence != FENCE_LOST:
         job_worker(core, job).fence = core.journal.gathering.number
 
 
@@ -119,13 +131,32 @@ cdef bint bury(Core* core, Job* job, int reason) noexcept nogil:
     letter_add(core, letter, job, reason, core.wall)
     if job_is_durable(job):
         journal_bury(core, letter)
+        if job_is_absent(job):
+            absence_forgets(core, job)
     return True
 
 
 cdef void end_failed(Core* core, Job* job, int reason) noexcept nogil:
-    """A job has failed for good and its waiters were told."""
-    if not bury(core, job, reason):
-        drop(core, job)
+    """A job has failed for good and its waiters were told. A dead letter is its result too."""
+    if bury(core, job, reason):
+        return
+    if job.function.policy != NULL and job.function.policy.results:
+        keep_failure(core, job, reason)
+    drop(core, job)
+
+
+cdef void keep_failure(Core* core, Job* job, int reason) noexcept nogil:
+    """The result of a job that failed: why, with the last exception if its worker has ended it."""
+    cdef Remark* remark = NULL
+    cdef Field data
+    if reason == REASON_FAILED and core.remarks.count:
+        remark = remark_find(core, job.number)
+    if remark == NULL:
+        result_keep(core, job, reason, NULL, False)
+        return
+    data.data = remark.data
+    data.size = remark.size
+    result_keep(core, job, reason, &data, False)
 
 
 cdef void fail(Core* core, Job* job, int reason) noexcept nogil:
@@ -160,6 +191,7 @@ cdef void cancel(Core* core, Job* job) noexcept nogil:
     fail_waiters(core, job)
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
+    result_keep(core, job, OUTCOME_CANCELLED, NULL, False)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     if job_is_durable(job):
         journal_end(core, job)
@@ -185,7 +217,7 @@ cdef void ignore(Core* core, Job* job) noexcept nogil:
 cdef void drop_function(Core* core, Function* function) noexcept nogil:
     """`drop function`: one without workers and running jobs; who waits for its queued jobs gets WORK_FAIL.
 
-    Its dead letters go too.
+    Its dead letters and results go too.
     """
     cdef int priority
     for priority in range(PRIORITIES):
@@ -195,6 +227,8 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil:
         drop_failed(core, function.delayed.head)
     while function.first_letter != NULL:
         letter_drop(core, function.first_letter)
+    while function.first_result != NULL:
+        result_drop(core, function.first_result)
     function_drop(core, function)
 
 

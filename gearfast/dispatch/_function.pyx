@@ -9,11 +9,13 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
+from gearfast.dispatch._absent cimport absence_free, absence_left
 from gearfast.dispatch._gate cimport gate_clear, policy_release
 from gearfast.dispatch._index cimport hash_bytes, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._peer cimport side_limit
 from gearfast.dispatch._records cimport Core, Function, Job, Node, Queue
 from gearfast.dispatch._slab cimport slab_give, slab_take
+from gearfast.dispatch._turns cimport rota_drop
 
 cdef enum:
     STEPS = 1000                # that a search for a place in a queue may take
@@ -93,6 +95,8 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     if core.recent == function:
         core.recent = NULL
     gate_clear(core, function)
+    rota_drop(core, function)
+    absence_free(core, function)
     policy_release(core, function.policy)
     free(function.tally)
     slab_give(&core.slabs, function, function_bytes(function.size))
@@ -139,6 +143,8 @@ cdef void insert_before(Queue* queue, Job* job, Job* after) noexcept nogil:
 
 
 cdef void queue_remove(Queue* queue, Job* job) noexcept nogil:
+    if job.function.absence != NULL:
+        absence_left(queue, job)
     if job.prev != NULL:
         job.prev.next = job.next
     else:

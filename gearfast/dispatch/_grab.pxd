@@ -11,6 +11,8 @@ cdef int level_of(Core* core, Function* function) noexcept nogil
 cdef void enqueue(Core* core, Job* job) noexcept nogil
 cdef void rise(Core* core, Function* function, int level) noexcept nogil
 cdef void rise_again(Core* core, Function* function) noexcept nogil
+cdef void rise_for_all(Core* core, Function* function) noexcept nogil
+cdef bint wake_others(Core* core) noexcept nogil
 cdef void wake(Core* core, Peer* peer) noexcept nogil
 cdef bint serve_held(Core* core, Ability* ability) noexcept nogil
 cdef void grab(Core* core, Peer* peer, int kind) noexcept nogil

@@ -4,8 +4,8 @@
 
 Two promises hold between any two calls:
 - no ability's level is below what its function has to give (`_ability.pxd`), which is nothing while its gate is closed;
-- a worker that sleeps and had no NOOP, or has GRABs held, has no runnable job (with `wakeup` N, other workers were
-  woken for it instead).
+- a worker that sleeps and had no NOOP, or has GRABs held, has no runnable job (with `wakeup` N, and where a function
+  has a dispatch, other workers were woken for it instead).
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -21,6 +21,7 @@ from gearfast._codec cimport (
     CMD_NOOP,
     CMD_NO_JOB,
 )
+from gearfast.dispatch._absent cimport head_is_absent, is_blocked
 from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rotate
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_remove
@@ -34,17 +35,20 @@ from gearfast.dispatch._job cimport (
     job_workload,
     write_handle,
 )
-from gearfast.dispatch._journal cimport may_be_given
+from gearfast.dispatch._journal cimport has_lapsed, may_be_given
 from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
+    APART,
     HELD,
+    IN_LINE,
     JOB_HAS_REDUCER,
     JOB_IGNORED,
     JOB_RUNNING,
     ORDER_FUNCTION,
     PEER_ALL_YOURS,
     PEER_ASLEEP,
+    PEER_LINES,
     PEER_NOTICED,
     PRIORITIES,
     Ability,
@@ -55,6 +59,19 @@ from gearfast.dispatch._records cimport (
 )
 from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_set
+from gearfast.dispatch._turns cimport (
+    first_held,
+    has_lines,
+    has_weights,
+    line_first,
+    room_for_jobs,
+    turn_taken,
+    waking_begin,
+    waking_due,
+    waking_goes_on,
+    weighted_priority,
+    weights_spend,
+)
 
 cdef enum:
     MOST_HELD = 65536           # held GRABs of one worker, which PRE_SLEEP answers all at once
@@ -70,14 +87,33 @@ cdef int level_of(Core* core, Function* function) noexcept nogil:
 
 
 cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
-    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way."""
+    """What it has in its queues; jobs at their heads that nobody wants are dropped on the way.
+
+    Nothing where the job that is next is absent.
+    """
     cdef int priority
+    if is_blocked(function) and not has_lapsed(core):
+        return 0
     for priority in range(PRIORITIES):
-        while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
-            drop_failed(core, function.queues[priority].head)
+        clean(core, function, priority)
         if function.queues[priority].head != NULL and may_be_given(core, function.queues[priority].head):
+            if function.absence != NULL and not has_lapsed(core) and next_is_absent(core, function, priority):
+                return 0
             return level_of_priority(core, priority)
     return 0
+
+
+cdef bint next_is_absent(Core* core, Function* function, int priority) noexcept nogil:
+    """Whether the job that is next, of this priority unless there are weights, cannot be given out yet."""
+    if has_weights(function):
+        priority = next_priority(core, function)
+    return head_is_absent(core, function.queues[priority].head)
+
+
+cdef inline void clean(Core* core, Function* function, int priority) noexcept nogil:
+    """Drop the jobs at the head of a queue that nobody wants."""
+    while function.queues[priority].head != NULL and function.queues[priority].head.flags & JOB_IGNORED:
+        drop_failed(core, function.queues[priority].head)
 
 
 cdef void enqueue(Core* core, Job* job) noexcept nogil:
@@ -89,20 +125,20 @@ cdef void enqueue(Core* core, Job* job) noexcept nogil:
 
 
 cdef void rise(Core* core, Function* function, int level) noexcept nogil:
-    """Bring every ability of a function up to `level`, and wake whoever sleeps on one."""
+    """Bring every ability of a function up to `level`, and wake whoever sleeps on one, or who is next in line."""
     cdef Ability* ability
     cdef Ability* after
     cdef int below
     cdef uint32_t woken = 0
-    if core.draining or gate_closed(function):
+    if core.draining or gate_closed(function) or function.absence != NULL and level_of_queues(core, function) == 0:
         return
-    if core.wakeup:
+    if core.wakeup or has_lines(function):
         level = max(level, level_of(core, function))    # those that slept on were not brought up before
     for below in range(1, level):
         while function.able[below] != NULL:
             ability_move(function.able[below], level)
     while function.able[HELD] != NULL:
-        ability = function.able[HELD]
+        ability = first_held(function)
         if not ability.peer.held:
             ability_move(ability, level)
         elif not serve_held(core, ability) or level_of(core, function) == 0:
@@ -121,6 +157,21 @@ cdef void rise(Core* core, Function* function, int level) noexcept nogil:
             woken += 1
             ability_move(ability, level)
         ability = after
+    if function.able[IN_LINE] != NULL:
+        wake_next(core, function, level, 1)
+
+
+cdef void wake_next(Core* core, Function* function, int level, uint32_t most) noexcept nogil:
+    """Wake so many of those in line; if they do not come in time, others are woken."""
+    cdef Ability* ability = line_first(function, IN_LINE)
+    if waking_begin(core, function.rota) < 0:
+        most = function.workers
+    while most and ability != NULL:
+        core.effort += 1
+        wake(core, ability.peer)
+        ability_move(ability, level)
+        most -= 1
+        ability = line_first(function, IN_LINE)
 
 
 cdef void rise_again(Core* core, Function* function) noexcept nogil:
@@ -130,9 +181,55 @@ cdef void rise_again(Core* core, Function* function) noexcept nogil:
         rise(core, function, level)
 
 
+cdef void rise_for_all(Core* core, Function* function) noexcept nogil:
+    """The same for all its jobs, for which nobody in line was woken yet, or who was woken has not come."""
+    cdef int level = level_of(core, function)
+    if level == 0:
+        return
+    rise(core, function, level)
+    if function.able[IN_LINE] != NULL and not core.draining and level_of(core, function):
+        wake_next(core, function, level, room_for_jobs(core, function) - 1)
+
+
+cdef bint wake_others(Core* core) noexcept nogil:
+    """Where jobs have waited for too long for those who were woken, wake others; False if none are due."""
+    cdef Function* function = waking_due(core)
+    if function == NULL:
+        return False
+    if function.able[IN_LINE] != NULL and level_of(core, function) and not waking_goes_on(core, function):
+        rise_for_all(core, function)
+    return True
+
+
 cdef void wake(Core* core, Peer* peer) noexcept nogil:
+    cdef Ability* ability = peer.abilities if peer.flags & PEER_LINES else NULL
     peer.flags |= PEER_NOTICED
+    while ability != NULL:
+        if ability_level(ability) == IN_LINE:
+            ability_move(ability, 0)
+        ability = ability.peer_next
     write_packet(core, peer, CMD_NOOP, 0)
+
+
+cdef inline void stand_in_line(Peer* peer) noexcept nogil:
+    """It has fallen asleep."""
+    cdef Ability* ability = peer.abilities if peer.flags & PEER_LINES else NULL
+    while ability != NULL:
+        if ability_level(ability) == 0 and has_lines(ability.function):
+            ability_move(ability, IN_LINE)
+        ability = ability.peer_next
+
+
+cdef void wake_for_the_rest(Core* core, Ability* ability) noexcept nogil:
+    """A worker that was woken took this function's job: it may have been woken for one of another function."""
+    cdef Ability* each = ability.peer.abilities
+    cdef int level
+    while each != NULL:
+        if each != ability and each.function.able[IN_LINE] != NULL:
+            level = level_of(core, each.function)
+            if level:
+                wake_next(core, each.function, level, 1)
+        each = each.peer_next
 
 
 cdef void hold_grab(Peer* peer, int kind) noexcept nogil:
@@ -202,7 +299,7 @@ cdef inline Ability* only_ability(Core* core, Ability* ability) noexcept nogil:
     """As next_ability, of a worker with one function, which is in no heap."""
     cdef int level = ability_level(ability)
     cdef int really
-    if level == 0 or level == HELD:
+    if level == 0 or level >= HELD:
         return NULL
     really = 0 if gate_closed(ability.function) else level_of_queues(core, ability.function)
     if really != level:
@@ -212,39 +309,54 @@ cdef inline Ability* only_ability(Core* core, Ability* ability) noexcept nogil:
 
 cdef Ability* find_work(Core* core, Peer* peer) noexcept nogil:
     """As next_ability; a worker that was left asleep for others' sake first looks at all its functions again."""
-    cdef Ability* each = peer.abilities if core.wakeup and peer.flags & PEER_ASLEEP else NULL
+    cdef Ability* each = NULL
     cdef int level
     if core.draining:
         return NULL
+    if peer.flags & PEER_ASLEEP and (core.wakeup or peer.flags & PEER_LINES):
+        each = peer.abilities
     while each != NULL:
         level = level_of(core, each.function)
-        if level > ability_level(each):
+        if level > ability_level(each) or ability_level(each) == IN_LINE:
             ability_move(each, level)
         each = each.peer_next
     return next_ability(core, peer)
 
 
 cdef Job* pop(Core* core, Function* function) noexcept nogil:
-    """Take the first job of the most urgent queue that has one; level_of has cleaned the heads."""
-    cdef int priority
-    cdef Job* job
-    for priority in range(PRIORITIES):
-        job = function.queues[priority].head
-        if job != NULL and may_be_given(core, job):
-            queue_remove(&function.queues[priority], job)
-            expiry_clear(core, job)
-            return job
-    return NULL
+    """Take the next job, of which level_of has found that there is one."""
+    cdef int priority = next_priority(core, function)
+    cdef Job* job = function.queues[priority].head
+    if has_weights(function):
+        weights_spend(function, priority)
+    queue_remove(&function.queues[priority], job)
+    expiry_clear(core, job)
+    return job
+
+
+cdef int next_priority(Core* core, Function* function) noexcept nogil:
+    """Of which queue the next job is, of which level_of has found that there is one: the most urgent, or by weights."""
+    cdef int priority = 0
+    if has_weights(function) and not has_lapsed(core):
+        for priority in range(PRIORITIES):
+            clean(core, function, priority)
+        return weighted_priority(function)
+    while function.queues[priority].head == NULL or not may_be_given(core, function.queues[priority].head):
+        priority += 1
+    return priority
 
 
 cdef void grab(Core* core, Peer* peer, int kind) noexcept nogil:
     """GRAB_JOB, GRAB_JOB_UNIQ or GRAB_JOB_ALL (`kind`)."""
     cdef Ability* ability = find_work(core, peer)
+    cdef bint was_woken = peer.flags & PEER_LINES and peer.flags & PEER_ASLEEP and peer.flags & PEER_NOTICED
     peer.flags &= ~<uint32_t>(PEER_ASLEEP | PEER_NOTICED)
     if ability != NULL:
         assign(core, ability, pop(core, ability.function), kind)
         if core.order != ORDER_FUNCTION:
             ability_rotate(ability)
+        if was_woken and peer.ability_count > 1:
+            wake_for_the_rest(core, ability)
     elif peer.flags & PEER_ALL_YOURS and peer.held < MOST_HELD:
         hold_grab(peer, kind)
     else:
@@ -266,6 +378,7 @@ cdef void sleep_or_wake(Core* core, Peer* peer) noexcept nogil:
         wake(core, peer)
     else:
         peer.flags = (peer.flags | PEER_ASLEEP) & ~<uint32_t>PEER_NOTICED
+        stand_in_line(peer)
 
 
 cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogil:
@@ -276,12 +389,13 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = <uint32_t>peer.id + 1
+    job.worker = job.worker & APART | (<uint32_t>peer.id + 1)
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:
         peer.jobs.prev = job
     peer.jobs = job
+    peer.running += 1
     function.queued[job_priority(job)] -= 1
     function.running += 1
     core.running_count += 1
@@ -289,6 +403,8 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
         timeout = <int64_t>(<double>ability.timeout * 1e6)
     if function.policy != NULL:
         gate_pass(core, function)
+        if has_lines(function):
+            turn_taken(ability)
         timeout = policy_timeout(function.policy, timeout)
     if timeout:
         timer_set(&core.timeouts, job, core.now + timeout)

@@ -8,11 +8,14 @@ from libc.string cimport memcpy
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._records cimport (
+    ABSENT,
+    APART,
     DURABLE,
     JOB_HAS_REDUCER,
     JOB_IGNORED,
     JOB_PRIORITY,
     MOST_LOSSES,
+    SLOT,
     Core,
     Function,
     Handles,
@@ -25,8 +28,16 @@ from gearfast.dispatch._records cimport (
 cdef enum:
     HANDLE_ROOM = 96            # prefix of at most 42 bytes, colon, 20 digits
 
-cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil
-cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field reducer, Field workload) noexcept nogil
+cdef enum Form:                 # where the workload of a new job is to lie
+    WITHIN = 0
+    BESIDE = 1                  # where it can be given back alone
+    AWAY = 2                    # nowhere: it is in the store
+
+cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload, int form) noexcept nogil
+cdef Job* job_new_numbered(
+    Core* core, uint64_t number, Field unique, Field reducer, Field workload, int form) noexcept nogil
+cdef void workload_leave(Core* core, Job* job) noexcept nogil
+cdef int workload_return(Core* core, Job* job, const char* data) noexcept nogil
 cdef void job_free(Core* core, Job* job) noexcept nogil
 cdef void job_release(Core* core, Job* job) noexcept nogil
 cdef size_t job_bytes(Job* job) noexcept nogil
@@ -60,14 +71,15 @@ cdef inline size_t unique_room(const char* unique, size_t size) noexcept nogil:
     return (sizeof(Node) + size + (sizeof(uint64_t) if is_dash(unique, size) else 0)) if size else 0
 
 
-cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload) noexcept nogil:
+cdef inline size_t cell_size(size_t unique, size_t reducer, size_t workload, bint apart) noexcept nogil:
     """Bytes of a job's record. `unique`: of unique_room; `reducer`: with the byte before it that tells its size."""
-    return sizeof(Job) + unique + reducer + (sizeof(Large) if workload >= LARGE else workload)
+    return sizeof(Job) + unique + reducer + (
+        sizeof(Large) if workload >= LARGE else sizeof(char*) if apart else workload)
 
 
 cdef inline size_t job_cost(size_t unique, size_t reducer, size_t workload) noexcept nogil:
     """Bytes of a job's record and of a workload beside it."""
-    return cell_size(unique, reducer, workload) + (workload if workload >= LARGE else 0)
+    return cell_size(unique, reducer, workload, False) + (workload if workload >= LARGE else 0)
 
 
 cdef inline Node* job_node(Job* job) noexcept nogil:
@@ -131,20 +143,40 @@ cdef inline Large job_large(Job* job) noexcept nogil:
     return large
 
 
+cdef inline bint job_is_absent(Job* job) noexcept nogil:
+    """Its workload is in the store alone."""
+    return job.worker & ABSENT != 0
+
+
+cdef inline char* job_apart(Job* job) noexcept nogil:
+    """Where the workload of a job lies that has it in a cell of its own; NULL if it is absent."""
+    cdef char* data
+    memcpy(&data, job_rest(job) + job_reducer_size(job), sizeof(data))
+    return data
+
+
 cdef inline const char* job_workload(Job* job) noexcept nogil:
+    """Of a job that is not absent."""
     if job_is_large(job):
         return job_large(job).data
+    if job.worker & APART:
+        return job_apart(job)
     return job_rest(job) + job_reducer_size(job)
+
+
+cdef inline uint32_t job_slot(Job* job) noexcept nogil:
+    """1 + its worker's slot, 0 unless running."""
+    return job.worker & SLOT
 
 
 cdef inline bint job_is_of(Job* job, Peer* peer) noexcept nogil:
     """Whether this worker has it."""
-    return job.worker == <uint32_t>peer.id + 1
+    return job_slot(job) == <uint32_t>peer.id + 1
 
 
 cdef inline Peer* job_worker(Core* core, Job* job) noexcept nogil:
     """Who has it, or NULL."""
-    return core.slots[job.worker - 1].peer if job.worker else NULL
+    return core.slots[job_slot(job) - 1].peer if job_slot(job) else NULL
 
 
 cdef inline uint32_t job_waiting(Job* job) noexcept nogil:

@@ -21,7 +21,19 @@ from gearfast.dispatch._index cimport (
     index_node,
     index_remove,
 )
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, Core, Function, HandlePage, Handles, Index, Job, Large, Node
+from gearfast.dispatch._records cimport (
+    ABSENT,
+    APART,
+    JOB_HAS_REDUCER,
+    Core,
+    Function,
+    HandlePage,
+    Handles,
+    Index,
+    Job,
+    Large,
+    Node,
+)
 from gearfast.dispatch._slab cimport slab_give, slab_take
 from gearfast.dispatch._words cimport put_decimal
 
@@ -32,19 +44,21 @@ cdef enum:
 cdef char PAIRS[200]            # "00" to "99"
 
 
-cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload) noexcept nogil:
+cdef Job* job_new(Core* core, Field unique, Field reducer, Field workload, int form) noexcept nogil:
     """A job with the next handle and nothing else yet; NULL without memory. `reducer.data` NULL stands for none."""
-    cdef Job* job = job_new_numbered(core, core.next_number, unique, reducer, workload)
+    cdef Job* job = job_new_numbered(core, core.next_number, unique, reducer, workload, form)
     if job != NULL:
         core.next_number += 1
     return job
 
 
-cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field reducer, Field workload) noexcept nogil:
-    """The same with the handle of this number."""
+cdef Job* job_new_numbered(
+        Core* core, uint64_t number, Field unique, Field reducer, Field workload, int form) noexcept nogil:
+    """The same with the handle of this number. `form`: one of Form; only with a `far` may it be another than WITHIN."""
     cdef size_t extra = 1 + reducer.size if reducer.data != NULL else 0
     cdef size_t room = unique_room(unique.data, unique.size)
-    cdef size_t size = cell_size(room, extra, workload.size)
+    cdef bint apart = form != WITHIN and workload.size < LARGE
+    cdef size_t size = cell_size(room, extra, workload.size, apart)
     cdef Job* job = <Job*>slab_take(&core.slabs, size)
     cdef char* at
     if job == NULL:
@@ -60,16 +74,19 @@ cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field redu
         at[0] = <char>reducer.size
         memcpy(at + 1, reducer.data, reducer.size)
         at += extra
-    if workload.size >= LARGE:
-        if hold_workload(core, at, workload) < 0:
+    if apart:
+        job.worker = APART
+    if form == AWAY:
+        set_absent(core, job)
+    elif workload.size >= LARGE or apart:
+        if hold_workload(core, at, workload, apart) < 0:
             slab_give(&core.slabs, job, size)
             return NULL
     elif workload.size:
         memcpy(at, workload.data, workload.size)
     job.number = number
     if handles_add(core, job) < 0:
-        if job_is_large(job):
-            drop_workload(core, job)
+        drop_workload(core, job)
         slab_give(&core.slabs, job, size)
         return NULL
     core.job_count += 1
@@ -77,9 +94,18 @@ cdef Job* job_new_numbered(Core* core, uint64_t number, Field unique, Field redu
     return job
 
 
-cdef int hold_workload(Core* core, char* at, Field workload) noexcept nogil:
-    """Write a Large for a large workload; 0, or -1 without memory."""
+cdef int hold_workload(Core* core, char* at, Field workload, bint apart) noexcept nogil:
+    """Write a Large for a large workload, or where its cell is; 0, or -1 without memory."""
     cdef Large large
+    cdef char* cell
+    if apart:
+        cell = <char*>slab_take(&core.slabs, workload.size)
+        if cell == NULL:
+            return -1
+        memcpy(cell, workload.data, workload.size)
+        memcpy(at, &cell, sizeof(cell))
+        core.queued_bytes += workload.size
+        return 0
     large.data = workload.data
     large.blob = blob_hold(core, &large.data, workload.size)
     if large.blob == NULL:
@@ -90,8 +116,51 @@ cdef int hold_workload(Core* core, char* at, Field workload) noexcept nogil:
 
 
 cdef void drop_workload(Core* core, Job* job) noexcept nogil:
+    """Give back what lies outside of its record."""
+    if job_is_absent(job):
+        core.far.absent -= 1
+        core.far.absent_bytes -= job.size
+        return
+    if job_is_large(job):
+        blob_drop(core, job_large(job).blob)
+    elif job.worker & APART:
+        slab_give(&core.slabs, job_apart(job), job.size)
+    else:
+        return
     core.queued_bytes -= job.size
-    blob_drop(core, job_large(job).blob)
+
+
+cdef void set_absent(Core* core, Job* job) noexcept nogil:
+    """Its workload, which is large or apart, is nowhere."""
+    memset(job_rest(job) + job_reducer_size(job), 0, sizeof(Large) if job_is_large(job) else sizeof(char*))
+    job.worker |= ABSENT
+    core.far.absent += 1
+    core.far.absent_bytes += job.size
+
+
+cdef void workload_leave(Core* core, Job* job) noexcept nogil:
+    """The workload of a job, which is large or apart, becomes absent."""
+    drop_workload(core, job)
+    set_absent(core, job)
+
+
+cdef int workload_return(Core* core, Job* job, const char* data) noexcept nogil:
+    """That of an absent job is back; 0, or -1 without memory."""
+    cdef Field workload
+    workload.data = data
+    workload.size = job.size
+    if hold_workload(core, job_rest(job) + job_reducer_size(job), workload, not job_is_large(job)) < 0:
+        return -1
+    core.last_large = 0     # it did not come in a frame
+    job.worker &= ~<uint32_t>ABSENT
+    core.far.absent -= 1
+    core.far.absent_bytes -= job.size
+    return 0
+
+
+cdef inline size_t job_cell(Job* job) noexcept nogil:
+    """Bytes of its record."""
+    return cell_size(job_unique_room(job), job_reducer_size(job), job.size, job.worker & APART != 0)
 
 
 cdef void job_free(Core* core, Job* job) noexcept nogil:
@@ -103,16 +172,16 @@ cdef void job_free(Core* core, Job* job) noexcept nogil:
 
 cdef void job_release(Core* core, Job* job) noexcept nogil:
     """The same of one whose handle does not find it any more."""
-    cdef size_t size = cell_size(job_unique_room(job), job_reducer_size(job), job.size)
+    cdef size_t size = job_cell(job)
     core.queued_bytes -= size
-    if job_is_large(job):
-        drop_workload(core, job)
+    drop_workload(core, job)
     slab_give(&core.slabs, job, size)
 
 
 cdef size_t job_bytes(Job* job) noexcept nogil:
     """What a job takes, its records in tables and lists aside."""
-    return job_cost(job_unique_room(job), job_reducer_size(job), job.size)
+    cdef bint outside = (job_is_large(job) or job.worker & APART) and not job_is_absent(job)
+    return job_cell(job) + (job.size if outside else 0)
 
 
 cdef uint64_t unique_hash(Core* core, Function* function, const char* key, size_t size) noexcept nogil:

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from gearfast.dispatch._job cimport job_is_durable
-from gearfast.dispatch._records cimport Batch, Bytes, Core, Job, Journal, Letter, Peer
+from gearfast.dispatch._records cimport Batch, Bytes, Core, Job, Journal, Letter, Peer, Result
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
 cdef void journal_free(Core* core) noexcept nogil
@@ -18,6 +18,9 @@ cdef void journal_bury(Core* core, Letter* letter) noexcept nogil
 cdef void journal_end_letter(Core* core, Letter* letter) noexcept nogil
 cdef void journal_revive(Core* core, Job* job) noexcept nogil
 cdef int journal_rewrite(Core* core, Job* job, Letter* letter) noexcept nogil
+cdef int journal_rewrite_result(Core* core, Result* result) noexcept nogil
+cdef void journal_keep(Core* core, Job* job, Result* result) noexcept nogil
+cdef void journal_end_result(Core* core, Result* result) noexcept nogil
 cdef void sort_late(Bytes* late) noexcept nogil
 cdef bint late_has(Bytes* late, uint64_t number) noexcept nogil
 cdef bint numbers_have(Bytes* numbers, uint64_t number) noexcept nogil

@@ -3,14 +3,14 @@
 """What the store has to be told of jobs, in batches: one gathers while the one before it is committed.
 
 A job is durable from its first record on until its end. The record of a job that ends while it still gathers is taken
-out again, so such a job never reaches the store. A job that becomes a dead letter, or one that is a job again, gets a
-record of its own in place of the one before (`journal_rewrite`). What a client is told of a durable job waits for its
-batch (see `_holds.pyx`), unless the journal is relaxed.
+out again, so such a job never reaches the store. A job that becomes a dead letter, one that is a job again, and the
+result of one that has ended, get a record in place of the one before (`rewrite`). What a client is told of a durable
+job waits for its batch (see `_holds.pyx`), unless the journal is relaxed.
 
 How a batch ends is `_settle.pyx`'s.
 """
 
-from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memmove
 
@@ -22,13 +22,23 @@ from gearfast.dispatch._bytes cimport (
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
 from gearfast.dispatch._journal cimport batch_is_empty, journal_refuses
-from gearfast.dispatch._job cimport job_losses
+from gearfast.dispatch._job cimport job_is_absent, job_losses
 from gearfast.dispatch._peer cimport peer_cut
-from gearfast.dispatch._record cimport RECORD_DEAD, RECORD_REWRITE, Head, has_ended, record_size, record_write
+from gearfast.dispatch._record cimport (
+    RECORD_DEAD,
+    RECORD_REWRITE,
+    Head,
+    has_ended,
+    record_size,
+    record_write,
+    result_record_size,
+    result_record_write,
+)
 from gearfast.dispatch._records cimport (
     DURABLE,
     FENCE_LOST,
     MOST_LOSSES,
+    RESULT_DURABLE,
     Added,
     Batch,
     Bytes,
@@ -38,6 +48,7 @@ from gearfast.dispatch._records cimport (
     Journal,
     Letter,
     Peer,
+    Result,
 )
 
 cdef enum:
@@ -249,39 +260,82 @@ cdef void take_back(Batch* batch, Head* head) noexcept nogil:
     batch.dead_bytes += head.size
 
 
+cdef Head* rewrite(Core* core, uint64_t number, size_t size, uint8_t* flags) noexcept nogil:
+    """Where a record is to be written in place of the one that a durable job has; NULL without memory.
+
+    `flags`: what it is to have beside its own.
+    """
+    cdef Batch* batch = core.journal.gathering
+    cdef Added* added = find_added(batch, number)
+    cdef char* at = bytes_space(&batch.records, size)
+    cdef Change* change = <Change*>bytes_space(&batch.changes, sizeof(Change))
+    if at == NULL or change == NULL or bytes_space(&batch.replaced, sizeof(uint64_t)) == NULL \
+            or note_place(batch, &batch.late, number) == NULL:
+        return NULL
+    if added != NULL:
+        take_back(batch, <Head*>(batch.records.data + added.at))
+        flags[0] = 0
+    else:
+        bytes_add_number(&batch.replaced, number)
+        flags[0] = RECORD_REWRITE
+    batch.records.size += size
+    # Losses that were told before are in the record now.
+    change.number = number
+    change.due = 0
+    change.losses = 0
+    change.fill = 0
+    batch.changes.size += sizeof(Change)
+    return <Head*>at
+
+
 cdef int journal_rewrite(Core* core, Job* job, Letter* letter) noexcept nogil:
     """A record in place of the one that a durable job, or its dead letter, has; -1 without memory for it.
 
     `letter`: as which it is kept from now on, NULL: as a job.
     """
-    cdef Batch* batch = core.journal.gathering
-    cdef Added* added = find_added(batch, job.number)
     cdef size_t size = record_size(job, letter)
-    cdef char* at = bytes_space(&batch.records, size)
-    cdef Change* change = <Change*>bytes_space(&batch.changes, sizeof(Change))
-    if at == NULL or change == NULL or bytes_space(&batch.replaced, sizeof(uint64_t)) == NULL \
-            or note_place(batch, &batch.late, job.number) == NULL:
+    cdef uint8_t flags
+    cdef Head* head = rewrite(core, job.number, size, &flags)
+    if head == NULL:
         return -1
-    if added != NULL:
-        take_back(batch, <Head*>(batch.records.data + added.at))
-    else:
-        bytes_add_number(&batch.replaced, job.number)
-    record_write(<Head*>at, job, size, 0, letter)
-    if added == NULL:
-        (<Head*>at).flags |= RECORD_REWRITE
-    batch.records.size += size
-    # Losses that were told before are in the record now.
-    change.number = job.number
-    change.due = 0
-    change.losses = 0
-    change.fill = 0
-    batch.changes.size += sizeof(Change)
+    record_write(head, job, size, 0, letter)
+    head.flags |= flags
     return 0
+
+
+cdef int journal_rewrite_result(Core* core, Result* result) noexcept nogil:
+    """A result in place of what the store has of its job; -1 without memory for it."""
+    cdef size_t size = result_record_size(result)
+    cdef uint8_t flags
+    cdef Head* head = rewrite(core, result.number, size, &flags)
+    if head == NULL:
+        return -1
+    result_record_write(head, result, size)
+    head.flags |= flags
+    result.flags |= RESULT_DURABLE
+    return 0
+
+
+cdef void journal_keep(Core* core, Job* job, Result* result) noexcept nogil:
+    """A durable job has ended with this result. Without memory to tell it, the store is only told of the end."""
+    if journal_rewrite_result(core, result) < 0:
+        return
+    job.losses &= MOST_LOSSES
+    core.journal.jobs -= 1
+    core.journal.ended += 1
+
+
+cdef void journal_end_result(Core* core, Result* result) noexcept nogil:
+    """A durable result goes."""
+    if bytes_add_number(&core.journal.gathering.done, result.number) < 0:
+        core.journal.unkept += 1
 
 
 cdef void journal_bury(Core* core, Letter* letter) noexcept nogil:
     """A durable job has become a dead letter. Without memory to tell it, it comes back as a job."""
     core.journal.jobs -= 1
+    if job_is_absent(letter.job):
+        return      # its record is written once its workload is back
     if journal_rewrite(core, letter.job, letter) < 0:
         letter.job.losses &= MOST_LOSSES
         core.journal.unkept += 1
@@ -299,6 +353,9 @@ cdef void journal_revive(Core* core, Job* job) noexcept nogil:
     if not job.losses & DURABLE:
         if not journal_refuses(core):
             journal_add(core, job, 0)
+    elif job_is_absent(job):
+        journal_change(core, job)       # the store still has it as a job
+        core.journal.jobs += 1
     elif journal_rewrite(core, job, NULL) == 0:
         core.journal.jobs += 1
     else:

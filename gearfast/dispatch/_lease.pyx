@@ -65,3 +65,7 @@ cdef void queues_part(Function* function) noexcept nogil:
             kept.tail.next = durable.head
             durable.head.prev = kept.tail
             function.queues[priority].tail = durable.tail
+        if function.absence != NULL:    # where a sweep was, and what is near the head, has to be looked for anew
+            function.absence.swept[priority] = NULL
+            function.absence.kept[priority] = function.absence.ahead[priority] = function.absence.near[priority] = 0
+            function.absence.far.hungry = True

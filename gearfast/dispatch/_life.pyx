@@ -2,19 +2,32 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What befalls workers and clients, and with them their jobs: registration, loss, leaving, time."""
 
-from gearfast.dispatch._ability cimport ability_add, ability_find, ability_remove
+from gearfast.dispatch._absent cimport absence_joined
+from gearfast.dispatch._ability cimport ability_add, ability_find, ability_move, ability_remove
 from gearfast.dispatch._end cimport drop_failed, end_failed, fail, finish, ignore, leave_worker
 from gearfast.dispatch._function cimport function_get, queue_push, queue_remove
 from gearfast.dispatch._gate cimport backoff_of, expiry_set, gate_clear, gate_due, gate_opens
-from gearfast.dispatch._grab cimport FEW_FUNCTIONS, level_of, level_of_priority, rise, rise_again, serve_held, wake
-from gearfast.dispatch._job cimport job_add_losses, job_is_durable, job_losses, job_priority
+from gearfast.dispatch._grab cimport (
+    FEW_FUNCTIONS,
+    level_of,
+    level_of_priority,
+    rise,
+    rise_again,
+    rise_for_all,
+    serve_held,
+    wake,
+    wake_others,
+)
+from gearfast.dispatch._job cimport job_add_losses, job_is_absent, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._lease cimport queue_by_time, queue_last
 from gearfast.dispatch._letter cimport letter_drop, letter_due
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note_job
 from gearfast.dispatch._peer cimport waiter_remove
+from gearfast.dispatch._result cimport result_drop, result_due
 from gearfast.dispatch._records cimport (
     HELD,
+    IN_LINE,
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_IGNORED,
@@ -31,9 +44,11 @@ from gearfast.dispatch._records cimport (
     Job,
     Letter,
     Peer,
+    Result,
 )
 from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
+from gearfast.dispatch._turns cimport has_lines
 
 cdef enum:
     TIMERS_A_TICK = 10000       # so that a million jobs that are due at once do not stop everything else
@@ -64,6 +79,8 @@ cdef int register(Core* core, Peer* peer, const char* name, size_t size, float t
     if ability == NULL:
         return -1
     if level == 0:
+        if peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP and has_lines(function):
+            ability_move(ability, IN_LINE)
         return 0
     while peer.held and serve_held(core, ability):
         pass
@@ -73,11 +90,11 @@ cdef int register(Core* core, Peer* peer, const char* name, size_t size, float t
 
 
 cdef void withdraw(Core* core, Ability* ability) noexcept nogil:
-    """Remove a registration; where one worker is woken for all, it may have been this one: another is woken."""
+    """Remove a registration; where not all are woken, it may have been for this one: another is woken."""
     cdef Function* function = ability.function
     cdef int level
     ability_remove(core, ability)
-    if core.wakeup:
+    if core.wakeup or has_lines(function):
         level = level_of(core, function)
         if level:
             rise(core, function, level)
@@ -216,6 +233,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
     cdef Job* job
     cdef Function* function
     cdef Letter* letter
+    cdef Result* result
     cdef int left = TIMERS_A_TICK
     while left:
         job = timer_due(&core.timeouts, core.now)
@@ -236,6 +254,8 @@ cdef bint run_timers(Core* core) noexcept nogil:
         job.flags &= ~<int>JOB_DELAYED
         job.since = core.now
         queue_by_time(core, job)
+        if job_is_absent(job):
+            absence_joined(job)
         expiry_set(core, job)
         rise(core, job.function, level_of_priority(core, job_priority(job)))
         left -= 1
@@ -252,12 +272,20 @@ cdef bint run_timers(Core* core) noexcept nogil:
         if function == NULL:
             break
         gate_clear(core, function)
-        rise_again(core, function)
+        rise_for_all(core, function)
+        left -= 1
+    while left and wake_others(core):
         left -= 1
     while left:
         letter = letter_due(core)
         if letter == NULL:
             break
         letter_drop(core, letter)
+        left -= 1
+    while left:
+        result = result_due(core)
+        if result == NULL:
+            break
+        result_drop(core, result)
         left -= 1
     return left == 0

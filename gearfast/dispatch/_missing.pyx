@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """What cannot be answered before all jobs are back from the store: a submission that may have to join one of them, and
-the question for a job that is not known. All else is served from the start.
+the question for a job that is not known, or for its result. All else is served from the start.
 """
 
 from libc.string cimport memchr
@@ -22,6 +22,7 @@ from gearfast._codec cimport (
     Field,
     Frame,
 )
+from gearfast.dispatch._ask cimport is_answerable, is_reserved
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._job cimport is_dash, job_by_handle
 from gearfast.dispatch._records cimport Core, Function
@@ -51,6 +52,8 @@ cdef bint must_wait(Core* core, Frame* frame) noexcept nogil:
     """Whether the answer depends on what may still be in the store."""
     cdef Field key
     cdef const char* nul
+    if submits(frame.command) and is_reserved(frame.args[0]):
+        return not is_answerable(core, frame.args[frame.count - 1])
     if submits(frame.command):
         return may_join(core, frame)
     if frame.command != CMD_GET_STATUS and frame.command != CMD_GET_STATUS_UNIQUE:

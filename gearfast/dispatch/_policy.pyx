@@ -9,12 +9,34 @@ from libc.string cimport memcmp
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from gearfast.dispatch._ability cimport ability_move
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_adjust, gate_clear, policy_release
-from gearfast.dispatch._grab cimport rise_again
+from gearfast.dispatch._grab cimport rise_for_all
 from gearfast.dispatch._letter cimport letter_renew
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
-from gearfast.dispatch._records cimport PRIORITIES, Core, Function, Job, Letter, Policy
+from gearfast.dispatch._records cimport (
+    DISPATCH_ANY,
+    DISPATCH_LEAST_LOADED,
+    DISPATCH_ROUND_ROBIN,
+    HELD,
+    IN_LINE,
+    LEVELS,
+    PEER_ASLEEP,
+    PEER_LINES,
+    PEER_NOTICED,
+    PRIORITIES,
+    Ability,
+    Core,
+    Function,
+    Job,
+    Letter,
+    Policy,
+    Result,
+)
+from gearfast.dispatch._result cimport result_renew
+from gearfast.dispatch._turns cimport has_lines, line_put, line_take, rota_fit, turn_taken
 
+DISPATCHES = {"round-robin": DISPATCH_ROUND_ROBIN, "least-loaded": DISPATCH_LEAST_LOADED}
 cdef const char* NO_POLICY = "no memory for the policy of a function: it has none"
 
 
@@ -33,6 +55,9 @@ cdef int fill(Core* core, Policy* policy, wanted) except -1:
     policy.expire = ns(wanted.expire)
     policy.keep_for = ns(wanted.keep_failed_for)
     policy.keep = wanted.keep_failed or 0
+    policy.results_for = ns(wanted.keep_results_for)
+    policy.results = wanted.keep_results or 0
+    policy.result_size = wanted.keep_results_size or 0
     policy.interval = wanted.interval_ns
     policy.slack = min((wanted.burst_size - 1) * wanted.interval_ns, 10**18)
     for i in range(PRIORITIES):
@@ -41,6 +66,9 @@ cdef int fill(Core* core, Policy* policy, wanted) except -1:
     policy.tries = core.retries_limit if wanted.tries is None else wanted.tries
     policy.retry_on_fail = bool(wanted.retry_on_fail)
     policy.drop_oldest = wanted.full == "drop-oldest"
+    policy.dispatch = DISPATCHES.get(wanted.dispatch, DISPATCH_ANY)
+    for i in range(PRIORITIES):
+        policy.weights[i] = wanted.shares[i]
     return 0
 
 
@@ -82,6 +110,7 @@ cdef void resolve(Core* core, Function* function) noexcept with gil:
     """Of a new function, which has neither jobs nor workers."""
     try:
         function.policy = policy_of(core, function)
+        rota_fit(core, function)
     except Exception:
         note(core, LEVEL_WARNING, NO_POLICY, len(NO_POLICY))
 
@@ -101,14 +130,22 @@ cdef int resolve_all(Core* core) except -1:
 cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
     """Change a function's policy, whatever it has. Jobs that run keep the time-out with which they were given out."""
     cdef Policy* before = function.policy
+    cdef bint had_lines
     cdef bint other_rate = policy == NULL or before == NULL or policy.interval != before.interval \
         or policy.slack != before.slack
     cdef bint other_keep = (policy.keep_for if policy != NULL else 0) != (before.keep_for if before != NULL else 0)
+    cdef bint other_results = (policy.results_for if policy != NULL else 0) != (
+        before.results_for if before != NULL else 0)
     cdef bint other_expiry = (policy.expire if policy != NULL else 0) != (before.expire if before != NULL else 0)
+    if policy == before:
+        policy_release(core, before)
+        return
+    had_lines = has_lines(function)
+    leave_lines(function)
     function.policy = policy
     policy_release(core, before)
-    if policy == before:
-        return
+    rota_fit(core, function)
+    form_lines(function, had_lines)
     gate_clear(core, function)
     if other_rate:
         function.ahead = 0
@@ -117,7 +154,51 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
         renew_expiries(core, function)
     if other_keep:
         renew_letters(core, function)
-    rise_again(core, function)
+    if other_results:
+        renew_results(core, function)
+    rise_for_all(core, function)
+
+
+cdef void leave_lines(Function* function) noexcept nogil:
+    """Until `form_lines` the function has no lines."""
+    cdef Ability* ability
+    if not has_lines(function):
+        return
+    while function.able[IN_LINE] != NULL:
+        ability_move(function.able[IN_LINE], 0)
+    ability = function.able[HELD]
+    while ability != NULL:
+        if ability.spot:
+            line_take(ability, HELD)
+        ability = ability.able_next
+    function.rota.dispatch = DISPATCH_ANY
+
+
+cdef void form_lines(Function* function, bint had_lines) noexcept nogil:
+    """Its workers stand in line, if it has a dispatch; where it had none before, in the order of its lists."""
+    cdef Ability* ability
+    cdef Ability* after
+    cdef int level
+    if not has_lines(function):
+        return
+    for level in range(0 if had_lines else LEVELS):
+        ability = function.able[level]
+        while ability != NULL:
+            ability.peer.flags |= PEER_LINES
+            turn_taken(ability)
+            ability = ability.able_next
+    ability = function.able[HELD]
+    while ability != NULL:
+        after = ability.able_next
+        if line_put(ability, HELD) < 0:
+            ability_move(ability, 0)
+        ability = after
+    ability = function.able[0]
+    while ability != NULL:
+        after = ability.able_next
+        if ability.peer.flags & (PEER_ASLEEP | PEER_NOTICED) == PEER_ASLEEP:
+            ability_move(ability, IN_LINE)
+        ability = after
 
 
 cdef void renew_expiries(Core* core, Function* function) noexcept nogil:
@@ -136,3 +217,10 @@ cdef void renew_letters(Core* core, Function* function) noexcept nogil:
     while letter != NULL:
         letter_renew(core, letter)
         letter = letter.next
+
+
+cdef void renew_results(Core* core, Function* function) noexcept nogil:
+    cdef Result* result = function.first_result
+    while result != NULL:
+        result_renew(core, result)
+        result = result.next

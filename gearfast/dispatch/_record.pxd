@@ -4,10 +4,11 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from gearfast.dispatch._records cimport Job, Letter
+from gearfast.dispatch._records cimport Job, Letter, Result
 
 cdef enum:
     RECORD_PRIORITY = 3         # of flags: the queue
+    RECORD_RESULT = 16          # of a job that has ended: its result is the workload, and an Ending stands behind it
     RECORD_REWRITE = 32         # takes the place of an earlier one, which may be in the store
     RECORD_LETTER = 64          # of a dead letter: exception and Death stand behind the workload
     RECORD_DEAD = 128           # ended while it gathered: never stored
@@ -31,6 +32,15 @@ cdef struct Death:              # the end of a dead letter's record, before the 
     uint8_t has_exception
     uint8_t reason
 
+cdef struct Ending:             # the end of a result's record, before the NULs; not aligned
+    int64_t when                # wall ns
+    uint32_t numerator
+    uint32_t denominator
+    uint32_t size               # bytes that its worker sent
+    uint16_t zero
+    uint8_t has_data
+    uint8_t outcome
+
 cdef struct Record:             # one that was read
     Head* head
     const char* function
@@ -40,8 +50,11 @@ cdef struct Record:             # one that was read
     size_t size                 # of workload
     Death death                 # of a dead letter's
     const char* exception       # of the same; NULL: none
+    Ending ending               # of a result's
 
 cdef size_t record_size(Job* job, Letter* letter) noexcept nogil
 cdef void record_write(Head* head, Job* job, size_t size, int64_t due, Letter* letter) noexcept nogil
+cdef size_t result_record_size(Result* result) noexcept nogil
+cdef void result_record_write(Head* head, Result* result, size_t size) noexcept nogil
 cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil
 cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil

@@ -2,6 +2,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """A job as the store keeps it: a head of 32 bytes, then its function, unique, reducer and workload.
 
+A dead letter has its exception and more behind the workload. Of a job that has ended, its result stands in its place.
+
 Stores know nothing of this: for them a batch's records are bytes.
 """
 
@@ -9,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._job cimport job_losses, job_priority, job_reducer, job_unique, job_workload
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, REASONS, Job, Letter
+from gearfast.dispatch._records cimport JOB_HAS_REDUCER, OUTCOMES, REASONS, RESULT_DATA, Job, Letter, Result
 
 
 cdef enum:
@@ -58,6 +60,37 @@ cdef void record_write(Head* head, Job* job, size_t size, int64_t due, Letter* l
     memset(at, 0, head.fill)
 
 
+cdef size_t result_record_size(Result* result) noexcept nogil:
+    cdef size_t data = result.size if result.flags & RESULT_DATA else 0
+    return whole(sizeof(Head) + result.function.size + result.unique_size + data + sizeof(Ending))
+
+
+cdef void result_record_write(Head* head, Result* result, size_t size) noexcept nogil:
+    """`size`: its result_record_size."""
+    cdef char* at = <char*>(head + 1)
+    cdef Ending ending
+    memset(head, 0, sizeof(Head))
+    head.size = <uint32_t>size
+    head.number = result.number
+    head.function = result.function.size
+    head.unique = result.unique_size
+    head.flags = RECORD_RESULT
+    at = put(at, result.function.name, result.function.size)
+    at = put(at, result.unique, result.unique_size)
+    memset(&ending, 0, sizeof(Ending))
+    ending.when = result.when
+    ending.numerator = result.numerator
+    ending.denominator = result.denominator
+    ending.size = result.size
+    ending.outcome = result.outcome
+    if result.flags & RESULT_DATA:
+        ending.has_data = 1
+        at = put(at, result.data, result.size)
+    at = put(at, <char*>&ending, sizeof(Ending))
+    head.fill = <uint8_t>(<char*>head + size - at)
+    memset(at, 0, head.fill)
+
+
 cdef char* put_death(char* at, Letter* letter) noexcept nogil:
     cdef Death death
     memset(&death, 0, sizeof(Death))
@@ -92,7 +125,7 @@ cdef size_t record_read(const char* data, size_t size, Record* record) noexcept 
     record.reducer = record.unique + head.unique
     record.workload = record.reducer + reducer
     record.size = head.size - parts - head.fill
-    if head.flags & RECORD_LETTER and read_death(record) < 0:
+    if head.flags & RECORD_LETTER and read_death(record) < 0 or head.flags & RECORD_RESULT and read_ending(record) < 0:
         return 0
     return head.size
 
@@ -109,6 +142,19 @@ cdef int read_death(Record* record) noexcept nogil:
         return -1
     record.size = left - death.exception
     record.exception = record.workload + record.size if death.has_exception else NULL
+    return 0
+
+
+cdef int read_ending(Record* record) noexcept nogil:
+    """The same of a result, which is the record's workload then."""
+    cdef Ending* ending = &record.ending
+    if record.size < sizeof(Ending) or record.head.flags & RECORD_LETTER:
+        return -1
+    record.size -= sizeof(Ending)
+    memcpy(ending, record.workload + record.size, sizeof(Ending))
+    if ending.outcome >= OUTCOMES or ending.zero or ending.has_data > 1 \
+            or record.size != (ending.size if ending.has_data else 0):
+        return -1
     return 0
 
 

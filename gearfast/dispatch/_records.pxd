@@ -3,13 +3,17 @@
 """Every record of the dispatcher and who points at whom. The modules beside this one each own one of them.
 
     Core ── functions ─▶ Function ── queues[3] ─▶ Job ── waiters ─▶ Waiter ─▶ Peer (a client)
-      │                     └──── able[4] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
+      │                     └──── able[6] ─▶ Ability ─▶ Peer (a worker) ── jobs ─▶ Job (running)
       │                     ├──── policy ─▶ Policy (of those functions that have one)
-      │                     └──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
+      │                     ├──── rota ─▶ Rota ── lines[2] ─▶ Ability (where its policy has weights or a dispatch)
+      │                     ├──── first_letter ─▶ Letter ─▶ Job (that failed for good: in nothing else)
+      │                     └──── first_result ─▶ Result (of a job that has ended)
       ├── letters ─▶ Letter    remarks ─▶ Remark (of jobs that are tried again)
+      ├── results, result_keys ─▶ Result
       ├── handles ─▶ Job (all)    uniques ─▶ Job (with a unique)    timeouts, schedule, expiries ─▶ Job
       ├── slots ─▶ Peer ── holds: output that waits for a commit
-      └── journal ─▶ Batch (gathering), Batch (on its way to the store)
+      ├── journal ─▶ Batch (gathering), Batch (on its way to the store)
+      └── far ─▶ Absence ─▶ Function: jobs whose workloads are in the store alone
 
 Jobs, waiters, functions, abilities and peers lie in slabs, all else comes from malloc. A record knows its place in
 each list that it is in, so leaving one costs no search.
@@ -22,8 +26,10 @@ cdef struct Job
 cdef struct Waiter
 cdef struct Function
 cdef struct Policy
+cdef struct Rota
 cdef struct Letter
 cdef struct Remark
+cdef struct Result
 cdef struct Tally
 cdef struct Ability
 cdef struct Peer
@@ -32,6 +38,8 @@ cdef struct Slab
 cdef struct Blob
 cdef struct Journal
 cdef struct Holds
+cdef struct Far
+cdef struct Absence
 
 cdef enum:
     HIGH = 0                # the order of a function's queues
@@ -41,6 +49,13 @@ cdef enum:
 
 cdef enum:
     HELD = 4                    # an Ability's level: as 0, of a worker that has (or had) GRABs held
+    IN_LINE = 5                 # as 0, of a worker that sleeps, where a function wakes one at a time
+    LEVELS = 6
+
+cdef enum Dispatch:             # to which of several waiting workers a job goes
+    DISPATCH_ANY = 0
+    DISPATCH_ROUND_ROBIN = 1
+    DISPATCH_LEAST_LOADED = 2
 
 cdef enum JobFlag:
     JOB_BACKGROUND = 1      # wanted by somebody who does not wait
@@ -59,6 +74,11 @@ cdef enum:
 cdef enum:
     FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
 
+cdef enum:
+    APART = 0x40000000      # of Job.worker: its workload, a small one, lies in a cell of its own
+    ABSENT = 0x20000000     # its workload is in the store alone
+    SLOT = 0x1FFFFFFF       # the rest
+
 cdef enum Reason:               # why a job failed for good
     REASON_LOST = 0
     REASON_TIMEOUT = 1
@@ -66,6 +86,9 @@ cdef enum Reason:               # why a job failed for good
     REASON_EXPIRED = 3
     REASON_FULL = 4
     REASONS = 5
+    OUTCOME_DONE = 5            # of a Result, which has one of the above otherwise
+    OUTCOME_CANCELLED = 6
+    OUTCOMES = 7
 
 cdef enum PeerFlag:
     PEER_ASLEEP = 1         # sent PRE_SLEEP since its last GRAB
@@ -83,6 +106,7 @@ cdef enum PeerFlag:
     PEER_PENDING = 4096     # in Core.pending: has whole frames that wait for the next tick
     PEER_FULL = 8192        # has whole frames that wait until it takes its output
     PEER_HOLDING = 16384    # has output that waits for a commit: `holds`
+    PEER_LINES = 32768      # has registered functions that wake one worker at a time
 
 cdef enum Order:
     ORDER_PRIORITY = 0          # priority first over all functions, then rotation (gearmand 2.x)
@@ -163,7 +187,8 @@ cdef struct Slabs:
     size_t spare_count
     size_t count                # of all
 
-# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], workload or Large.
+# One cell: a Job, [Node, unique, [hash of the workload if it is "-"]], [size of reducer, reducer], and the workload, or
+# a Large, or (APART) where it lies.
 cdef struct Job:
     uint64_t number             # of its handle
     Function* function
@@ -171,7 +196,7 @@ cdef struct Job:
     Job* next
     Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
-    uint32_t worker             # 1 + its worker's slot, 0 unless running
+    uint32_t worker             # 1 + its worker's slot, 0 unless running; and APART, ABSENT
     uint32_t size               # bytes of workload
     uint32_t numerator
     uint32_t denominator
@@ -203,7 +228,8 @@ cdef struct Ability:            # one registration of a function by a worker
     Ability* peer_next
     int64_t place               # 8 times its place in the worker's rotation (the smallest is next), plus its level
     float timeout               # ms, 0 none; a float reaches far in four bytes and is exact up to 4.6 hours
-    uint32_t spot               # place in its worker's heap for its level, 0 none (or the only one of its worker)
+    uint32_t spot               # place in its worker's heap for its level, or in its function's line; 0 none
+    int64_t turn                # of its last job, or of its registration: see Rota
 
 cdef struct Function:
     Node node                   # in Core.functions
@@ -212,7 +238,7 @@ cdef struct Function:
     Function* next
     Queue queues[3]             # runnable jobs by priority
     Queue delayed               # jobs that wait for their time
-    Ability* able[5]            # registrations by level, HELD included: the first of each list
+    Ability* able[6]            # registrations by level: the first of each list
     uint32_t queued[3]          # jobs by priority, delayed ones included
     uint32_t total              # jobs queued, delayed, running
     uint32_t running
@@ -221,10 +247,15 @@ cdef struct Function:
     uint32_t size               # of name
     Tally* tally                # counters, NULL until it has had a job
     Policy* policy              # NULL: none
+    Rota* rota                  # NULL: no weights, and any worker gets a job
     int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
+    Absence* absence            # NULL until one of its jobs is absent
     Letter* first_letter        # dead letters, oldest first
     Letter* last_letter
     uint32_t letters
+    uint32_t results
+    Result* first_result        # results of jobs that have ended, oldest first
+    Result* last_result
     uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
     char name[1]
 
@@ -238,14 +269,28 @@ cdef struct Policy:             # what functions are allowed, as policy.py says;
     int64_t interval            # between two jobs
     int64_t slack               # by which jobs may come before their interval: a burst
     int64_t keep_for            # how long a dead letter is kept
+    int64_t results_for         # how long a result is kept
     uint32_t queue[3]           # most queued jobs by priority
     uint32_t concurrency
     uint32_t keep               # most dead letters of a function, 0: there come none
+    uint32_t results            # most results of a function, 0: there come none
+    uint32_t result_size        # most bytes of a result
     int32_t tries               # -1 no limit
     uint8_t exponential
     uint8_t jitter
     uint8_t retry_on_fail
     uint8_t drop_oldest
+    uint8_t dispatch
+    uint16_t weights[3]         # by priority; all are 0, or none
+
+cdef struct Rota:               # whose turn it is: of a function whose policy has weights or a dispatch
+    Function* function
+    int32_t credit[3]           # by priority: the turns that are due to it, in parts of the sum of all weights
+    uint16_t weights[3]
+    uint8_t dispatch
+    uint32_t timer              # place in the heap of functions for which other workers may have to be woken, else 0
+    int64_t turn                # of the job that was given out last
+    Heap lines[2]               # registrations by turn where there is a dispatch: those HELD, those IN_LINE
 
 cdef struct Remark:             # the last exception of a job that failed
     Node node                   # in Core.remarks, until its job is a dead letter
@@ -262,6 +307,29 @@ cdef struct Letter:             # a dead letter: a job that failed for good, kep
     int64_t when                # it failed, wall ns
     uint32_t timer              # place in the heap of those that are not kept for ever, else 0
     uint8_t reason
+
+cdef enum ResultFlag:
+    RESULT_DURABLE = 1          # in the store, or in a batch that goes there
+    RESULT_DATA = 2             # it has its data: that of WORK_COMPLETE or, of a job that failed, of WORK_EXCEPTION
+
+cdef struct Result:             # what became of a background job, kept for who asks for it
+    Node node                   # in Core.results
+    Node key                    # in Core.result_keys, if its job had a unique other than `-`
+    uint64_t number             # of its job
+    Function* function
+    Result* prev                # in its function's list
+    Result* next
+    Blob* blob                  # where its data lies if that is large
+    const char* data            # there, or behind the unique
+    int64_t when                # its job ended, wall ns
+    uint32_t size               # bytes that its worker sent, kept or not
+    uint32_t numerator          # the last that its worker said
+    uint32_t denominator
+    uint32_t timer              # place in the heap of those that are not kept for ever, else 0
+    uint8_t outcome             # a Reason, or OUTCOME_DONE, OUTCOME_CANCELLED
+    uint8_t flags               # of ResultFlag
+    uint8_t unique_size
+    char unique[1]
 
 # With a thousand connections every line of 64 bytes of a record is a miss of the cache: what a turn needs comes first.
 cdef struct Peer:               # one connection: client, worker or both
@@ -286,9 +354,9 @@ cdef struct Peer:               # one connection: client, worker or both
     uint64_t held_kinds         # forms of the first 32 held GRABs, two bits each; the others count as held_kind
     size_t wanted               # bytes of an unfinished frame that make the next try worth while
     uint32_t ability_count
+    uint32_t running            # jobs in `jobs`
     uint8_t held_kind           # form of the last held GRAB
     uint8_t quiet               # how often input came since the last large frame
-    int64_t first_place         # of the newest registration
     int64_t last_place          # of the last rotation
     # rarely needed, or by workers of several functions alone
     Heap ready[4]               # abilities by level, if there are two at least; none of level 0
@@ -299,7 +367,7 @@ cdef struct Peer:               # one connection: client, worker or both
     int64_t stalled             # the reactor's: since when no output was taken, 0 if none waits
     Holds* holds                # output that waits for a commit, or NULL
     uint64_t fence              # the batch that tells of the last durable job that ended here, 0 none; or FENCE_LOST
-    char fill[8]                # to whole lines: its cell, too, begins at one
+    int64_t first_place         # of the newest registration; with it these are whole lines, as where its cell begins
 
 cdef struct Hold:               # where output begins that waits for a commit
     uint64_t batch              # which one
@@ -353,6 +421,35 @@ cdef struct Journal:
     uint64_t ended              # durable jobs that ended
     uint64_t spared             # of them, those that never had to be stored
     uint64_t unkept             # ends that could not be kept for want of memory: those jobs may be done again
+
+cdef struct Far:                # what keeps queues that are larger than memory; see _absent.pyx
+    size_t ceiling              # bytes that all jobs may take in memory
+    size_t absent               # jobs that are absent
+    size_t absent_bytes         # of their workloads
+    size_t freed                # bytes that were given back since malloc was last asked to return them
+    uint64_t fetched            # workloads that came back, ever
+    uint64_t lost               # that never will: their records cannot be read
+    size_t functions            # that have, or had, absent jobs
+    Absence* first              # the same, those that were looked at longest ago first
+    Absence* last
+    Function* next              # where the next sweep begins, NULL: with the first function
+    Bytes letters               # numbers of jobs that became dead letters while they were absent
+    uint8_t hungry              # some queue may need workloads
+    uint8_t told                # a log was told that workloads leave memory
+    uint8_t asking              # the driver was told which, and has not brought all of them yet
+
+cdef struct Absence:            # of a function
+    Far* far
+    Function* function
+    Absence* prev
+    Absence* next
+    size_t absent               # its jobs in queues whose workloads are absent
+    Job* swept[4]               # the last job of each queue, `delayed` the last, that a sweep has looked at
+    size_t ahead[4]             # at least so many jobs are before it
+    size_t kept[4]              # so many at the head were left alone when a sweep began there
+    uint32_t near[3]            # of each other queue, how many jobs from its head on are certainly present
+    uint32_t low[3]             # where that is so few that it is hungry
+    uint8_t blocked             # a job that was to be given out was absent: nothing is until the driver has been asked
 
 cdef struct PeerSlot:
     Peer* peer
@@ -456,7 +553,7 @@ cdef struct Core:
     Handles handles
     Slabs slabs
     size_t job_count
-    size_t queued_bytes         # of all jobs, dead letters and remarks
+    size_t queued_bytes         # of all jobs, dead letters, remarks and results
     size_t waiter_count         # of all jobs
     size_t name_bytes           # of functions and registrations
     uint8_t over_ceiling        # max_queued was reached, and a log was told
@@ -465,13 +562,18 @@ cdef struct Core:
     size_t retrying_count       # of those, jobs that wait for another try
     size_t ignored_count        # of those in queues
     Journal* journal            # NULL: no job is durable
+    Far* far                    # NULL: all workloads stay in memory
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
     Heap expiries               # monotonic, of queued jobs
     Heap gates                  # monotonic, of functions whose rate is used up
+    Heap wakings                # monotonic, of functions for which other workers may have to be woken
     Heap fading                 # wall clock, of dead letters that are not kept for ever
+    Heap aging                  # the same of results
     Index letters
     Index remarks
+    Index results               # by number
+    Index result_keys           # by function and unique
     Policy* policies
     Resolve resolve             # gives a new function its policy; NULL while there are none
     uint64_t chance             # state of the generator of random numbers

@@ -10,16 +10,19 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from gearfast._codec cimport Field
+from gearfast.dispatch._absent cimport absence_restored, form_of_restored
 from gearfast.dispatch._function cimport function_get, insert_before, queue_insert, queue_push
 from gearfast.dispatch._gate cimport expiry_set
 from gearfast.dispatch._grab cimport level_of_priority, rise
 from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
+    WITHIN,
     handles_get,
     is_dash,
     job_add_losses,
     job_data_hash,
     job_free,
+    job_is_absent,
     job_losses,
     job_new_numbered,
     job_node,
@@ -33,19 +36,30 @@ from gearfast.dispatch._letter cimport (
     letter_new,
     remark_put,
 )
-from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_PRIORITY, Head, Record, has_ended, record_read
+from gearfast.dispatch._record cimport (
+    RECORD_LETTER,
+    RECORD_PRIORITY,
+    RECORD_RESULT,
+    Head,
+    Record,
+    has_ended,
+    record_read,
+)
 from gearfast.dispatch._records cimport (
     DURABLE,
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_STATE,
     PRIORITIES,
+    RESULT_DURABLE,
     Core,
     Function,
     Job,
     Letter,
     Queue,
+    Result,
 )
+from gearfast.dispatch._result cimport result_add, result_find, result_new
 from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport timer_set
 
@@ -74,7 +88,8 @@ cdef void restore(Core* core, const char* data, size_t size, const char* ended, 
             return
         if has_ended(<const uint64_t*>ended, ended_size // sizeof(uint64_t), record.head.number) \
                 or handles_get(&core.handles, record.head.number) != NULL \
-                or letter_find(core, record.head.number) != NULL:
+                or letter_find(core, record.head.number) != NULL \
+                or result_find(core, record.head.number) != NULL:
             restored.skipped += 1
         elif bring_back(core, &record) < 0:
             restored.wrong = "no memory for all jobs"
@@ -89,11 +104,17 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     cdef Head* head = record.head
     cdef Function* function = function_get(core, record.function, head.function)
     cdef Field reducer = field(record.reducer if head.reducer else NULL, head.reducer - 1 if head.reducer else 0)
+    cdef Field unique = field(record.unique, head.unique)
+    cdef Field workload = field(record.workload, record.size)
+    cdef int form = WITHIN
     cdef Job* job
     if function == NULL or tally_of(function) == NULL:
         return -1
-    job = job_new_numbered(core, head.number, field(record.unique, head.unique), reducer,
-                           field(record.workload, record.size))
+    if head.flags & RECORD_RESULT:
+        return bring_back_result(core, function, record)
+    if core.far != NULL and not head.flags & RECORD_LETTER:
+        form = form_of_restored(core, function, head.flags & RECORD_PRIORITY, unique, workload)
+    job = job_new_numbered(core, head.number, unique, reducer, workload, form)
     core.last_large = 0     # it did not come in a frame
     if job == NULL:
         return -1
@@ -117,8 +138,12 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
         queue_push(&function.delayed, job)
         core.delayed_count += 1
         core.retrying_count += job_losses(job) != 0
+        if job_is_absent(job):
+            function.absence.absent += 1
         return 0
     put_in_place(core, function, job)
+    if job_is_absent(job):
+        absence_restored(job)
     expiry_set(core, job)
     rise(core, function, level_of_priority(core, job_priority(job)))
     return 0
@@ -135,6 +160,23 @@ cdef int bring_back_letter(Core* core, Job* job, Record* record) noexcept nogil:
     if record.exception != NULL:
         remark_put(core, job, record.exception, record.death.exception)
     letter_add(core, letter, job, record.death.reason, record.death.when)
+    return 0
+
+
+cdef int bring_back_result(Core* core, Function* function, Record* record) noexcept nogil:
+    """0, or -1 without memory."""
+    cdef Field data = field(record.workload, record.size)
+    cdef Result* result = result_new(
+        core, function, record.head.number, field(record.unique, record.head.unique),
+        &data if record.ending.has_data else NULL, True)
+    core.last_large = 0
+    if result == NULL:
+        return -1
+    if core.journal != NULL:
+        result.flags |= RESULT_DURABLE
+    result.numerator = record.ending.numerator
+    result.denominator = record.ending.denominator
+    result_add(core, result, record.ending.outcome, record.ending.size, record.ending.when)
     return 0
 
 

@@ -4,20 +4,29 @@
 
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
 longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already,
-dead letters included, is told again with the next one, for which those wait who asked about it.
+dead letters and results included, is told again with the next one, for which those wait who asked about it.
 """
 
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memmove
 
+from gearfast.dispatch._absent cimport sweep
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
 from gearfast.dispatch._job cimport handles_get, job_is_durable
-from gearfast.dispatch._journal cimport batch_clear, batch_has, journal_rewrite, late_has, numbers_have, sort_late
+from gearfast.dispatch._journal cimport (
+    batch_clear,
+    batch_has,
+    journal_rewrite,
+    journal_rewrite_result,
+    late_has,
+    numbers_have,
+    sort_late,
+)
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport peer_by_id
-from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_REWRITE, Head
+from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_RESULT, RECORD_REWRITE, Head
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_RUNNING,
@@ -29,8 +38,14 @@ from gearfast.dispatch._records cimport (
     Journal,
     Letter,
     Peer,
+    Result,
 )
+from gearfast.dispatch._result cimport result_find
 from gearfast.dispatch._refusal cimport refuse_held
+
+cdef enum:
+    SMALLEST = 128              # bytes of a record of whose job the workload may leave memory
+    LEAST_SWEEP = 2000          # jobs that are looked at for that
 
 
 cdef void journal_settle(Core* core, bint stored) noexcept nogil:
@@ -38,6 +53,7 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
     cdef Journal* journal = core.journal
     cdef Batch* batch = journal.committing
     cdef size_t i
+    cdef size_t left
     cdef Peer* peer
     if batch == NULL:
         return
@@ -57,8 +73,11 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         give_up(core, batch)
         forget_ends(core, batch)
         tell_again(core, batch)
+    left = batch.records.size // SMALLEST
     batch_clear(batch, 0)
     journal.spare = batch
+    if core.far != NULL:
+        sweep(core, LEAST_SWEEP + 2 * left)
 
 
 cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:
@@ -96,7 +115,7 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
         rewritten.data = core.journal.gathering.late.data
         if late_has(&rewritten, head.number):
             continue
-        if head.flags & (RECORD_LETTER | RECORD_REWRITE):
+        if head.flags & (RECORD_LETTER | RECORD_RESULT | RECORD_REWRITE):
             rewrite_again(core, head.number)
             continue
         job = handles_get(&core.handles, head.number)
@@ -111,9 +130,14 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
 
 
 cdef void rewrite_again(Core* core, uint64_t number) noexcept nogil:
-    """What the store was to know of a dead letter, or of a job that was one, goes with the next batch."""
+    """What the store was to know of a dead letter, of a job that was one, or of a result, goes with the next batch."""
     cdef Letter* letter = letter_find(core, number)
     cdef Job* job = letter.job if letter != NULL else handles_get(&core.handles, number)
+    cdef Result* result = result_find(core, number)
+    if result != NULL:
+        if journal_rewrite_result(core, result) < 0:
+            core.journal.unkept += 1
+        return
     if job != NULL and job_is_durable(job) and journal_rewrite(core, job, letter) < 0:
         core.journal.unkept += 1
 

@@ -6,6 +6,7 @@ from gearfast.dispatch._records cimport Core
 
 cdef list list_jobs(Core* core)
 cdef list list_letters(Core* core)
+cdef list list_results(Core* core)
 cdef list list_functions(Core* core)
 cdef list list_peers(Core* core)
 cdef dict read_stats(Core* core)

@@ -11,7 +11,9 @@ from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
     job_losses,
+    job_is_absent,
     job_priority,
+    job_slot,
     job_unique,
     job_waiting,
     job_worker,
@@ -31,6 +33,7 @@ from gearfast.dispatch._records cimport (
     PEER_CLOSING,
     PEER_WORKER,
     REFUSALS,
+    RESULT_DATA,
     Ability,
     Core,
     Function,
@@ -38,8 +41,10 @@ from gearfast.dispatch._records cimport (
     Letter,
     Peer,
     Remark,
+    Result,
     Tally,
 )
+from gearfast.dispatch._result cimport outcome_name
 from gearfast.dispatch._tally cimport BUCKETS
 from gearfast.dispatch._timers cimport timer_when
 
@@ -61,6 +66,11 @@ cdef str function_name(Function* function):
     return PyBytes_FromStringAndSize(function.name, function.size).decode("utf-8", "backslashreplace")
 
 
+cdef object workload_of(Job* job):
+    """None: it is in the store alone."""
+    return None if job_is_absent(job) else PyBytes_FromStringAndSize(job_workload(job), job.size)
+
+
 cdef list list_jobs(Core* core):
     cdef char handle[HANDLE_ROOM]
     cdef size_t size
@@ -78,7 +88,7 @@ cdef list list_jobs(Core* core):
             "handle": PyBytes_FromStringAndSize(handle, size).decode("utf-8", "backslashreplace"),
             "function": function_name(job.function),
             "unique": PyBytes_FromStringAndSize(job_unique(job), job.unique_size),
-            "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
+            "workload": workload_of(job),
             "priority": PRIORITIES[job_priority(job)],
             "background": job.flags & JOB_BACKGROUND != 0,
             "ignored": job.flags & JOB_IGNORED != 0,
@@ -88,7 +98,7 @@ cdef list list_jobs(Core* core):
             "numerator": job.numerator,
             "denominator": job.denominator,
             "due": timer_when(&core.schedule, job) / 1e9 if job.flags & JOB_DELAYED else 0.0,
-            "worker": job_worker(core, job).id if job.worker else None,
+            "worker": job_worker(core, job).id if job_slot(job) else None,
         })
     found.sort(key=lambda each: each["number"])
     return found
@@ -121,9 +131,36 @@ cdef dict letter_dict(Core* core, Letter* letter):
         "reason": reason_name(letter).decode(),
         "time": letter.when / 1e9,
         "priority": PRIORITIES[job_priority(job)],
-        "workload": PyBytes_FromStringAndSize(job_workload(job), job.size),
+        "workload": workload_of(job),
         "exception": PyBytes_FromStringAndSize(remark.data, remark.size) if remark != NULL else None,
     }
+
+
+cdef list list_results(Core* core):
+    cdef char handle[HANDLE_ROOM]
+    cdef Function* function = core.first_function
+    cdef Result* result
+    cdef size_t size
+    cdef list found = []
+    while function != NULL:
+        result = function.first_result
+        while result != NULL:
+            size = write_handle(core, handle, result.number)
+            found.append({
+                "number": result.number,
+                "handle": PyBytes_FromStringAndSize(handle, size).decode("utf-8", "backslashreplace"),
+                "function": function_name(function),
+                "unique": PyBytes_FromStringAndSize(result.unique, result.unique_size),
+                "outcome": outcome_name(result).decode(),
+                "size": result.size,
+                "data": PyBytes_FromStringAndSize(result.data, result.size) if result.flags & RESULT_DATA else None,
+                "numerator": result.numerator,
+                "denominator": result.denominator,
+                "time": result.when / 1e9,
+            })
+            result = result.next
+        function = function.next
+    return found
 
 
 cdef list list_functions(Core* core):
@@ -250,9 +287,13 @@ cdef dict server_metrics(Core* core):
         "running": core.running_count,
         "delayed": core.delayed_count,
         "dead": core.letters.count,
+        "results": core.results.count,
         "waiting_requests": core.waiter_count,
         "queued_bytes": core.queued_bytes,
         "max_queued": core.max_queued,
+        "absent": core.far.absent if core.far != NULL else 0,
+        "absent_bytes": core.far.absent_bytes if core.far != NULL else 0,
+        "fetched": core.far.fetched if core.far != NULL else 0,
     }
 
 
@@ -278,6 +319,7 @@ cdef dict function_metrics(Core* core, Function* function):
         "timeouts": tally.timeouts,
         "queued": {PRIORITIES[i]: function.queued[i] for i in range(3)},
         "dead": function.letters,
+        "results": function.results,
         "running": function.running,
         "workers": function.workers,
         "oldest_seconds": (core.now - oldest) / 1e9,

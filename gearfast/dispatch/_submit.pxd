@@ -2,7 +2,7 @@
 # cython: language_level=3
 """How a job comes to be: submitted, joined with one that has the same unique, or refused."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from gearfast._codec cimport Field
 from gearfast.dispatch._records cimport Core, Function, Job, Peer
@@ -15,6 +15,7 @@ cdef struct Submission:
     int priority
     bint background
     int64_t due                 # wall ns, 0: at once
+    uint64_t number             # of the job that it has become or joined
 
 cdef enum Outcome:
     SUBMITTED = 0
@@ -22,6 +23,7 @@ cdef enum Outcome:
     QUEUE_FULL = 2
     NO_MEMORY = 3
     NOT_STORED = 4
+    RESERVED = 5                # a function that the server answers itself, see _ask.pyx
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil
 cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil

@@ -7,12 +7,16 @@ from libc.stdio cimport snprintf
 from libc.string cimport memcmp, memcpy
 
 from gearfast._codec cimport CMD_JOB_CREATED, Field
+from gearfast.dispatch._absent cimport SMALL
+from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._end cimport fail
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._index cimport index_first, index_insert, index_next
 from gearfast.dispatch._job cimport (
+    BESIDE,
     HANDLE_ROOM,
+    WITHIN,
     is_dash,
     job_by_data,
     job_cost,
@@ -59,7 +63,10 @@ cdef enum:
 
 
 cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
-    """Queue a job or join the one with the same unique, and answer JOB_CREATED; any other Outcome wants an ERROR."""
+    """Queue a job or join the one with the same unique, and answer JOB_CREATED; any other Outcome wants an ERROR.
+
+    `peer` NULL: the server itself wants a background job, and is not answered. `wanted.number` is the job's.
+    """
     cdef Function* function
     cdef Tally* tally
     cdef Job* job
@@ -69,19 +76,22 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
         return UNIQUE_TOO_LARGE
+    if is_reserved(wanted.function):
+        return RESERVED
     function = function_get(core, wanted.function.data, wanted.function.size)
     tally = tally_of(function) if function != NULL else NULL
     if tally == NULL:
         return NO_MEMORY
-    peer.flags |= PEER_CLIENT
+    if peer != NULL:
+        peer.flags |= PEER_CLIENT
     has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
     job = find_same(core, function, wanted, &hash) if has_key else NULL
     if job != NULL:
-        return join(core, peer, job, wanted.background)
+        return join(core, peer, job, wanted)
     why = why_not(core, function, wanted)
     if why != SUBMITTED:
         return turn_away(core, function, functions, why)
-    job = job_new(core, wanted.unique, wanted.reducer, wanted.workload)
+    job = job_new(core, wanted.unique, wanted.reducer, wanted.workload, form_of(core, wanted))
     if job == NULL:
         return NO_MEMORY
     job.flags |= wanted.priority << 4
@@ -93,7 +103,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         return NO_MEMORY
     job.function = function
     if wanted.background and core.journal != NULL and (
-            journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
+            peer != NULL and journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
         if wanted.due:
             timer_clear(&core.schedule, job)
         job_free(core, job)
@@ -112,10 +122,22 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         core.delayed_count += 1
     else:
         enqueue(core, job)
-    if job_is_durable(job):
-        journal_promise(core, peer)
-    answer_created(core, peer, job.number)
+    confirm(core, peer, wanted, job)
     return SUBMITTED
+
+
+cdef void confirm(Core* core, Peer* peer, Submission* wanted, Job* job) noexcept nogil:
+    """There is a job for a submission; if that is durable, it is so once it is stored."""
+    wanted.number = job.number
+    if peer != NULL:
+        if wanted.background and job_is_durable(job):
+            journal_promise(core, peer)
+        answer_created(core, peer, job.number)
+
+cdef inline int form_of(Core* core, Submission* wanted) noexcept nogil:
+    """With a ceiling for memory the workload of a durable job may have to leave it; one that is its unique stays."""
+    return BESIDE if core.far != NULL and wanted.background and wanted.workload.size >= SMALL \
+        and not is_dash(wanted.unique.data, wanted.unique.size) else WITHIN
 
 
 cdef int why_not(Core* core, Function* function, Submission* wanted) noexcept nogil:
@@ -175,10 +197,10 @@ cdef bint no_room(Core* core, Submission* wanted) noexcept nogil:
     return True
 
 
-cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
+cdef int join(Core* core, Peer* peer, Job* job, Submission* wanted) noexcept nogil:
     """Attach a request to a job that is there already."""
     cdef int outcome
-    if background:
+    if wanted.background:
         outcome = join_background(core, peer, job)
         if outcome != SUBMITTED:
             return outcome
@@ -189,7 +211,7 @@ cdef int join(Core* core, Peer* peer, Job* job, bint background) noexcept nogil:
         return NO_MEMORY
     job.function.tally.coalesced += 1
     core.stats.coalesced += 1
-    answer_created(core, peer, job.number)
+    confirm(core, peer, wanted, job)
     return SUBMITTED
 
 
@@ -198,11 +220,10 @@ cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
     if core.journal != NULL:
         if not job_is_durable(job) and journal_refuses(core):
             return NOT_STORED
-        if journal_reserve(core, peer) < 0:
+        if peer != NULL and journal_reserve(core, peer) < 0:
             return NO_MEMORY
         if not job_is_durable(job) and journal_add(core, job, due_of(core, job)) < 0:
             return NO_MEMORY
-        journal_promise(core, peer)
     job.flags |= JOB_BACKGROUND
     return SUBMITTED
 

@@ -19,15 +19,19 @@ from gearfast.dispatch._letter cimport letter_drop
 from gearfast.dispatch._peer cimport peer_by_id, peer_cut
 from gearfast.dispatch._records cimport (
     FENCE_LOST,
+    JOB_BACKGROUND,
     MOST_LOSSES,
     PRIORITIES,
+    RESULT_DURABLE,
     Batch,
     Core,
     Function,
     Job,
     Letter,
     Peer,
+    Result,
 )
+from gearfast.dispatch._result cimport result_drop
 from gearfast.dispatch._settle cimport journal_settle
 
 
@@ -96,16 +100,19 @@ cdef void let_run_out(Core* core, Peer* peer) noexcept nogil:
     while job != NULL:
         if job_is_durable(job):
             job.losses &= MOST_LOSSES
+            job.flags &= ~<int>JOB_BACKGROUND       # so that no result is kept of what another server goes on with
             cancel(core, job)
             peer.fence = FENCE_LOST
         job = job.next
 
 
 cdef void forget_durable(Core* core, Function* function) noexcept nogil:
-    """Queued jobs and those that wait for their time; who waits for one gets WORK_FAIL. Dead letters too."""
+    """Queued jobs and those that wait for their time; who waits for one gets WORK_FAIL. Dead letters and results too."""
     cdef int priority
     cdef Letter* letter = function.first_letter
     cdef Letter* newer
+    cdef Result* result = function.first_result
+    cdef Result* later
     for priority in range(PRIORITIES):
         forget_jobs(core, function.queues[priority].head)
     forget_jobs(core, function.delayed.head)
@@ -115,6 +122,12 @@ cdef void forget_durable(Core* core, Function* function) noexcept nogil:
             letter.job.losses &= MOST_LOSSES
             letter_drop(core, letter)
         letter = newer
+    while result != NULL:
+        later = result.next
+        if result.flags & RESULT_DURABLE:
+            result.flags &= ~<int>RESULT_DURABLE
+            result_drop(core, result)
+        result = later
 
 
 cdef void forget_jobs(Core* core, Job* job) noexcept nogil:

@@ -25,6 +25,7 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(?:([smhd])|(sec|min|hour|day)))?")
 _MOST: Final = 0xFFFFFFFF
 _MOST_A_SECOND: Final = 1_000_000
+_MOST_WEIGHT: Final = 1000
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -46,24 +47,45 @@ def _tries(value: object) -> int:
     return number
 
 
-def _queue(value: object) -> tuple[int, int, int]:
-    """One number for each priority, or a table of them: 0 where there is none."""
-    count = _whole(0, _MOST)
+def _by_priority(value: object, shape: str) -> object:
+    """A table by priority of one, of a list of three, or of such a text; what is none of these as it is."""
     if isinstance(value, str) and ":" in value:
         parts = [part.split(":") for part in value.split(",")]
         if any(len(part) != 2 for part in parts):
-            raise ValueError("must be a number, or such as high:10,normal:100,low:1000")
+            raise ValueError(shape)
         value = {name.strip(): number.strip() for name, number in parts}
     if isinstance(value, list | tuple) and len(value) == len(_PRIORITIES):
         value = dict(zip(_PRIORITIES, value, strict=True))
-    if not isinstance(value, Mapping):
-        number = count(value)
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in _PRIORITIES:
+                raise ValueError(f"has the priority {name!r}; there are high, normal and low")
+    return value
+
+
+def _queue(value: object) -> tuple[int, int, int]:
+    """One number for each priority, or a table of them: 0 where there is none."""
+    count = _whole(0, _MOST)
+    found = _by_priority(value, "must be a number, or such as high:10,normal:100,low:1000")
+    if not isinstance(found, Mapping):
+        number = count(found)
         return number, number, number
-    for name in value:
-        if name not in _PRIORITIES:
-            raise ValueError(f"has the priority {name!r}; there are high, normal and low")
-    high, normal, low = (count(value.get(name, 0)) for name in _PRIORITIES)
+    high, normal, low = (count(found.get(name, 0)) for name in _PRIORITIES)
     return high, normal, low
+
+
+def _weights(value: object) -> str:
+    """`HIGH:NORMAL:LOW`; `0` for none."""
+    shape = "must be such as 8:4:1, for high, normal and low jobs, or 0 for none"
+    if not isinstance(value, bool) and value in (0, "0"):
+        return "0"
+    if isinstance(value, str) and "," not in value:
+        value = [part.strip() for part in value.split(":")]
+    found = _by_priority(value, shape)
+    if not isinstance(found, Mapping) or len(found) != len(_PRIORITIES):
+        raise ValueError(shape)
+    weight = _whole(1, _MOST_WEIGHT)
+    return ":".join(str(weight(found[name])) for name in _PRIORITIES)
 
 
 def _rate(value: object) -> str:
@@ -126,11 +148,28 @@ class FunctionPolicy:
         "jobs that may be given out at once when there were none for a while",
         "those of a second, 1 at least",
     )
+    weights: str | None = _key(
+        _weights,
+        "shares of high, normal and low jobs where several of them wait, such as 8:4:1; 0: strictly by priority",
+        "0",
+    )
+    dispatch: str | None = _key(
+        choice("any", "round-robin", "least-loaded"),
+        "of several waiting workers a job goes to whoever is first (any), who has waited longest, or has least to do",
+        "any",
+    )
     expire: float | None = _key(seconds, "how long a job may be in its queue before it fails; 0: for ever", "0")
     keep_failed: int | None = _key(
         _whole(0, _MOST), "most jobs that are kept when they have failed for good, as dead letters; 0: none", "0"
     )
     keep_failed_for: float | None = _key(seconds, "how long such a job is kept; 0: for ever", "0")
+    keep_results: int | None = _key(
+        _whole(0, _MOST), "most results of background jobs that are kept for who asks for them later; 0: none", "0"
+    )
+    keep_results_for: float | None = _key(seconds, "how long a result is kept; 0: for ever", "0")
+    keep_results_size: int | None = _key(
+        _whole(0, _MOST), "bytes of the largest result that is kept, of a larger one only its size; 0: no limit", "0"
+    )
 
     @property
     def interval_ns(self) -> int:
@@ -146,6 +185,14 @@ class FunctionPolicy:
         if self.burst is not None:
             return self.burst
         return max(math.ceil(1e9 / self.interval_ns), 1) if self.interval_ns else 1
+
+    @property
+    def shares(self) -> tuple[int, int, int]:
+        """`weights` of high, normal and low; zeros for none."""
+        if self.weights is None or self.weights == "0":
+            return 0, 0, 0
+        high, normal, low = map(int, self.weights.split(":"))
+        return high, normal, low
 
     @property
     def has_jitter(self) -> bool:

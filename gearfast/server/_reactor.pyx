@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
+from gearfast.dispatch._absent cimport absence_waits
 from gearfast.dispatch._core cimport advance, is_idle, time_left
 from gearfast.dispatch._journal cimport journal_waits
 from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
@@ -247,7 +248,7 @@ cdef class Reactor(SecureSockets):
         if self.on_work is not None and self.notices_wait():
             self.noticed = self.core.now
             self.on_work()
-        if self.on_batch is not None and journal_waits(self.core):
+        if self.on_batch is not None and (journal_waits(self.core) or absence_waits(self.core)):
             self.on_batch()
         if self.watch_idle and is_idle(self.core):
             callback = self.idle_callback
@@ -271,6 +272,7 @@ cdef class Reactor(SecureSockets):
     cdef bint python_wanted(self) noexcept nogil:
         return (
             self.ready_count or self.interruption is not None or self.notices_wait() or journal_waits(self.core)
+            or absence_waits(self.core)
             or self.watch_idle and is_idle(self.core)
         )
 

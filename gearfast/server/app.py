@@ -3,7 +3,7 @@
 
 SIGTERM and SIGINT stop accepting, let running jobs finish within `shutdown_limit` and end; the same signal again ends
 at once. SIGUSR1 is gearmand's graceful shutdown: no new connections, the old ones go on until no job is left. SIGHUP
-reads the configuration again for log level, certificates and the policies of functions.
+reads the configuration again for log level, certificates, the policies of functions and schedules.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class ServerApp:
             self.stop()
 
     def _hang_up(self) -> None:
-        """Takes over log level, log format, certificates and policies; what needs a restart is named."""
+        """Takes over log level, log format, certificates, policies, schedules; what needs a restart is named."""
         if self._reload is None or self._service is None:
             return
         try:
@@ -212,8 +212,11 @@ class ServerApp:
         if policies != self._service.dispatcher.policies:
             self._service.set_policies(policies)
             logger.info("Policies of functions: %d patterns", len(policies.rules))
+        if (new.schedules or {}) != (self.config.schedules or {}):
+            self._service.scheduler.set_file(new.schedules or {})
+            logger.info("Schedules: %d of the configuration", len(new.schedules or {}))
         live = {"log_level", "log_format", "log_file", "tls_cert", "tls_key", "tls_client_ca", "shutdown_limit"}
-        live.add("functions")
+        live |= {"functions", "schedules"}
         old = self._service.config
         names = ServerConfig.__dataclass_fields__
         waiting = [name for name in names if name not in live and getattr(new, name) != getattr(old, name)]

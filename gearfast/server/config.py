@@ -4,8 +4,9 @@
 A setting's name, default, parser and help stand in one place, its field. The command line's flags, the environment's
 variables, the keys of the configuration file and `--print-config` are all made from the fields. A value is looked for
 in this order: flag, environment (`GEARFAST_PORT`), TOML file, default. In the file, tables only group: `[tls] cert`
-and `tls_cert` are the same key, as are `GEARFAST_TLS__CERT` and `GEARFAST_TLS_CERT`. Only the policies of functions are
-tables of their own, `[functions."resize*"]`, whose keys are `FunctionPolicy`'s; they come from the file alone.
+and `tls_cert` are the same key, as are `GEARFAST_TLS__CERT` and `GEARFAST_TLS_CERT`. Only the policies of functions and
+schedules are tables of their own, `[functions."resize*"]` and `[schedules.nightly]`, whose keys are those of
+`FunctionPolicy` and `Schedule`; they come from the file alone.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gearfast.dispatch.policy import Policies
+    from gearfast.schedules import Schedule
 
 __all__ = [
     "ConfigError",
@@ -136,6 +138,12 @@ def _policies(value: object) -> Policies:
     from gearfast.dispatch.policy import Policies  # with the extensions, which `--help` does not need
 
     return Policies.parse(value)
+
+
+def _schedules(value: object) -> dict[str, Schedule]:
+    from gearfast.schedules import parse_all
+
+    return parse_all(value)
 
 
 def _setting(
@@ -251,6 +259,13 @@ class ServerConfig:
         "how long a server that shares its store may be silent before others take its jobs over",
         "SECONDS",
     )
+    store_memory: int = _setting(
+        0,
+        _size(0, 1 << 60),
+        "bytes that queued jobs may take in memory with a store; the workloads of those that are far from their turn "
+        "are then kept by the store alone; 0: no ceiling",
+        "SIZE",
+    )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")
     log_file: str | None = _setting(
@@ -258,6 +273,7 @@ class ServerConfig:
     )
 
     functions: Policies | None = dataclasses.field(default=None, metadata={"parse": _policies})
+    schedules: Mapping[str, Schedule] | None = dataclasses.field(default=None, metadata={"parse": _schedules})
 
     @classmethod
     def from_values(cls, values: Mapping[str, object], source: str = "") -> ServerConfig:
@@ -298,11 +314,12 @@ class Loaded(NamedTuple):
 
 
 _FIELDS: Final = {field.name: field for field in dataclasses.fields(ServerConfig)}
-_SINGLE: Final = {name: field for name, field in _FIELDS.items() if name != "functions"}
+_TABLES: Final = ("functions", "schedules")
+_SINGLE: Final = {name: field for name, field in _FIELDS.items() if name not in _TABLES}
 
 
 def settings() -> list[Setting]:
-    """All settings in the order of ServerConfig, but for the policies of functions."""
+    """All settings in the order of ServerConfig, but for policies of functions and schedules."""
     return [
         Setting(name, field.default, field.metadata["help"], field.metadata["metavar"], field.metadata["choices"])
         for name, field in _SINGLE.items()
@@ -324,7 +341,7 @@ def _parsed(name: str, value: object, source: str) -> Any:
     try:
         return cast("Callable[[object], object]", field.metadata["parse"])(value)
     except ValueError as error:
-        what = "" if name == "functions" else f"{value!r} "  # a table, whose error names the place
+        what = "" if name in _TABLES else f"{value!r} "  # a table, whose error names the place
         raise ConfigError(f"{source + ': ' if source else ''}{name}: {what}{error}") from None
 
 
@@ -367,8 +384,8 @@ def load_file(path: str | Path) -> dict[str, object]:
         raise ConfigError(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no TOML: {error}") from None
-    policies = {"functions": table.pop("functions")} if "functions" in table else {}
-    values = {**_flatten(table), **policies}
+    tables: dict[str, object] = {name: table.pop(name) for name in _TABLES if name in table}
+    values = {**_flatten(table), **tables}
     return {name: _parsed(name, value, str(path)) for name, value in values.items()}
 
 
@@ -458,4 +475,8 @@ def print_config(loaded: Loaded) -> str:
     for pattern, policy in loaded.config.functions.rules if loaded.config.functions else ():
         lines += ["", f"[functions.{_toml('', pattern)}]"]
         lines += [f"{key} = {_toml_of_policy(value)}" for key, value in policy.items()]
+    for name, schedule in (loaded.config.schedules or {}).items():
+        lines += ["", f"[schedules.{_toml('', name)}]"]
+        switches = [key for key, value in schedule.items() if getattr(schedule, key, None) is True]
+        lines += [f"{key} = {_toml('', key in switches or value)}" for key, value in schedule.items()]
     return "\n".join(lines) + "\n"

@@ -30,6 +30,8 @@ def give_up(listeners: Sequence[Listener], service: Service | None, loop: asynci
     Reads no state of the server's C structures: the fork may have met another thread in the middle of changing them.
     """
     found = {listener.sock.fileno() for listener in listeners}
+    if service is not None:
+        service.schedule_timer.stop()
     if service is not None and service.reactor is not None:
         found.update((service.reactor.fileno(), service.reactor.told))
         service.reactor.abandon()

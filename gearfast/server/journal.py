@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
 from gearfast.server.config import ConfigError
+from gearfast.server.fetch import Fetch
 from gearfast.server.lease import Share, this_member
 from gearfast.server.log import logger
 from gearfast.store._sections import Sections
@@ -68,7 +69,12 @@ def open_journal(config: ServerConfig, prefix: str = "") -> Journal | None:
         if isinstance(store, SharedStore):
             store.lease = config.lease
             store.about = this_member(prefix)
-        return Journal(store, relaxed=config.durability == "relaxed", patience=config.store_patience)
+        return Journal(
+            store,
+            relaxed=config.durability == "relaxed",
+            patience=config.store_patience,
+            memory=config.store_memory,
+        )
     except (ValueError, StoreError) as error:
         raise ConfigError(f"store: {error}") from None
 
@@ -99,7 +105,8 @@ def _numbers(packed: bytes) -> Iterator[int]:
 class Journal:
     """The way between a dispatcher and its store. The constructor opens the store and raises StoreError.
 
-    `post(call, *args)` has the server's thread make a call, from any thread. `clock`: monotonic, ns.
+    `post(call, *args)` has the server's thread make a call, from any thread. `memory`: bytes that all jobs may take in
+    memory, 0 no limit. `clock`: monotonic, ns.
     """
 
     def __init__(
@@ -108,15 +115,25 @@ class Journal:
         *,
         relaxed: bool = False,
         patience: float = PATIENCE,
+        memory: int = 0,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.store = store
         self._relaxed = relaxed
         self._patience = patience
+        self._memory = memory
         self._clock = clock
+        self._fetch = Fetch()
         self.share = Share(store, clock) if isinstance(store, SharedStore) else None
         self._noted: dict[str, bytes | None] = {}
         self._unwritten: dict[str, bytes | None] = {}
+        self._bound: set[str] = set()
+        self._written: dict[str, bytes] = {}
+        self._lost: SimpleQueue[dict[str, bytes | None]] = SimpleQueue()
+        self._taken_back: dict[str, bytes | None] = {}
+        self.on_lost: Callable[[str, bytes | None], object] | None = None
+        self.on_lead: Callable[[dict[str, bytes]], object] | None = None
+        self._led = self._leads = False
         self._damaged: set[int] = set()
         self._told = self._taken = self._generation = 0
         self._last = (0, False)
@@ -144,6 +161,7 @@ class Journal:
         self.next_number = contents.next_number
         self._batch = contents.batch
         self.notes = dict(contents.notes)
+        self._written = dict(contents.notes)
         self._adopt(contents)
 
     # The server's thread
@@ -155,8 +173,11 @@ class Journal:
 
     @property
     def leads(self) -> bool:
-        """Whether this server does what is to be done by one of those that share the store, or has it for itself."""
-        return self.share is None or self.share.leads
+        """Whether this server does what is to be done by one of those that share the store, or has it for itself.
+
+        `on_lead(notes)` has told what the store has since that server is this one.
+        """
+        return self.share is None or (self._led and self.share.leads)
 
     @property
     def first_number(self) -> int:
@@ -178,7 +199,7 @@ class Journal:
         self._dispatcher = dispatcher
         self._post = post
         self._settle = settle or self._post_settled
-        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed)
+        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed, memory=self._memory)
         dispatcher.restoring = True
         if self.share is not None and isinstance(self.store, SharedStore):
             self.store.about = dataclasses.replace(self.store.about, addresses=addresses)
@@ -190,7 +211,11 @@ class Journal:
         self._thread.start()
 
     def take(self) -> None:
-        """The dispatcher has a batch: to the store with it."""
+        """The dispatcher has a batch: to the store with it; or wants workloads: from there with them."""
+        self._take_back()
+        wanted = self._dispatcher.take_wanted()
+        if wanted is not None:
+            self._queue.put(wanted)
         if self._without:
             return
         batch = self._dispatcher.take_batch()
@@ -199,27 +224,43 @@ class Journal:
             batch = self._dispatcher.take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
-            notes, self._noted = self._noted, {}
             self._taken = batch.number
-            self._queue.put((batch, notes))
+            self._queue.put((batch, self._noted, self._bound))
+            self._noted, self._bound = {}, set()
 
-    def note(self, key: str, value: bytes | None) -> None:
+    def note(self, key: str, value: bytes | None, *, bound: bool = False) -> None:
         """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
 
         It is written at once with the jobs that were submitted since the last batch, or before. If that batch is given
-        up, so that these are lost, notes go with the next one.
+        up, so that these are lost, notes go with the next one; but one that is `bound` to them is lost too: what was
+        kept before is kept again, and `on_lost(key, value)` tells of that.
         """
         if value is None:
             self.notes.pop(key, None)
         else:
             self.notes[key] = value
         self._noted[key] = value
+        (self._bound.add if bound else self._bound.discard)(key)
         if not self._without:
             self._dispatcher.want_batch()
         self._post(self._nothing)  # a driver looks for a batch after that
 
     def _nothing(self) -> None:
         pass
+
+    def _take_back(self) -> None:
+        """Notes that were lost with their jobs. It comes before the next batch goes: what that says is wrong then."""
+        while not self._lost.empty():
+            for key, value in self._lost.get().items():
+                if key in self._noted:
+                    self._noted[key] = value
+                    self._bound.discard(key)
+                if value is None:
+                    self.notes.pop(key, None)
+                else:
+                    self.notes[key] = value
+                if self.on_lost is not None:
+                    self.on_lost(key, value)
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -261,8 +302,17 @@ class Journal:
         if dispatcher.committing:
             dispatcher.settle(stored and batch == self._taken)
         self._without = True
+        self._led = False
         dispatcher.lose_lease(next_number=1, next_batch=1)
         dispatcher.restoring = False
+        self._take_back()
+
+    def _lead(self, notes: dict[str, bytes]) -> None:
+        """From now on this server does what is to be done by one of all. `notes`: what the store has."""
+        self._led = True
+        self.notes = notes
+        if self.on_lead is not None:
+            self.on_lead(dict(notes))
 
     def _go_on(self, number: int, batch: int, until: int, notes: dict[str, bytes | None]) -> None:
         """This is a new server: jobs and batches have numbers from these on. `notes`: that are not written yet."""
@@ -276,6 +326,17 @@ class Journal:
     def look(self) -> None:
         """Has the journal's thread look at the other servers now."""
         self._queue.put("look")
+
+    def _supply(self, records: bytes) -> None:
+        self._set_time()
+        try:
+            self._dispatcher.supply(records)
+        except (ValueError, MemoryError) as error:
+            logger.error("Workloads of the store stay there: %s", str(error) or "no memory")
+            self._fetch.pause()
+
+    def _supply_end(self, missing: bytes) -> None:
+        self._dispatcher.supply_end(missing)
 
     def _all_are_back(self, losses: list[tuple[int, int]]) -> None:
         self._dispatcher.add_losses(losses)
@@ -346,32 +407,58 @@ class Journal:
                 self._beat()
             if self._coming and wait_for is None:
                 return True
+            self._fetch_some()
             try:
-                item = self._queue.get(timeout=self._pause())
+                item = self._queue.get(timeout=self._leisure)
             except Empty:
-                if self._away:
-                    self._look_again()
-                elif self._untidy and wait_for is None:
-                    self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
+                self._use_leisure(tidy=wait_for is None)
                 continue
             if item is None:
                 return False
             if item == wait_for:
                 return True
+            if isinstance(item, bytes):
+                self._fetch.begin(item)
+                continue
             if item == "look":
                 self._beat()
             else:
-                batch, notes = item
-                self._commit(batch, notes, tidy=wait_for is None)
+                batch, notes, bound = item
+                self._commit(batch, notes, bound, tidy=wait_for is None)
             if wait_for is None:
                 return True
 
-    def _pause(self) -> float | None:
-        """Seconds after which something is to be done though nothing has come; None: nothing is."""
-        pause = PAUSES[-1] if self._away else QUIET if self._untidy else None
+    @property
+    def _leisure(self) -> float | None:
+        """How long to wait for something to do before `_use_leisure`, None: for ever."""
+        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+            pause: float | None = PAUSES[-1]
+        else:
+            pause = 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
         if self.share is None:
             return pause
         return self.share.wait if pause is None else min(pause, self.share.wait)
+
+    def _use_leisure(self, tidy: bool) -> None:
+        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+            self._look_again()
+        elif self._untidy and tidy and not self._fetch.is_busy:
+            self._untidy = self._tidy() or not self._sections.all_seen or self._shrink()
+
+    def _fetch_some(self) -> None:
+        """Reads some of the workloads that are wanted. What a section has that is left alone is missing."""
+        fetch = self._fetch
+        if not fetch.is_busy or self._away or fetch.is_stuck:
+            return
+        if not fetch.is_done:
+            try:
+                self._post(self._supply, fetch.read(self.store, self._sections))
+            except SectionDamaged as error:
+                self._leave_alone(error)
+            except StoreError as error:
+                fetch.fail(error)
+        if fetch.is_done:
+            self._post(self._supply_end, fetch.end())
 
     def _send_back(self, ids: list[int]) -> None:
         try:
@@ -412,21 +499,31 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch, notes: dict[str, bytes | None], tidy: bool) -> None:
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], tidy: bool) -> None:
         self._unwritten.update(notes)
         if self._seatless or batch.number <= self._batch:
+            self._give_back(bound)
             return  # taken before the server knew that its jobs are another one's
         try:
             stored = self._insist(batch) if self._away else self._try(batch)
         except SeatLost as lost:
-            self._last = (batch.number, lost.batch >= batch.number)
+            stored = lost.batch >= batch.number
+            self._last = (batch.number, stored)
+            if stored:
+                self._notes_are_written()
+            else:
+                self._give_back(bound)
             self._start_anew()
             return
         if stored:
-            self._unwritten.clear()
+            self._notes_are_written()
+        else:
+            self._give_back(bound)
         self._batch = batch.number
         self._last = (batch.number, stored)
         self._settle(stored)
+        if not stored and bound:
+            self._post(self._take_back)  # after what settles the batch
         self._untidy = True
         if stored and tidy and self._queue.empty():
             self._tidy()
@@ -441,6 +538,23 @@ class Journal:
             logger.error("The store failed: %s", error)
             return self._insist(batch)
         return True
+
+    def _give_back(self, bound: set[str]) -> None:
+        """Notes that are lost with their jobs."""
+        if bound:
+            lost = {key: self._written.get(key) for key in bound}
+            self._unwritten.update(lost)
+            self._taken_back.update(lost)
+            self._lost.put(lost)
+
+    def _notes_are_written(self) -> None:
+        for key, value in self._unwritten.items():
+            if value is None:
+                self._written.pop(key, None)
+            else:
+                self._written[key] = value
+        self._unwritten.clear()
+        self._taken_back.clear()
 
     def _write(self, write: Write) -> None:
         began = self._clock()
@@ -485,6 +599,21 @@ class Journal:
                 self._tell_lease(share)
                 if contents is not None:
                     self._take_over(contents)
+                self._look_who_leads(share)
+
+    def _look_who_leads(self, share: Share) -> None:
+        """One that leads from now on has to know what the one before it has noted."""
+        leads = share.leads
+        if leads and not self._leads:
+            try:
+                notes = dict(self._open_again().notes)
+            except SeatLost:
+                self._start_anew()
+                return
+            except StoreError:
+                return
+            self._post(self._lead, notes | {key: value for key, value in self._unwritten.items() if value is not None})
+        self._leads = leads
 
     def _take_over(self, contents: Contents) -> None:
         before = len(self._coming)
@@ -497,6 +626,7 @@ class Journal:
         logger.warning("The lease was lost, and another server has this one's jobs: it goes on without them")
         self._generation += 1
         self._seatless = True
+        self._leads = False
         self._sections = Sections()
         self._coming = []
         self._given_up.clear()
@@ -640,7 +770,8 @@ class Journal:
         contents = self.store.open()
         stored = self._given_up.intersection(info.id for info in contents.sections)
         if stored:
-            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored)))
+            notes = self._taken_back.copy()
+            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored), notes=notes))
             contents = self.store.open()
         self._given_up.clear()
         self._adopt(contents)
@@ -659,7 +790,7 @@ class Journal:
             return
         except StoreError:
             return
-        self._unwritten.clear()
+        self._notes_are_written()
         self._is_back()
 
     def _is_back(self) -> None:

@@ -25,6 +25,7 @@ from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
 from gearfast.server.journal import open_journal
 from gearfast.server.log import level_number, logger
+from gearfast.server.schedules import Scheduler, Timer
 from gearfast.server.stream import NEVER, StreamDriver
 
 if sys.platform == "linux":
@@ -32,7 +33,7 @@ if sys.platform == "linux":
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gearfast.dispatch.policy import Policies
     from gearfast.server.accept import Acceptor
@@ -132,6 +133,8 @@ class Service:
             if journal is not None:
                 journal.close()
             raise
+        self.scheduler = Scheduler(self.dispatcher, write=journal.note if journal is not None else None)
+        self.schedule_timer = Timer(self.scheduler, lambda call: self._do(call, ()))
         self.listeners: list[Listener] = []
         self.stream: StreamDriver | None = None
         self._acceptors: dict[Listener, Acceptor] = {}
@@ -187,6 +190,12 @@ class Service:
             settle = reactor.settle if reactor is not None else None
             addresses = ",".join(listener.label for listener in self.listeners)
             self.journal.start(self.dispatcher, self._post, settle, addresses)
+        if self.journal is not None:
+            self.journal.on_lost = self.scheduler.take_back
+            self.journal.on_lead = self._begin_schedules
+            if self.journal.share is not None:
+                self.scheduler.may_fire = self._leads
+        self._begin_schedules(dict(self.journal.notes) if self.journal is not None else {})
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -194,6 +203,15 @@ class Service:
             self.stream.start()
         elif not self._is_selector:
             self._schedule_turn()
+        self.schedule_timer.start()
+
+    def _leads(self) -> bool:
+        """Whether this is the one of several servers that submits the jobs of schedules."""
+        return self.journal is None or self.journal.leads
+
+    def _begin_schedules(self, notes: Mapping[str, bytes]) -> None:
+        """`notes`: what the store has; also anew, as this server leads from now on, by what the one before has done."""
+        self.scheduler.begin(self.config.schedules or {}, notes)
 
     def _rights(self, listener: Listener) -> bool | None:
         """What the dispatcher calls `admin`: True may do all, None all but shut the server down, False only look."""
@@ -269,7 +287,7 @@ class Service:
     def _after_turn(self) -> None:
         """The stream driver alone: what the reactor calls back for."""
         self._take_notices()
-        if self.journal is not None and self.dispatcher.batch_waits:
+        if self.journal is not None and (self.dispatcher.batch_waits or self.dispatcher.wanted_waits):
             self.journal.take()
             if self.stream is not None:
                 self.stream.touch()  # replies that waited for nothing but their turn
@@ -313,7 +331,11 @@ class Service:
     # The end.
 
     async def stop_accepting(self) -> None:
-        """Closes the listening sockets; connections stay as they are. Calling it again does nothing."""
+        """Closes the listening sockets, and submits no more jobs of schedules; connections stay as they are.
+
+        Calling it again does nothing.
+        """
+        self.schedule_timer.stop()
         for listener in self.listeners:
             acceptor = self._acceptors.pop(listener, None)
             if acceptor is not None:

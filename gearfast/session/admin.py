@@ -21,6 +21,7 @@ from gearfast.types import (
     DeadLetter,
     FunctionStatus,
     JobInfo,
+    KeptResult,
     PolicyInfo,
     Priority,
     PriorityStatus,
@@ -314,6 +315,50 @@ def requeue_dead(which: str) -> AdminRequest[int]:
 def drop_dead(which: str) -> AdminRequest[int]:
     """`dead drop HANDLE|FUNCTION|*`"""
     return AdminRequest(f"dead drop {_word('handle or function', which)}", lambda lines: int(_ok(lines)))
+
+
+def results(function: str | None = None) -> AdminRequest[list[KeptResult]]:
+    """`results [FUNCTION]`: HANDLE FUNCTION UNIQUE OUTCOME SIZE TIME"""
+
+    def parse(lines: list[str]) -> list[KeptResult]:
+        rows = (line.split("\t") for line in lines)
+        return [
+            KeptResult(handle, _text(name), _bytes(unique), outcome, int(size), float(time))
+            for handle, name, unique, outcome, size, time in rows
+        ]
+
+    return AdminRequest(
+        "results" if function is None else f"results {_word('function', function)}", parse, is_list=True
+    )
+
+
+def result(handle: str) -> AdminRequest[KeptResult]:
+    """`results show HANDLE`: KEY VALUE"""
+
+    def parse(lines: list[str]) -> KeptResult:
+        said = dict(line.split("\t", 1) for line in lines)
+        data = said.get("result", said.get("exception"))
+        try:
+            return KeptResult(
+                said["handle"],
+                _text(said["function"]),
+                _bytes(said["unique"]),
+                said["outcome"],
+                int(said["size"]),
+                float(said["time"]),
+                int(said["numerator"]),
+                int(said["denominator"]),
+                None if data is None else _bytes(data),
+            )
+        except KeyError as error:
+            raise ValueError(str(error)) from None
+
+    return AdminRequest(f"results show {_word('handle', handle)}", parse, is_list=True)
+
+
+def drop_results(which: str) -> AdminRequest[int]:
+    """`results drop HANDLE|FUNCTION|*`"""
+    return AdminRequest(f"results drop {_word('handle or function', which)}", lambda lines: int(_ok(lines)))
 
 
 def _bytes(text: str) -> bytes:

@@ -14,6 +14,7 @@ from gearfast._codec import encode
 from gearfast.errors import GearfastError, UsageError
 from gearfast.protocol import MAX_HANDLE, MAX_PACKET, MAX_UNIQUE, MAX_WORKLOAD
 from gearfast.session._client import JobRequest, QuickCalls, Request, check_seconds
+from gearfast.session.fetch import Fetch
 from gearfast.session.hub import ClientHub, Resubmit, check_resubmit
 from gearfast.session.requests import (
     BACKGROUND,
@@ -188,6 +189,10 @@ class ClientCalls(QuickCalls):
     def ask_cancel(self, handle: str, timeout: float | None, now: float) -> Survey[bool]:
         """Orders to cancel a job, to each server that may know it. Raises UsageError."""
         return Survey(self, handle, lambda: self.cancel(handle), bool, timeout, now)
+
+    def fetch(self, job: str | bytes, function: str | None, timeout: float | None, now: float) -> Fetch:
+        """Questions for the result of a job, to each server that may know it. Raises UsageError."""
+        return Fetch(self, job, function, timeout, now)
 
     def status(self, handle: str | None, unique: str | bytes | None) -> Request:
         """A request for the status of a job by one of both. Raises UsageError."""

@@ -552,7 +552,7 @@ class ClientHub(QuickHub):
         if job.handle:
             job.lost_handle, job.handle = job.handle, b""
         job.tried = None
-        job.pinned = self._resubmit != "any"
+        job.pinned = job.pinned or self._resubmit != "any"
         if self._timeout.reply is not None:
             job.reply_by = now + self._timeout.reconnect + self._timeout.reply
         target = link if job.pinned else self.links[self.router.order(job.unique, now)[0]]

@@ -48,6 +48,10 @@ cdef size_t moved_away(info) except? 0:
     return count
 
 
+cdef bytes packed(list numbers):
+    return b"".join([number.to_bytes(8, "little") for number in numbers])
+
+
 cdef class Sections:
     """What lies where. Not for several threads at once."""
 
@@ -356,8 +360,33 @@ cdef class Sections:
         cdef Place* place = self.by_id(id)
         if place == NULL:
             raise KeyError(id)
-        numbers = sorted([place.ended[i] & ~MOVED for i in range(place.ended_count)])
-        return b"".join([number.to_bytes(8, "little") for number in numbers])
+        return packed(sorted([place.ended[i] & ~MOVED for i in range(place.ended_count)]))
+
+    def where(self, bytes numbers not None):
+        """In which sections these jobs are, by id: ({id: numbers}, and numbers that are in none), all 8 bytes each."""
+        cdef const uint64_t* list = <const uint64_t*><const char*>numbers
+        cdef Place* place
+        cdef size_t i
+        found = {}
+        missing = []
+        for i in range(<size_t>len(numbers) // sizeof(uint64_t)):
+            place = self.by_number(list[i])
+            if place == NULL:
+                missing.append(list[i])
+            else:
+                found.setdefault(place.id, []).append(list[i])
+        return {id: packed(mine) for id, mine in sorted(found.items())}, packed(missing)
+
+    def has(self, id):
+        """Whether there is a section of this id."""
+        return self.by_id(id) != NULL
+
+    def size_of(self, id):
+        """Bytes of its records."""
+        cdef Place* place = self.by_id(id)
+        if place == NULL:
+            raise KeyError(id)
+        return place.size
 
     def ids(self):
         """All sections in their order."""

@@ -11,12 +11,25 @@ from typing import TYPE_CHECKING, TypeVar
 from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, UsageError
 from gearfast.frontend.sockets import reason_of
 from gearfast.session import admin as commands
+from gearfast.session import schedules as schedule_commands
 from gearfast.session._client import check_seconds
 from gearfast.session.admin import AdminRequest, AdminSession
 from gearfast.session.routing import parse_server
 from gearfast.sync.dialer import connect
 from gearfast.sync.stream import READ, WRITE, Stream, make_poller
-from gearfast.types import ClusterServer, DeadLetter, FunctionStatus, JobInfo, PolicyInfo, PriorityStatus, WorkerInfo
+from gearfast.types import (
+    ClusterServer,
+    DeadLetter,
+    FunctionStatus,
+    Handle,
+    JobInfo,
+    KeptResult,
+    PolicyInfo,
+    Priority,
+    PriorityStatus,
+    ScheduleInfo,
+    WorkerInfo,
+)
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -132,6 +145,82 @@ class AdminClient:
     def drop_dead(self, which: str) -> int:
         """Forget dead letters; returns how many. `which` and errors as for `requeue_dead`."""
         return self._call(commands.drop_dead(which))
+
+    def schedules(self) -> list[ScheduleInfo]:
+        """Each job that is submitted again and again. Of gearfast's job server, as the next six."""
+        return self._call(schedule_commands.schedules())
+
+    def add_schedule(
+        self,
+        name: str,
+        function: str,
+        workload: bytes | str = b"",
+        *,
+        cron: str | None = None,
+        every: str | float | None = None,
+        timezone: str | None = None,
+        priority: Priority | None = None,
+        unique: str | None = None,
+        overlap: bool = False,
+        catch_up: str | None = None,
+        paused: bool = False,
+    ) -> None:
+        """Submit a background job again and again, from now on, also after a restart if the server has a store.
+
+        One of this name that was added before goes; if it says the same about when, its times go on as they were.
+        `cron` (with `timezone`, "UTC" if left out) or `every` (seconds, or such as "1h30m") says when. `unique`: the
+        name if left out, so that a run is not queued while the one before is still there; `overlap` allows it.
+        `catch_up`: of times that were missed "one" run (if left out), "all" or "none".
+        Raises ServerError for what cannot be, and for a name that stands in the server's configuration.
+        """
+        settings = {
+            "function": function,
+            "workload": workload or None,
+            "cron": cron,
+            "every": every,
+            "timezone": timezone,
+            "priority": priority,
+            "unique": unique,
+            "overlap": overlap or None,
+            "catch_up": catch_up,
+            "paused": paused or None,
+        }
+        self._call(schedule_commands.add_schedule(name, settings))
+
+    def set_schedule(self, name: str, **settings: object) -> None:
+        """Change keys of a schedule that was added by command; None gives one its default again."""
+        self._call(schedule_commands.set_schedule(name, settings))
+
+    def remove_schedule(self, name: str) -> None:
+        """Take a schedule away that was added by command; its job stays if it is queued or runs."""
+        self._call(schedule_commands.remove_schedule(name))
+
+    def pause_schedule(self, name: str) -> None:
+        """No more runs until it is resumed; times that pass meanwhile are not caught up. Of the configuration's too."""
+        self._call(schedule_commands.pause_schedule(name))
+
+    def resume_schedule(self, name: str) -> None:
+        """Runs again, from now on."""
+        self._call(schedule_commands.resume_schedule(name))
+
+    def run_schedule(self, name: str) -> Handle:
+        """Submit its job now, besides those of its times, and though it is paused; returns the job's handle."""
+        return self._call(schedule_commands.run_schedule(name))
+
+    def results(self, function: str | None = None) -> list[KeptResult]:
+        """What background jobs have left, of one function or of all: of each the oldest first.
+
+        Of gearfast's job server, as the next two.
+        """
+        return self._call(commands.results(function))
+
+    def result(self, handle: str) -> KeptResult:
+        """All there is of one, its result or exception too. Raises JobNotFound."""
+        return self._call(commands.result(handle))
+
+    def drop_results(self, which: str) -> int:
+        """Forget results; returns how many. `which`: a handle, a function, or `*` for all. Raises JobNotFound."""
+        return self._call(commands.drop_results(which))
 
     def getpid(self) -> int:
         """The server's process id."""

@@ -158,7 +158,7 @@ class Client:
         reducer: str | None = None,
         retry: Retry | None = None,
     ) -> Handle:
-        """Hand a job to the server and return its handle once the server has taken it. Its result is not kept.
+        """Hand a job to the server and return its handle once the server has taken it; `result` may fetch its result.
 
         `at`: seconds since 1970 or a datetime with a time zone, `delay`: seconds from now; the job is not run before.
         `timeout`: seconds for the whole call. `reducer`: as for `run`.
@@ -298,6 +298,21 @@ class Client:
         while (request := survey.next(monotonic())) is not None:
             self._ask(request, survey.index)
         return survey.result()
+
+    def result(self, job: str | bytes, *, function: str | None = None, timeout: float | None = None) -> bytes:
+        """The result of a job that somebody has submitted, by its handle or its unique; waits for its end.
+
+        The server keeps results of background jobs where the function's policy says so (`keep_results`); of jobs that
+        are queued or run it has them in any case. `function`: whose unique it is; without it, that of any function. A
+        Handle is asked for at its own server, all else at each until one knows it. `timeout`: seconds for the whole
+        call; None: the client's for a job. Raises JobFailed, JobException and JobTimeout as `run`; JobNotFound if no
+        server knows it (any more); UnknownOption if none answers such questions, as gearmand; ResultTooLarge,
+        ConnectError, ConnectionLost, DeadlineExceeded, ServerError, UsageError.
+        """
+        fetch = self._calls.fetch(job, function, timeout, monotonic())
+        while (request := fetch.next(monotonic())) is not None:
+            self._ask(request, fetch.index)
+        return fetch.result()
 
     def cancel(self, job: str | JobFuture[Any], *, timeout: float | None = None) -> bool:
         """Take a job from its server, queued or running, by its handle or its future. Returns whether it was there.

@@ -99,7 +99,7 @@ class Call(Generic[P, R_co, M_co]):
     ) -> Coroutine[Any, Any, Handle]: ...
 
     def submit_background(self, client: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Hand a job to the server and return its handle. Its result is not kept. Raises as `Client.submit_background`.
+        """Hand a job to the server and return its handle, for `Task.result`. Raises as `Client.submit_background`.
 
         The options `at` and `delay` are for this method alone.
         """
@@ -245,6 +245,48 @@ class Task(Call[P, R_co, R_co]):
             extra = ", ".join(sorted(options.keys() - (LATER | STREAM)))
             raise UsageError(f"a task has no option {extra}; there are {', '.join(sorted(LATER | STREAM))}")
         return Call(self, options)
+
+    @overload
+    def result(
+        self,
+        client: Client,
+        handle: str | None = ...,
+        /,
+        *,
+        unique: str | bytes | None = ...,
+        timeout: float | None = ...,
+    ) -> R_co: ...
+
+    @overload
+    def result(
+        self,
+        client: AsyncClient,
+        handle: str | None = ...,
+        /,
+        *,
+        unique: str | bytes | None = ...,
+        timeout: float | None = ...,
+    ) -> Coroutine[Any, Any, R_co]: ...
+
+    def result(
+        self,
+        client: Any,
+        handle: str | None = None,
+        /,
+        *,
+        unique: str | bytes | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """The value of a job of this task that was handed to a server before, by its handle or its unique.
+
+        Waits for its end. `timeout` and errors as for `Client.result`; SerializeError for what is no result.
+        """
+        _check_client(client)
+        if (handle is None) == (unique is None):
+            raise UsageError(f"task {self.name!r}: result takes a handle or unique=, one of them")
+        if unique is None:
+            return _then(client.result(handle, timeout=timeout), self.wire.result)
+        return _then(client.result(unique, function=self.name, timeout=timeout), self.wire.result)
 
     def decode(self, result: bytes) -> R_co:
         """The value that a job's result carries. Raises SerializeError."""

@@ -15,14 +15,16 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from gearfast.dispatch import Dispatcher
 from gearfast.errors import DeadlineExceeded, UsageError
 from gearfast.frontend import memory
+from gearfast.schedules import parse_all
 from gearfast.server.embedded import ConnectionInfo
+from gearfast.server.schedules import Scheduler
 from gearfast.sync.stream import Stream, WakePipe
 from gearfast.testing import waits
 from gearfast.testing.inline import Functions, Inline
@@ -161,7 +163,8 @@ class MemoryServer:
     with `functions` before the client's call goes on: in the thread of a `Client`, in the loop of an `AsyncClient`.
     A client that waits for a function that is not there gets a JobException then. `functions`: callables by name, as
     `Worker.register` takes them, or an App; `function` adds more. `clock`: a FakeClock, whose time it has instead of
-    the real one. `settings`: those of the dispatcher (`job_retries`, `wakeup`, `order`, `exceptions`, `max_queued`,
+    the real one. `schedules`: periodic jobs by name, as of `Server`; `recorder` does not have theirs. `settings`: those
+    of the dispatcher (`job_retries`, `wakeup`, `order`, `exceptions`, `max_queued`,
     `max_packet`, `handle_prefix`). `recorder` has what was submitted.
 
     It runs inside `with`, or from `start` to `stop`. A forked process does not have it.
@@ -174,6 +177,7 @@ class MemoryServer:
         mode: Mode = "manual",
         functions: Functions | None = None,
         clock: FakeClock | None = None,
+        schedules: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         if mode not in ("manual", "inline"):
@@ -191,7 +195,11 @@ class MemoryServer:
             "pid": os.getpid(),
         }
         self._settings = defaults | settings
-        self._dispatcher = Dispatcher(**self._settings)
+        try:
+            self._schedules = parse_all(schedules or {})
+        except ValueError as error:
+            raise UsageError(f"schedules: {error}") from None
+        self._new_dispatcher()
         self._connections: dict[int, Connection] = {}
         self._watchers: list[Callable[[], object]] = []
         self._jobs = Inline(self, functions)
@@ -212,7 +220,7 @@ class MemoryServer:
             if self.clock is not None and not self.clock.is_installed:
                 raise UsageError("the clock of a server is to be installed first: `with FakeClock() as clock`")
             memory.put(self.name, self)
-            self._dispatcher = Dispatcher(**self._settings)
+            self._new_dispatcher()
             self._runs = True
             if self.clock is not None:
                 self.clock.follow(self)
@@ -221,6 +229,11 @@ class MemoryServer:
             with self.lock:
                 self._settle()
         return self
+
+    def _new_dispatcher(self) -> None:
+        self._dispatcher = Dispatcher(**self._settings)
+        self._scheduler = Scheduler(self._dispatcher, clock=lambda: self._now()[1] // 1_000_000)
+        self._scheduler.begin(self._schedules, {})
 
     def stop(self) -> None:
         """End all connections. Stopping a stopped one does nothing."""
@@ -492,7 +505,8 @@ class MemoryServer:
         """Let everything happen that follows from what has come. The lock is held."""
         dispatcher = self._dispatcher
         while True:
-            wait = dispatcher.tick(*self._now())
+            self._scheduler.turn()
+            wait = self._tick()
             dirty = dispatcher.take_dirty()
             for peer in dirty:
                 connection = self._connections.get(peer)
@@ -524,6 +538,16 @@ class MemoryServer:
             return self.clock.monotonic_ns(), self.clock.time_ns()
         return time.monotonic_ns(), time.time_ns()
 
+    def _tick(self) -> int:
+        """The dispatcher has the time, and does what is due; nanoseconds until more is, -1 if nothing ever is."""
+        wait = self._dispatcher.tick(*self._now())
+        until = self._scheduler.wait()
+        if until is None:
+            return wait
+        # Schedules have milliseconds, which are over a little before.
+        left = max(until * 1_000_000 - self._now()[1] % 1_000_000, 0)
+        return left if wait < 0 else min(wait, left)
+
     def _keep_time(self) -> None:
         """The thread that does what falls due in real time; there is none before something has a time."""
         with self._changed:
@@ -539,7 +563,7 @@ class MemoryServer:
     def due(self) -> int:
         """Nanoseconds of its clock until it has something to do, -1 if it has not."""
         with self.lock:
-            return self._dispatcher.tick(*self._now())
+            return self._tick()
 
     def time_moved(self) -> None:
         """Do what is due; whoever waits looks at the clock."""

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from gearfast._codec import Decoder, Packet
 from gearfast.errors import ProtocolError
-from gearfast.protocol import Command
+from gearfast.protocol import RESULT_FUNCTION, RESULT_NOW_FUNCTION, Command
 from gearfast.types import Priority
 
 __all__ = ["Outcome", "Recorder", "Submission"]
@@ -42,6 +42,8 @@ KINDS: Final = {
     int(Command.SUBMIT_REDUCE_JOB): (Priority.NORMAL, False),
     int(Command.SUBMIT_REDUCE_JOB_BACKGROUND): (Priority.NORMAL, True),
 }
+QUESTIONS: Final = {RESULT_FUNCTION.encode(), RESULT_NOW_FUNCTION.encode()}
+"""Functions that the server answers itself: what is submitted of them is no job."""
 ENDS: Final[dict[int, Outcome]] = {
     int(Command.WORK_COMPLETE): "complete",
     int(Command.WORK_FAIL): "failed",
@@ -93,7 +95,10 @@ class _Link:
 
 
 class Recorder:
-    """All submissions in the order of their arrival, with what became of them. Safe to use from many threads."""
+    """All submissions in the order of their arrival, with what became of them. Safe to use from many threads.
+
+    Questions for results (`Client.result`) are none.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -180,12 +185,12 @@ class Recorder:
 
     def _sent(self, connection: _Link, packet: Packet) -> None:
         kind = KINDS.get(packet.command)
-        if kind is not None:
+        if packet.command == Command.OPTION_REQ or (kind is not None and packet.args[0] in QUESTIONS):
+            connection.asked.append(None)
+        elif kind is not None:
             submission = _submission(packet, *kind)
             self._submissions.append(submission)
             connection.asked.append(submission)
-        elif packet.command == Command.OPTION_REQ:
-            connection.asked.append(None)
         elif packet.command in ENDS or packet.command == Command.WORK_DATA:
             for submission in self._by_handle.get(_text(packet.args[0]), ()):
                 if packet.command == Command.WORK_DATA:

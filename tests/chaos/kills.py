@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,8 +166,19 @@ def left_in(server: Server) -> int:
     return sum(int(line.split("\t")[1]) for line in server.ask("status"))
 
 
-def run_kills(folder: Path, kills: int, seed: int, store: str, *, options: tuple[str, ...] = ()) -> tuple[Ledger, str]:
-    """Kills a server so many times; what was seen, and a line about it."""
+def run_kills(
+    folder: Path,
+    kills: int,
+    seed: int,
+    store: str,
+    *,
+    options: tuple[str, ...] = (),
+    trouble: Callable[[random.Random], None] | None = None,
+) -> tuple[Ledger, str]:
+    """Kills a server so many times; what was seen, and a line about it.
+
+    `trouble` is called before each kill, under load: it may kill the database, and has to start it again.
+    """
     rng = random.Random(seed)
     program = Program(sys.executable, "auto", ["--store", store, *options])
     server = Server(folder, program)
@@ -178,9 +190,11 @@ def run_kills(folder: Path, kills: int, seed: int, store: str, *, options: tuple
     began = time.monotonic()
     for _ in range(kills):
         time.sleep(rng.uniform(0.01, 0.25))
-        trouble = server.stop(signal.SIGKILL)
-        if trouble:
-            ledger.faults.append(trouble)
+        if trouble is not None:
+            trouble(rng)
+        early = server.stop(signal.SIGKILL)
+        if early:
+            ledger.faults.append(early)
         server.start()
     stop.set()
     for party in clients:
@@ -195,8 +209,8 @@ def run_kills(folder: Path, kills: int, seed: int, store: str, *, options: tuple
     ledger.faults += [f"acknowledged and never done: {workload[:60]!r}" for workload in sorted(missing)[:10]]
     if left := left_in(server):
         ledger.faults.append(f"{left} jobs are left")
-    trouble = server.stop(signal.SIGTERM)
-    ledger.faults += [trouble] if trouble else []
+    late = server.stop(signal.SIGTERM)
+    ledger.faults += [late] if late else []
     ledger.faults += server.troubles()
     return ledger, (
         f"seed {seed}, {store.partition(':')[0] if '://' in store else 'sqlite'}: {kills} kills in "

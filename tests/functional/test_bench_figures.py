@@ -19,7 +19,7 @@ if sys.platform != "linux":
     pytest.skip("gearfast bench runs on Linux only", allow_module_level=True)
 
 from gearfast import Decoder, Packet, Worker
-from gearfast.bench import durable
+from gearfast.bench import compaction, durable
 from gearfast.bench.instructions import run_in_step
 from gearfast.bench.load import Loader, Meter
 from gearfast.bench.memory import connection_memory, function_memory, queue_grabs, queue_memory
@@ -161,6 +161,18 @@ def test_a_run_goes_on_where_it_was_left(tmp_path: Path) -> None:
         assert list(rows[-1]) == (["fg-32x32"] if len(rows) == 1 else ["fg-32x32", "echo-4-64"])
     assert rows[0]["fg-32x32"] == rows[1]["fg-32x32"]
     assert "| `echo-4-64` |" in page.read_text()
+
+
+def test_a_long_run_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """So short that nothing is rewritten: what it tells is looked at, not the bars."""
+    result = tmp_path / "result.json"
+    compaction.main(["--minutes", "0.02", "--queue", "500", "--rate", "2000", "--json", str(result)])
+    found = json.loads(result.read_text("utf-8"))
+    assert found["jobs"] > 0
+    assert found["queued"] >= 500
+    assert 64 * found["queued"] < found["live"] < found["file"]
+    assert 0 < found["waits_ms"]["p50"] <= found["waits_ms"]["p99.9"] <= found["waits_ms"]["max"]
+    assert f"{found['jobs']:,} jobs, {found['queued']:,} queued" in capsys.readouterr().out
 
 
 def test_durable_latency_and_return(monkeypatch: pytest.MonkeyPatch) -> None:

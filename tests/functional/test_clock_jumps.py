@@ -15,7 +15,7 @@ import pytest
 from gearfast.protocol import Command
 
 from .preloaded import CLOCK, Clock, build
-from .server_tools import DRIVERS, ServerProcess, Wire
+from .server_tools import DRIVERS, ServerProcess, Wire, eventually
 
 HOUR = 3600
 
@@ -126,3 +126,24 @@ def test_a_server_in_another_loop_looks_at_the_clock_too(clock: Clock) -> None:
         worker.packet(Command.NOOP)
         assert worker.grab() == (handle, b"later")
         process.communicate("")
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_schedules_follow_the_clock(driver: str, clock: Clock) -> None:
+    """A jump forward misses times, for which there is one run; by one back of many hours the clock had been wrong."""
+    with (
+        ServerProcess("--driver", driver, environ=clock.environ) as server,
+        server.connect() as admin,
+        server.connect() as worker,
+    ):
+        worker.can_do(b"f")
+        assert admin.line("schedule add s function=f every=1h") == b"OK"
+        clock.jump(11 * HOUR)
+        handle, _ = worker.grab()
+        worker.complete(handle)
+        ahead = float(admin.lines("schedule")[0].split(b"\t")[3])
+        assert ahead - time.time() > 10 * HOUR
+        clock.jump(0)
+        eventually(lambda: float(admin.lines("schedule")[0].split(b"\t")[3]) - time.time() <= HOUR)
+        worker.send(Command.GRAB_JOB)
+        worker.packet(Command.NO_JOB)

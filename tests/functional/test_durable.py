@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -112,19 +113,27 @@ def test_relaxed_acknowledges_at_once(start: Start) -> None:
         assert do_all(wire, 50) == places(0, 50)
 
 
+def half_a_year_away() -> tuple[bytes, bytes]:
+    """A day and month, as SUBMIT_JOB_SCHED has them, that are half a year away."""
+    later = datetime.now(UTC) + timedelta(days=182)
+    return b"%d" % min(later.day, 28), b"%d" % later.month
+
+
 def test_delayed_jobs_and_uniques_outlive_it(start: Start) -> None:
     with start() as server, server.connect() as client:
         client.send(Command.SUBMIT_JOB_BG, b"f", b"u", b"x")
         client.send(Command.SUBMIT_JOB_EPOCH, b"f", b"", b"4102444800", b"in 2100")
         handle = client.packet(Command.JOB_CREATED).args[0]
         client.packet(Command.JOB_CREATED)
+        client.send(Command.SUBMIT_JOB_SCHED, b"f", b"", b"0", b"0", *half_a_year_away(), b"*", b"in half a year")
+        client.packet(Command.JOB_CREATED)
         server.signal("SIGKILL")
         server.wait()
     with start() as server, server.connect() as client:
         client.send(Command.SUBMIT_JOB_BG, b"f", b"u", b"x")
         assert client.packet(Command.JOB_CREATED).args[0] == handle
-        assert client.lines("status") == [b"f\t2\t0\t0"]
-        assert do_all(client, 2) == [b"x"]
+        assert client.lines("status") == [b"f\t3\t0\t0"]
+        assert do_all(client, 3) == [b"x"]
 
 
 def test_a_large_job_and_a_result_behind_its_reply(start: Start) -> None:

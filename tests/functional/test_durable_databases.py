@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from gearfast.protocol import Command
+from tests.chaos import lane
 from tests.chaos.kills import run_kills
 
 from .server_tools import ServerProcess
@@ -46,3 +47,18 @@ def test_kills(database_url: Callable[[str], str], tmp_path: Path) -> None:
     assert not ledger.faults, "\n".join([about, *ledger.faults])
     assert len(ledger.acknowledged) > 50
     assert ledger.reported
+
+
+def test_the_long_lane_goes_on_where_it_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need_database: Callable[[str], ModuleType]
+) -> None:
+    """A round is a line of its log; one of an even number kills the database too."""
+    need_database("redis")
+    log = tmp_path / "kills.md"
+    monkeypatch.setattr(lane, "ROUND", 2)
+    monkeypatch.setattr(lane, "DATABASE_KILLS", 1.0)
+    for kills, rounds, of_database in ((1, 1, 0), (3, 2, 2), (3, 2, 2)):
+        assert lane.main(["--kills", str(kills), "--store", "redis", "--log", str(log)]) == 0
+        total = lane.read(log.read_text("utf-8"))["redis"]
+        assert (total.kills, total.rounds, total.database, total.faults) == (kills, rounds, of_database, 0)
+        assert total.acknowledged > 0

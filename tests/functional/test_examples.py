@@ -61,6 +61,14 @@ ALONE = {
     "embedded": [r"IT WORKS!"],
     "failover": [r"jobs on each server: True True", r"2470"],
     "retries": [r"fetched at the third attempt"],
+    "schedule": [
+        r"nightly is due at 0 3 \* \* \*",
+        r"tick is due every 0\.5s",
+        r"report of all customers",
+        r"first tick",
+        r"second tick",
+        r"third tick",
+    ],
     "cancel": [
         r"mail was there: True",
         r"mail is cancelled",
@@ -73,6 +81,11 @@ ALONE = {
         r"\{'a\.png': \['boat', 'sea'\]\}",
         r"b\.png at 320 pixels",
         r"c\.png at 320 pixels",
+    ],
+    "results": [
+        r"photo/17 is a thumbnail of a\.png",
+        r"photo/18 failed: JobException",
+        r"photo/19 is not known \(any more\)",
     ],
     "packets": [r"SUBMIT_JOB \(b'reverse', b'unique-1', b'Hello'\)", r"text line: b'status'"],
 }

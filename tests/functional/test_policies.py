@@ -7,12 +7,24 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gearfast import AdminClient, AsyncAdminClient, Client, JobFailed, PolicyInfo, QueueFull, Server, Worker
+from gearfast import (
+    AdminClient,
+    AsyncAdminClient,
+    Client,
+    Job,
+    JobFailed,
+    PolicyInfo,
+    Priority,
+    QueueFull,
+    Server,
+    Worker,
+)
 from gearfast.cli import FAILED, OK, USAGE, main
 from gearfast.errors import ServerError, UsageError
 from gearfast.protocol import Command
@@ -219,6 +231,57 @@ class TestCommandLine:
         with Server() as server:
             assert self.run(server, "policy", *words) == status
             assert text in capsys.readouterr().err
+
+
+class TestTurns:
+    """Weights and dispatch, with real workers."""
+
+    @staticmethod
+    def worker(done: list[bytes], *servers: Server, name: bytes = b"") -> Worker:
+        """Puts its name into `done` for each job, or else the job's workload."""
+        worker = Worker([server.url for server in servers])
+
+        @worker.function("f")
+        def work(job: Job) -> bytes:
+            done.append(name or job.workload)
+            return b""
+
+        return worker
+
+    def test_low_jobs_are_done_at_their_share(self) -> None:
+        """While there are always high jobs waiting, too."""
+        done: list[bytes] = []
+        with Server(functions={"f": {"weights": [8, 4, 1]}}) as server, Client(server.url) as client:
+            for _ in range(200):
+                client.submit_background("f", b"high", priority=Priority.HIGH)
+            jobs = [client.submit("f", b"low", priority=Priority.LOW) for _ in range(20)]
+            eventually(lambda: len(server.jobs()) == 220)
+            with working(self.worker(done, server)):
+                for job in jobs:
+                    job.result(LIMIT)
+                eventually(lambda: not server.jobs())
+            assert b"low" in done[:9]
+            assert Counter(done[:180]) == {b"high": 160, b"low": 20}
+
+    @pytest.mark.parametrize("sleeping", [True, False])
+    def test_waiting_workers_get_equal_shares(self, sleeping: bool) -> None:
+        """A worker of two servers sleeps where one of a single server leaves its grab with it."""
+        done: list[bytes] = []
+        names = (b"a", b"b", b"c")
+        with Server(functions={"f": {"dispatch": "round-robin"}}) as server, Server() as other:
+            servers = [server, other] if sleeping else [server]
+            state = "asleep" if sleeping else "held"
+
+            def all_wait() -> bool:
+                peers = server._live().call(lambda service: service.dispatcher.peers())
+                return sum(bool(peer[state]) for peer in peers) == len(names)
+
+            workers = [self.worker(done, *servers, name=name) for name in names]
+            with working(*workers), Client(server.url) as client:
+                for _ in range(30):
+                    eventually(all_wait)
+                    client.run("f", b"", timeout=LIMIT)
+            assert Counter(done) == {b"a": 10, b"b": 10, b"c": 10}
 
 
 class TestEmbedded:

@@ -32,11 +32,21 @@ FAULTS: Final = (
     "argument size",
     "too few arguments",
 )
+OUTCOMES: Final = ("done", "failed", "cancelled", "otherwise")
 EVENTS: Final = (
     "a client left, the job stays",
+    "a dead letter is kept",
+    *(f"a result is kept: {outcome}" for outcome in OUTCOMES),
+    *(f"a question about one that has ended: {outcome}" for outcome in OUTCOMES),
+    "a question about an unknown job",
+    "a question in the background",
+    "a question that does not wait",
+    "a question waits",
+    "the oldest of what is kept goes",
     "a frame in several reads",
     "a gate opens before jobs",
     "a job expires",
+    "a less urgent job has its turn",
     "a queue full by policy",
     "a rate is used up",
     "a time-out by policy",

@@ -20,6 +20,7 @@ from .frames import request
 from .malformed import malformed
 from .play import Play, Step
 from .records import Job, Peer
+from .results import ASK, NOW
 from .rules import GRABS, NS
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ KEYS: Final[dict[str, tuple[Any, ...]]] = {
     "burst": (1, 2, 5),
     "expire": (0, 1, 4, 20),
 }
+WEIGHTS: Final = ([8, 4, 1], [1, 1, 1], [2, 1, 3], [1, 1, 20])
 RATES: Final = {"f0": ("1/s", "47/s"), "f1": ("3/s", "90/m"), "f2": ("7/s", "0/s")}
 
 
@@ -106,6 +108,7 @@ def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
     """
     rng = Random(f"policies {seed}")
     keep = Random(f"keep {seed}")
+    weights = Random(f"weights {seed}")
     if rng.random() < 0.65 or CROWDS[seed // 5 % len(CROWDS)].functions > 100:
         return {}
     found = {}
@@ -119,7 +122,11 @@ def draw_policies(seed: int, has_ceiling: bool) -> dict[str, dict[str, Any]]:
         if pattern in RATES and rng.random() < 0.5:
             keys["rate"] = rng.choice(RATES[pattern])
         if not has_ceiling:
-            keys["keep_failed"] = keep.choice((0, 1, 5))  # which nobody may notice
+            keys["keep_failed"] = keep.choice((0, 0, 0, 1, 5))
+            keys["keep_results"] = keep.choice((0, 3, 40, 40))
+            keys["keep_results_size"] = keep.choice((0, 0, 7))
+        if weights.random() < 0.5:
+            keys["weights"] = weights.choice(WEIGHTS)
         found[pattern] = keys
     return found
 
@@ -129,6 +136,7 @@ class Draw:
 
     def __init__(self, seed: int, length: int) -> None:
         self.rng = Random(f"steps {seed}")
+        self.asks = Random(f"questions {seed}")
         self.random = self.rng.random
         self.length = length
         self.crowd = CROWDS[seed // 5 % len(CROWDS)]
@@ -266,6 +274,17 @@ class Draw:
         return data
 
     def packets(self, peer: Peer) -> bytes:
+        data = self.some_packets(peer)
+        if self.asks.random() > 0.05:
+            return data
+        # Drawn apart, so that what else a run does hardly depends on it.
+        rng, self.rng, self.random = self.rng, self.asks, self.asks.random
+        try:
+            return data + self.ask(peer)
+        finally:
+            self.rng, self.random = rng, rng.random
+
+    def some_packets(self, peer: Peer) -> bytes:
         table = self.tables[self.mode]
         if self.random() < 0.8:
             return self.packet(peer, table)
@@ -358,6 +377,28 @@ class Draw:
         if self.random() < 0.6:
             return request(Command.GET_STATUS, self.handle() + self.one_of((b"", b"", b"\0", b"\0x")))
         return request(Command.GET_STATUS_UNIQUE, self.unique() + self.one_of((b"", b"", b"\0")))
+
+    def ask(self, _: Peer) -> bytes:
+        """What became of a job that there is, or was."""
+        chance = self.random()
+        kept = self.model.kept
+        if chance < 0.4 and kept:
+            question = next(islice(kept, int(self.random() * min(len(kept), 100)), None))
+        elif chance < 0.7:
+            question = self.handle()
+        else:
+            question = self.unique() if chance < 0.85 else self.one_of(self.functions) + b"\0" + self.unique()
+        name = self.one_of((ASK, ASK, NOW))
+        chance = self.random()
+        if chance < 0.04:
+            return request(self.one_of((Command.CAN_DO, Command.CANT_DO)), name)
+        if chance < 0.05:
+            return request(Command.OPTION_REQ, b"results")
+        if chance < 0.06:
+            return b"create function " + name + b"\n"
+        if chance < 0.08:
+            return request(Command.SUBMIT_REDUCE_JOB, name, self.unique(), b"", b"", question)
+        return request(self.one_of(SUBMISSIONS[:3] * 3 + SUBMISSIONS[3:]), name, self.unique(), question)
 
     def echo(self, _: Peer) -> bytes:
         return request(Command.ECHO_REQ, self.data())

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-from .packets import UINT32, Packets
+from .packets import UINT32
 from .records import Function, Open, Peer, Wrong
+from .results import RESERVED, Results
 
 MOST_WORDS: Final = 5
 NO_VERB: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%b\r\n"
@@ -24,7 +25,7 @@ def limit(text: bytes) -> int:
     return min(int(found[0] or b"0"), UINT32) if found else 0
 
 
-class Lines(Packets):
+class Lines(Results):
     """The model as far as text commands reach."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -213,9 +214,11 @@ class Lines(Packets):
     def do_create(self, peer: Peer, words: list[bytes]) -> None:
         if len(words) != 3 or words[1].lower() != b"function":
             self.say(peer, TOO_FEW % words[0], whole=False)
-            return
-        self.function(words[2])
-        self.say(peer, OK)
+        elif words[2] in RESERVED:
+            self.say(peer, b"ERR UNKNOWN_ERROR\r\n")
+        else:
+            self.function(words[2])
+            self.say(peer, OK)
 
     def do_drop(self, peer: Peer, words: list[bytes]) -> None:
         if len(words) != 3 or words[1].lower() != b"function":

@@ -34,6 +34,10 @@ class Allowed:
     interval: int = 0
     burst: int = 1
     expire: int = 0
+    weights: tuple[int, ...] = ()
+    keep_failed: int = 0
+    keep_results: int = 0
+    keep_size: int = 0  # bytes
 
 
 def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
@@ -61,6 +65,10 @@ def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
         interval=interval,
         burst=keys.get("burst", -(-NS // interval) if interval else 1),
         expire=int(keys.get("expire", 0) * NS),
+        weights=tuple(keys.get("weights", ())),
+        keep_failed=keys.get("keep_failed", 0),
+        keep_results=keys.get("keep_results", 0),
+        keep_size=keys.get("keep_results_size", 0),
     )
 
 
@@ -138,7 +146,7 @@ class Policies(Rules):
         makes_room = policy.concurrency == function.running
         if function.opens or not (makes_room or (comes_back and not 0 < policy.concurrency < function.running)):
             return True
-        return self.is_given_out(function, next((queue for queue in queues if queue), []))
+        return self.is_given_out(function, function.first_queue(queues) if any(queues) else [])
 
     def is_given_out(self, function: Function, queue: list[Job]) -> bool:
         """Whether what the peers got next is the first job of this queue, if any of them waits for it."""
@@ -152,6 +160,8 @@ class Policies(Rules):
     def assign(self, peer: Peer, queue: list[Job], command: int) -> None:
         function = queue[0].function
         policy = function.allowed
+        if policy and policy.weights:
+            self.take_turn(function, policy.weights, function.queues.index(queue))
         if policy and policy.interval:
             function.ahead = max(function.ahead, self.now) + policy.interval
             opens = function.ahead - (policy.burst - 1) * policy.interval
@@ -161,6 +171,15 @@ class Policies(Rules):
         super().assign(peer, queue, command)
         if policy and policy.concurrency == function.running:
             self.meet("as many run as may")
+
+    def take_turn(self, function: Function, weights: tuple[int, ...], priority: int) -> None:
+        """Each priority that has something waiting is given its weight, and the one with the turn pays for all."""
+        waiting = [one for one in range(3) if function.queues[one]]
+        for one in waiting:
+            function.credit[one] += weights[one]
+        function.credit[priority] -= sum(weights[one] for one in waiting)
+        if priority != waiting[0]:
+            self.meet("a less urgent job has its turn")
 
     def time_limit(self, peer: Peer, function: Function) -> int:
         limit = super().time_limit(peer, function)
@@ -180,8 +199,7 @@ class Policies(Rules):
             return
         self.meet("a gate opens before jobs")
         while function.ready and (holders := [peer for peer in function.able if peer.held]):
-            queue = next(queue for queue in function.queues if queue)
-            self.serve(self.first_in_line(holders, queue[0]), function)
+            self.serve(self.first_in_line(holders, function.first_queue()[0]), function)
         if function.ready:
             self.wake_sleepers(function)
 
@@ -198,7 +216,7 @@ class Policies(Rules):
         """Whether what the peers got next is what this gate brings them."""
         if function.allowed and 0 < function.allowed.concurrency <= function.running:
             return True
-        return self.is_given_out(function, next((queue for queue in function.queues if queue), []))
+        return self.is_given_out(function, function.first_queue() if function.filled else [])
 
     # ---- queues ---------------------------------------------------------------------------------------------------
 

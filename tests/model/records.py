@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ class Function:
     limits: list[int] = field(default_factory=lambda: [0, 0, 0])
     uniques: dict[tuple[bool, bytes], Job] = field(default_factory=dict)  # (by its data, key)
     allowed: Allowed | None = None
+    credit: list[int] = field(default_factory=lambda: [0, 0, 0])  # by priority, where it has weights
     ahead: int = 0  # up to when its rate is used up
     opens: int = 0  # when it may give out a job again, 0 now
     counts: Counter[str] = field(default_factory=Counter)  # as Dispatcher.metrics() names them; and times in ns
@@ -67,6 +69,14 @@ class Function:
     @property
     def ready(self) -> bool:
         return self.filled and self.open
+
+    def first_queue(self, queues: Sequence[list[Job]] = ()) -> list[Job]:
+        """Where its next job lies, of its own queues or of these; one of them has a job."""
+        queues = queues or self.queues
+        if not self.allowed or not self.allowed.weights:
+            return next(queue for queue in queues if queue)
+        due = [at + weight for at, weight in zip(self.credit, self.allowed.weights, strict=True)]
+        return queues[max((priority for priority in range(3) if queues[priority]), key=lambda one: (due[one], -one))]
 
     @property
     def filled(self) -> bool:

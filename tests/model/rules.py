@@ -305,8 +305,8 @@ class Rules:
         if not ready or self.draining:
             return None
         if self.order == "priority":
-            return next(f.queues[p] for p in range(3) for f in ready if f.queues[p])
-        return next(queue for queue in ready[0].queues if queue)
+            return next(f for p in range(3) for f in ready if f.queues[p]).first_queue()
+        return ready[0].first_queue()
 
     def candidates(self, queue: list[Job]) -> list[Job]:
         """The first job, and those whose place is left open."""
@@ -363,7 +363,7 @@ class Rules:
     def serve(self, peer: Peer, function: Function) -> None:
         """Answers the oldest held GRAB with the function's next job."""
         self.meet("a held grab answered")
-        queue = next(queue for queue in function.queues if queue)
+        queue = function.first_queue()
         command = peer.held.pop(0)
         if len(peer.held) >= FORMS_KEPT:
             self.meet("more held grabs than forms are kept")

@@ -35,6 +35,17 @@ def test_set_get_unset(make_wire: MakeWire) -> None:
     a.send(b"policy set resize* timeout= max_queue=\n", b"policy\n").expect(b"OK\r\n.\n")
 
 
+def test_weights_and_dispatch(make_wire: MakeWire) -> None:
+    a = make_wire().peer("admin")
+    a.send(b"policy set f* weights=8:4:1 dispatch=round-robin\n").expect(b"OK\r\n")
+    a.send(b"policy set f1 weights=0\n").expect(b"OK\r\n")
+    a.send(b"policy get f1\n").expect(b"f1\tweights=0 dispatch=round-robin\n.\n")
+    a.send(b"policy set f* weights=high:3,normal:2,low:1 dispatch=\n", b"policy unset f1\n").expect(b"OK\r\n" * 2)
+    a.send(b"policy\n").expect(b"f*\tweights=3:2:1\n.\n")
+    a.send(b"policy set f weights=1:2\n")
+    assert a.take().startswith(b"ERR INVALID_ARGUMENTS weights:+'1:2'+must+be+such+as+8:4:1,")
+
+
 def test_the_log_tells_of_changes_alone(make_wire: MakeWire) -> None:
     wire = make_wire()
     a = wire.peer("a")

@@ -56,6 +56,8 @@ def client() -> None:
         assert_type(handle, Handle)
         assert_type(c.submit_background("f", at=datetime(2030, 1, 1, tzinfo=UTC)), Handle)
         assert_type(c.status(handle), JobStatus)
+        assert_type(c.result(handle, timeout=3), bytes)
+        assert_type(c.result(b"u", function="f"), bytes)
         assert_type(c.cancel(future), bool)
         assert_type(c.map("f", [b"1", b"2"]), Iterator[bytes])
         assert_type(c.map("f", (b"x" for _ in range(3)), return_exceptions=True), Iterator[bytes | GearfastError])
@@ -74,6 +76,7 @@ async def async_client() -> None:
         assert_type(await c.submit_background("f", b"x"), Handle)
         assert_type(c.map("f", [b"1"]), AsyncIterator[bytes])
         assert_type(await c.status(future.handle), JobStatus)
+        assert_type(await c.result(future.handle), bytes)
 
 
 def worker() -> None:
@@ -181,6 +184,8 @@ def tasks(c: Client, job: Job) -> None:
     assert_type(resize.submit(c, "a.png").events(), Iterator[Event])
     assert_type(resize.submit_background(c, "a.png", width=64), Handle)
     assert_type(resize.options(unique="p/17", delay=3).submit_background(c, "a.png"), Handle)
+    assert_type(resize.result(c, "H:1"), str)
+    assert_type(resize.result(c, unique="p/17", timeout=3), str)
     assert_type(resize.options(timeout=3, retry=Retry(2)).run(c, "a.png", width=3), str)
     assert_type(resize.map(c, ["a.png"], width=64), Iterator[str])
     assert_type(resize.map(c, (name for name in "abc"), 64), Iterator[str])
@@ -217,6 +222,7 @@ async def async_tasks(c: AsyncClient, job: AsyncJob) -> None:
     assert_type(resize.submit(c, "a.png"), AsyncJobFuture[str])
     assert_type(await resize.submit(c, "a.png"), str)
     assert_type(await resize.submit_background(c, "a.png"), Handle)
+    assert_type(await resize.result(c, "H:1"), str)
     assert_type(await resize.options(unique="u").submit_background(c, "a.png"), Handle)
     assert_type(resize.map(c, ["a.png"], width=64), AsyncIterator[str])
     assert_type(

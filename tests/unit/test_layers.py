@@ -27,10 +27,11 @@ ALLOWED = {
     "_version": set(),
     "_codec": set(),
     "dispatch": {"_codec"},
+    "schedules": set(),
     "store": set(),
     "gearmand_queue": set(),
     "session": {"_codec"},
-    "server": {"_codec", "dispatch", "store"},
+    "server": {"_codec", "dispatch", "schedules", "store"},
     "web": {"server", "dispatch"},
     "frontend": {"session"},  # what the two front ends share
     "sync": {"session", "_codec", "frontend"},
@@ -43,7 +44,7 @@ ALLOWED = {
 EVERYTHING_PUBLIC = {"__init__", "__main__", "bench", "cli", "demo", "pytest_plugin", "testing"}
 
 # No descriptor, clock, file, environment, chance or log in the layers that take bytes and time as arguments.
-PURE = {"_codec", "dispatch", "session"}
+PURE = {"_codec", "dispatch", "schedules", "session"}
 IMPURE = {
     "asyncio",
     "concurrent",

@@ -73,6 +73,17 @@ def test_verdicts(results: Results) -> None:
     assert {"pass", "MISS", "not measured"} == {line.rsplit("  ", 1)[-1] for line in text.splitlines()[1:]}
 
 
+def test_a_bar_on_another_store_is_of_the_server_with_that_store() -> None:
+    rows = {"gearfast": samples(2.0), "gearfast=redis:///0": samples(3.0), "gearfast=postgresql:///jobs": samples(20.0)}
+    verdicts = {verdict.what: verdict for verdict in report.check(Results({"durable-submit": rows}), {})}
+    assert verdicts["durable-submit rate"].passed is True
+    assert verdicts["durable-submit rate, postgresql"].measured.startswith("50,000")
+    assert verdicts["durable-submit rate, postgresql"].passed is True
+    del rows["gearfast=postgresql:///jobs"]
+    verdicts = {verdict.what: verdict for verdict in report.check(Results({"durable-submit": rows}), {})}
+    assert verdicts["durable-submit rate, postgresql"].passed is None
+
+
 def test_equal_to_gearmand_is_not_below_it() -> None:
     same = Results({"fg-1x1": {"gearfast": samples(16.0), "gearmand": samples(16.0)}})
     verdict = next(v for v in report.check(same, {}) if v.what == "fg-1x1 / gearmand")

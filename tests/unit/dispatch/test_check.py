@@ -26,6 +26,8 @@ POLICIES = st.sampled_from(
     [
         *(b"timeout=0.5", b"tries=2 retry_on_fail=true", b"backoff=1", b"backoff=2 backoff_kind=fixed tries=-1"),
         *(b"concurrency=1", b"concurrency=2 rate=1/s burst=2", b"rate=1/s burst=1", b"rate=0 concurrency=0"),
+        *(b"dispatch=round-robin", b"dispatch=least-loaded", b"dispatch=any", b"weights=3:2:1", b"weights=1:1:5"),
+        *(b"dispatch=round-robin concurrency=1", b"weights=2:1:1 dispatch=round-robin rate=1/s", b"weights=0"),
         *(b"max_queue=1", b"max_queue=2 full=drop-oldest", b"expire=2", b"expire=4 backoff=1 retry_on_fail=1"),
         *(
             b"keep_failed=2 keep_failed_for=5 tries=2 retry_on_fail=1",

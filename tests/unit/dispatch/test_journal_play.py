@@ -26,8 +26,10 @@ class Disk:
     ended: set[int] = field(default_factory=set)
     replaced: dict[int, set[int]] = field(default_factory=dict)  # by number of the batch: of those before it
     losses: dict[int, int] = field(default_factory=dict)
+    written: list[Batch] = field(default_factory=list)
 
     def write(self, batch: Batch) -> None:
+        self.written.append(batch)
         if batch.records:
             self.records[batch.number] = batch.records
         for (number,) in struct.iter_unpack("<Q", batch.replaced):

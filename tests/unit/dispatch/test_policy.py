@@ -36,6 +36,16 @@ from gearfast.dispatch.policy import KEYS, FunctionPolicy, Policies, describe, p
         ("rate", 20, "20/s"),
         ("rate", "0/s", "0"),
         ("burst", "20", 20),
+        ("weights", "8:4:1", "8:4:1"),
+        ("weights", " 8 : 04 : 1 ", "8:4:1"),
+        ("weights", [1000, 1, 1], "1000:1:1"),
+        ("weights", {"low": 1, "high": 3, "normal": 2}, "3:2:1"),
+        ("weights", "high:3,normal:2,low:1", "3:2:1"),
+        ("weights", 0, "0"),
+        ("weights", "0", "0"),
+        ("dispatch", "round-robin", "round-robin"),
+        ("dispatch", "Least-Loaded", "least-loaded"),
+        ("dispatch", "any", "any"),
         ("expire", 3600, 3600.0),
     ],
 )
@@ -70,6 +80,16 @@ def test_values(key: str, value: object, parsed: object) -> None:
         ("rate", "0.00001/d", "must be 0, or from"),
         ("rate", True, "must be a rate such as"),
         ("burst", 0, "must be from 1"),
+        ("weights", 5, "must be such as 8:4:1"),
+        ("weights", "8:4", "must be such as 8:4:1"),
+        ("weights", True, "must be such as 8:4:1"),
+        ("weights", "high:3,low:1", "must be such as 8:4:1"),
+        ("weights", "high:3:2,low:1", "must be such as 8:4:1"),
+        ("weights", {"urgent": 3}, "has the priority 'urgent'"),
+        ("weights", "8:4:0", "must be from 1 to 1000"),
+        ("weights", "8:4:1001", "must be from 1 to 1000"),
+        ("weights", "8:4:x", "must be a whole number"),
+        ("dispatch", "fair", "must be one of any, round-robin, least-loaded"),
         ("timout", 3, "unknown key timout; did you mean timeout?"),
         ("colour", 3, "unknown key colour"),
     ],
@@ -166,6 +186,11 @@ def test_tables_that_are_none(table: object, text: str) -> None:
 def test_rates(rate: str, burst: int | None, interval: int, size: int) -> None:
     policy = FunctionPolicy(rate=rate, burst=burst)
     assert (policy.interval_ns, policy.burst_size) == (interval, size)
+
+
+@pytest.mark.parametrize(("weights", "shares"), [("8:4:1", (8, 4, 1)), ("0", (0, 0, 0)), (None, (0, 0, 0))])
+def test_shares(weights: str | None, shares: tuple[int, int, int]) -> None:
+    assert FunctionPolicy(weights=weights).shares == shares
 
 
 def test_a_dispatcher_takes_policies_alone() -> None:

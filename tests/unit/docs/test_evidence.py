@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What docs/semantics.md, docs/failures.md and docs/policies.md say is shown by tests that exist."""
+"""What docs/semantics.md, failures.md, policies.md, results.md and schedules.md say is shown by tests that exist."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gearfast.dispatch.policy import KEYS
+from gearfast.schedules.schedule import KEYS as SCHEDULE_KEYS
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md")]
+PAGES = [ROOT / "docs" / name for name in ("semantics.md", "failures.md", "policies.md", "results.md", "schedules.md")]
 SHOWN = re.compile(r"<!-- shown by: (.*?)-->", re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not (ROOT / "docs").exists(), reason="needs docs/ of a checkout")
@@ -37,8 +38,17 @@ def test_each_statement_of_the_semantics_names_one() -> None:
     assert [statement for statement in statements if "shown by:" not in statement] == []
 
 
-def test_the_table_of_keys_is_that_of_the_code() -> None:
-    text = (ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
+def table(page: str) -> list[tuple[str, str, str]]:
+    """Key, default and meaning of each row of a page's table of keys."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
-    table = [(name, default, about.replace(" (`drop-oldest`)", "")) for name, default, about in rows]
-    assert table == [(name, key.metadata["default"], key.metadata["help"]) for name, key in KEYS.items()]
+    return [(name, default, about.replace(" (`drop-oldest`)", "")) for name, default, about in rows]
+
+
+def test_the_table_of_keys_is_that_of_the_code() -> None:
+    assert table("policies.md") == [(name, key.metadata["default"], key.metadata["help"]) for name, key in KEYS.items()]
+
+
+def test_the_table_of_keys_of_a_schedule_is_that_of_the_code() -> None:
+    keys = SCHEDULE_KEYS.items()
+    assert table("schedules.md") == [(name, key.metadata["shown"], key.metadata["help"]) for name, key in keys]

@@ -30,6 +30,8 @@ full = "drop-oldest"
 concurrency = 4
 rate = "100/s"
 burst = 20
+weights = [8, 4, 1]
+dispatch = "round-robin"
 expire = 3600
 
 [functions.mail]
@@ -51,13 +53,14 @@ def test_tables_of_functions(tmp_path: Path) -> None:
     assert [pattern for pattern, _ in policies.rules] == ["resize*", "mail"]
     mail = policies.get("mail")
     assert mail is not None and dict(mail.items()) == {"timeout": 0.5, "max_queue": (10, 0, 5)}
-    assert len(policies.rules[0][1].items()) == 13
+    assert len(policies.rules[0][1].items()) == 15
 
 
 def test_what_is_printed_gives_the_same(tmp_path: Path) -> None:
     loaded = load(file=write(tmp_path, TEXT))
     text = print_config(loaded)
     assert '[functions."resize*"]\ntimeout = 30.0\ntries = 5\n' in text
+    assert 'weights = "8:4:1"\ndispatch = "round-robin"\n' in text
     assert "max_queue = { high = 10, normal = 0, low = 5 }\n" in text
     assert load(file=write(tmp_path, text)).config == loaded.config
 

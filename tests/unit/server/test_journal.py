@@ -28,12 +28,15 @@ LIMIT = 30.0
 class Faulty(SqliteStore):
     """Sections in `rotten` cannot be read; while it is `away` nothing can be done.
 
-    If it `lies` too, writes are done, and said to have failed.
+    If it `lies` too, writes are done, and said to have failed. `unreadable`: so many reads fail. `rot`: what
+    a section that cannot be read has in it.
     """
 
     rotten: frozenset[int] = frozenset()
     away = False
     lies = False
+    unreadable = 0
+    rot = b""
 
     def open(self) -> Contents:
         if self.away:
@@ -48,10 +51,17 @@ class Faulty(SqliteStore):
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         ids = list(sections)
+        if self.unreadable:
+            self.unreadable -= 1
+            raise StoreError("the disk is away")
         for id in ids:
             if id in self.rotten:
                 raise SectionDamaged(f"section {id} is damaged", id)
-        return super().read(ids)
+        parts = super().read(ids)
+        for id, part in zip(ids, parts, strict=True):
+            if self.rot and self.rot in part:
+                raise SectionDamaged(f"section {id} is damaged", id)
+        return parts
 
 
 def sections_in(path: Path) -> list[SectionInfo]:
@@ -78,8 +88,12 @@ class Machine:
 
     def run(self, done: Callable[[], bool]) -> None:
         while not done():
-            call, values = self.calls.get(timeout=LIMIT)
-            call(*values)
+            self.step()
+
+    def step(self) -> None:
+        """The next thing that the journal's thread posts."""
+        call, values = self.calls.get(timeout=LIMIT)
+        call(*values)
 
     def commit(self) -> None:
         self.journal.take()
@@ -266,6 +280,32 @@ def test_notes_of_a_batch_that_is_given_up_go_with_the_next(tmp_path: Path) -> N
     machine.run(lambda: not machine.dispatcher.refusing)
     machine.journal.close()
     assert notes_in(path) == {"a": b"1"}
+    assert sections_in(path) == []
+
+
+@pytest.mark.parametrize("lies", [False, True], ids=["not stored", "stored, but reported as not"])
+def test_a_note_that_is_bound_is_lost_with_its_jobs(tmp_path: Path, lies: bool) -> None:
+    """What was kept before is kept again, also if the batch after it had said otherwise; others go with that."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    told: list[tuple[str, bytes | None]] = []
+    machine.journal.on_lost = lambda key, value: told.append((key, value))
+    machine.journal.note("fired", b"1")
+    machine.commit()
+    machine.store.away, machine.store.lies = True, lies
+    machine.dispatcher.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    machine.journal.note("fired", b"2", bound=True)
+    machine.journal.note("new", b"2", bound=True)
+    machine.journal.note("other", b"2")
+    machine.journal.take()
+    machine.journal.note("fired", b"3", bound=True)
+    machine.run(lambda: machine.dispatcher.refusing and machine.journal.is_idle)
+    assert sorted(told)[:2] == [("fired", b"1"), ("new", None)]
+    assert machine.journal.notes == {"fired": b"1", "other": b"2"}
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not machine.dispatcher.refusing)
+    machine.journal.close()
+    assert notes_in(path) == {"fired": b"1", "other": b"2"}
     assert sections_in(path) == []
 
 

@@ -410,17 +410,24 @@ def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
 
 def test_one_of_them_leads(fleet: Fleet) -> None:
     one, other, third = fleet.start(), fleet.start(), fleet.start()
+    told: list[dict[str, bytes]] = []
+    other.journal.on_lead = told.append
     for server in (one, other, third):
         server.look()
-    assert [server.journal.leads for server in (one, other, third)] == [True, False, False]
+    fleet.run(lambda: one.journal.leads)
+    assert [server.journal.leads for server in (other, third)] == [False, False]
+    one.journal.note("key", b"value")
+    one.commit()
     one.close()
     other.look()
     third.look()
-    assert [server.journal.leads for server in (other, third)] == [True, False]
+    fleet.run(lambda: other.journal.leads)
+    assert not third.journal.leads
+    assert told == [{"key": b"value"}], "what the one before has noted"
     fleet.pass_time(LEASE + 1)
     assert not other.journal.leads, "its lease has ended"
     third.look()
-    assert third.journal.leads
+    fleet.run(lambda: third.journal.leads)
     fleet.run(lambda: third.dispatcher.lease_until > fleet.now)
 
 
