@@ -118,12 +118,12 @@ chaos: SECONDS = 300
 chaos: .venv/.built .venv/.test  ## clients, workers and connections broken at random (SEED) for SECONDS (default 300)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --record tests/chaos/LOG.md $(ARGS)
 
+kills: .venv/.built .venv/.test  ## job servers with a store killed until each store had 300 (ARGS=--kills N); goes on from its log
+	$(BIN)/python -m tests.chaos.lane $(ARGS)
+
 fleet: SECONDS = 300
 fleet: .venv/.built .venv/.test  ## servers that share a database, partitioned at random, until the log has SECONDS (default 300)
 	$(BIN)/python -m tests.fleet --seconds $(SECONDS) $(ARGS)
-
-kills: .venv/.built .venv/.test  ## job servers with a store killed until each store had 300 (ARGS=--kills N); goes on from its log
-	$(BIN)/python -m tests.chaos.lane $(ARGS)
 
 clean:  ## remove builds and environments
 	rm -rf build dist .venv .venv-* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

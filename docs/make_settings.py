@@ -56,7 +56,7 @@ def _value(setting: Setting) -> str:
     """The default as it would stand in the file."""
     line = print_config(load()).splitlines()[[s.name for s in settings()].index(setting.name)]
     value = line.partition(" = ")[2]
-    if setting.metavar == "SIZE" and value.isdecimal():
+    if setting.metavar == "SIZE" and value.isdecimal() and value != "0":
         value = f'"{int(value) >> 20}M"'
     return "none" if line.startswith("#") else f"`{value}`"
 

@@ -137,23 +137,6 @@ class PolicyInfo(NamedTuple):
     """Keys and values as the text protocol has them, such as `timeout` and `30`."""
 
 
-class ClusterServer(NamedTuple):
-    """A line of the admin command `cluster`: one of the job servers that share a store."""
-
-    id: int
-    """Rises with each server that starts; the lowest one leads."""
-    host: str
-    pid: int
-    addresses: str
-    """Where it listens, with commas between them."""
-    jobs: int
-    """Durable jobs that were its own when it last said so."""
-    lease: float
-    """Seconds until others may take its jobs over; below 0: they are about to."""
-    lag: float
-    """Seconds since it last wrote to the store or renewed its lease."""
-
-
 class ScheduleInfo(NamedTuple):
     """A line of the admin command `schedule`: a job that is submitted again and again. Times are seconds since 1970."""
 
@@ -181,6 +164,23 @@ class ScheduleInfo(NamedTuple):
     """The time of its last run; None: there was none."""
     problem: str = ""
     """Why the server cannot use it; all else but its name is unknown then."""
+
+
+class ClusterServer(NamedTuple):
+    """A line of the admin command `cluster`: one of the job servers that share a store."""
+
+    id: int
+    """Rises with each server that starts; the lowest one leads."""
+    host: str
+    pid: int
+    addresses: str
+    """Where it listens, with commas between them."""
+    jobs: int
+    """Durable jobs that were its own when it last said so."""
+    lease: float
+    """Seconds until others may take its jobs over; below 0: they are about to."""
+    lag: float
+    """Seconds since it last wrote to the store or renewed its lease."""
 
 
 class WorkerInfo(NamedTuple):

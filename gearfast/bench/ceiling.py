@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from gearfast._codec import encode
-from gearfast.bench.durable import FUNCTION, IN_FLIGHT, Link, temporary, running
+from gearfast.bench.durable import FUNCTION, IN_FLIGHT, Link, running, temporary
 from gearfast.bench.servers import ServerError
 from gearfast.protocol import Command
 
@@ -70,8 +70,7 @@ def larger_than_memory(jobs: int, ceiling: str) -> tuple[float, int, float, int]
         with running(folder, "--store-memory", ceiling) as (server, link):
             watch = Watch(server)
             start = time.perf_counter()
-            for first in range(0, jobs, IN_FLIGHT):
-                submit(link, first, min(first + IN_FLIGHT, jobs))
+            submit(link, 0, jobs)
             submitted = jobs / (time.perf_counter() - start)
             before = watch.end()
             server.send_signal(signal.SIGKILL)
@@ -79,28 +78,30 @@ def larger_than_memory(jobs: int, ceiling: str) -> tuple[float, int, float, int]
         with running(folder, "--store-memory", ceiling) as (server, link):
             watch = Watch(server)
             start = time.perf_counter()
-            do_all(link, jobs)
+            do(link, 0, jobs)
             done = jobs / (time.perf_counter() - start)
             return submitted, before, done, watch.end()
 
 
-def submit(link: Link, first: int, end: int) -> None:
-    """Background jobs, all in flight at once, until all are acknowledged."""
+def submit(link: Link, first: int, end: int, in_flight: int = IN_FLIGHT) -> None:
+    """Background jobs of these numbers, some in flight at a time, until all are acknowledged."""
     fill = bytes(SIZE - 16)
-    link.sock.sendall(
-        b"".join(encode(Command.SUBMIT_JOB_BG, FUNCTION, b"u%d" % n, b"%016d" % n + fill) for n in range(first, end))
-    )
-    for _ in range(first, end):
-        if link.read().command != Command.JOB_CREATED:
-            raise ServerError("a background job was refused")
+    for begin in range(first, end, in_flight):
+        numbers = range(begin, min(begin + in_flight, end))
+        link.sock.sendall(
+            b"".join(encode(Command.SUBMIT_JOB_BG, FUNCTION, b"u%d" % n, b"%016d" % n + fill) for n in numbers)
+        )
+        for _ in numbers:
+            if link.read().command != Command.JOB_CREATED:
+                raise ServerError("a background job was refused")
 
 
-def do_all(link: Link, jobs: int) -> None:
-    """Does all jobs; raises ServerError for the first one that is not in its turn."""
+def do(link: Link, first: int, end: int) -> None:
+    """Does the jobs of these numbers; raises ServerError for the first one that is not in its turn."""
     link.sock.sendall(encode(Command.CAN_DO, FUNCTION) + encode(Command.GRAB_JOB_UNIQ) * AHEAD)
-    turn = 0
+    turn = first
     waiting = AHEAD
-    while turn < jobs:
+    while turn < end:
         packet = link.read()
         if packet.command == Command.JOB_ASSIGN_UNIQ:
             if int(packet.args[3][:16]) != turn:

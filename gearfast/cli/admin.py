@@ -502,12 +502,12 @@ def _line(verb: Verb, entry: Any) -> str:
         return " ".join([str(entry.fd), entry.address, entry.id, ":", *entry.functions])
     if verb.columns is _POLICIES:
         return f"{entry.pattern}\t{_settings(entry.settings)}"
-    if verb.columns is _CLUSTER:
-        return "\t".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in entry)
     if verb.columns is _SCHEDULES:
         return schedules.line(entry)
     if verb.columns in (_DEAD, _RESULTS):
         return "\t".join(words(entry).values())
+    if verb.columns is _CLUSTER:
+        return "\t".join(f"{value:.3f}" if isinstance(value, float) else str(value) for value in entry)
     return "\t".join(
         str(int(value) if isinstance(value, bool) else value) for value in _row(entry, verb.columns).values()
     )

@@ -19,6 +19,7 @@ cdef void absence_free(Core* core, Function* function) noexcept nogil
 cdef void absence_left(Queue* queue, Job* job) noexcept nogil
 cdef void absence_joined(Job* job) noexcept nogil
 cdef void absence_restored(Job* job) noexcept nogil
+cdef void absence_reordered(Absence* absence) noexcept nogil
 cdef void absence_forgets(Core* core, Job* job) noexcept nogil
 cdef void sweep(Core* core, size_t steps) noexcept nogil
 cdef bint may_leave(Job* job) noexcept nogil

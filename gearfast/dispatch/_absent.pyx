@@ -181,6 +181,16 @@ cdef void absence_restored(Job* job) noexcept nogil:
         absence.far.hungry = True
 
 
+cdef void absence_reordered(Absence* absence) noexcept nogil:
+    """The jobs in its function's queues have another order: what is known of places there is not true any more."""
+    cdef int priority
+    for priority in range(PRIORITIES):
+        absence.swept[priority] = NULL
+        absence.ahead[priority] = absence.kept[priority] = absence.near[priority] = 0
+    absence.blocked = False
+    absence.far.hungry = True
+
+
 cdef void absence_forgets(Core* core, Job* job) noexcept nogil:
     """A durable job became a dead letter while it was absent: the store has to know, and needs its workload for that.
 

@@ -368,17 +368,6 @@ cdef void verb_policy(Core* core, Peer* peer, Field line) noexcept with gil:
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 
 
-# cluster: the servers that share the store, a line for each; none without such a store
-cdef void verb_cluster(Core* core, Peer* peer, Words* words) noexcept with gil:
-    try:
-        tell = (<object>core.owner).on_cluster
-        text = tell() if tell is not None else b""
-        write_bytes(core, peer, text, len(text))
-        say(core, peer, ".\n")
-    except Exception:   # memory
-        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
-
-
 # schedule [add ... | set ... | remove ... | pause ... | resume ... | run ...]: of whoever keeps them beside a dispatcher
 cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
     cdef Words words
@@ -396,6 +385,17 @@ cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
         if changed and core.journal != NULL and journal_reserve(core, peer) == 0:
             journal_promise(core, peer)
         write_bytes(core, peer, text, len(text))
+    except Exception:   # memory
+        say(core, peer, "ERR UNKNOWN_ERROR\r\n")
+
+
+# cluster: the servers that share the store, a line for each; none without such a store
+cdef void verb_cluster(Core* core, Peer* peer, Words* words) noexcept with gil:
+    try:
+        tell = (<object>core.owner).on_cluster
+        text = tell() if tell is not None else b""
+        write_bytes(core, peer, text, len(text))
+        say(core, peer, ".\n")
     except Exception:   # memory
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")
 

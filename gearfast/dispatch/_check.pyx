@@ -59,7 +59,7 @@ from gearfast.dispatch._job cimport (
     walk_begin,
     walk_next,
 )
-from gearfast.dispatch._journal cimport has_lapsed, may_be_given
+from gearfast.dispatch._journal cimport may_be_given
 from gearfast.dispatch._records cimport (
     HELD,
     IN_LINE,
@@ -258,7 +258,7 @@ cdef int runnable_level(Core* core, Function* function) noexcept:
     """As `level_of` in _grab.pyx, without dropping anything."""
     cdef int priority
     cdef Job* job
-    if is_closed(core, function) or is_blocked(function) and not has_lapsed(core):
+    if is_closed(core, function) or is_blocked(function):
         return 0
     for priority in range(PRIORITIES):
         job = function.queues[priority].head

@@ -74,7 +74,6 @@ from gearfast.dispatch._settle cimport journal_settle
 from gearfast.dispatch._slab cimport slabs_free
 from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, UNIQUE_TOO_LARGE, Submission, submit
 from gearfast.dispatch._supply cimport SUPPLY_DONE, SUPPLY_NO_MEMORY, SUPPLY_NO_RECORD, supply, supply_ask, supply_end
-from gearfast.dispatch._takeover cimport lease_lost, lease_set
 from gearfast.dispatch._snapshot cimport (
     list_functions,
     list_jobs,
@@ -84,6 +83,7 @@ from gearfast.dispatch._snapshot cimport (
     read_metrics,
     read_stats,
 )
+from gearfast.dispatch._takeover cimport lease_lost, lease_set
 
 from gearfast import protocol
 from gearfast.dispatch.policy import Policies

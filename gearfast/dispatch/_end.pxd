@@ -13,4 +13,5 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil
 cdef void finish(Core* core, Job* job) noexcept nogil
 cdef void fail_waiters(Core* core, Job* job) noexcept nogil
 cdef void cancel(Core* core, Job* job) noexcept nogil
+cdef void abandon(Core* core, Job* job) noexcept nogil
 cdef void ignore(Core* core, Job* job) noexcept nogil

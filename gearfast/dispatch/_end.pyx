@@ -188,10 +188,15 @@ cdef void fail_waiters(Core* core, Job* job) noexcept nogil:
 
 cdef void cancel(Core* core, Job* job) noexcept nogil:
     """`cancel job`: its clients get WORK_FAIL; a queued job stays until it is met, a running one until it ends."""
+    result_keep(core, job, OUTCOME_CANCELLED, NULL, False)
+    abandon(core, job)
+
+
+cdef void abandon(Core* core, Job* job) noexcept nogil:
+    """The same of a job that goes on elsewhere, so that this is not what becomes of it."""
     fail_waiters(core, job)
     while job.waiters != NULL:
         waiter_remove(core, job.waiters)
-    result_keep(core, job, OUTCOME_CANCELLED, NULL, False)
     job.flags = (job.flags & ~<int>JOB_BACKGROUND) | JOB_CANCELLED
     if job_is_durable(job):
         journal_end(core, job)

@@ -35,7 +35,7 @@ from gearfast.dispatch._job cimport (
     job_workload,
     write_handle,
 )
-from gearfast.dispatch._journal cimport has_lapsed, may_be_given
+from gearfast.dispatch._journal cimport has_next
 from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
@@ -92,12 +92,12 @@ cdef int level_of_queues(Core* core, Function* function) noexcept nogil:
     Nothing where the job that is next is absent.
     """
     cdef int priority
-    if is_blocked(function) and not has_lapsed(core):
+    if is_blocked(function):
         return 0
     for priority in range(PRIORITIES):
         clean(core, function, priority)
-        if function.queues[priority].head != NULL and may_be_given(core, function.queues[priority].head):
-            if function.absence != NULL and not has_lapsed(core) and next_is_absent(core, function, priority):
+        if has_next(core, function, priority):
+            if function.absence != NULL and next_is_absent(core, function, priority):
                 return 0
             return level_of_priority(core, priority)
     return 0
@@ -328,7 +328,7 @@ cdef Job* pop(Core* core, Function* function) noexcept nogil:
     cdef int priority = next_priority(core, function)
     cdef Job* job = function.queues[priority].head
     if has_weights(function):
-        weights_spend(function, priority)
+        weights_spend(core, function, priority)
     queue_remove(&function.queues[priority], job)
     expiry_clear(core, job)
     return job
@@ -337,11 +337,11 @@ cdef Job* pop(Core* core, Function* function) noexcept nogil:
 cdef int next_priority(Core* core, Function* function) noexcept nogil:
     """Of which queue the next job is, of which level_of has found that there is one: the most urgent, or by weights."""
     cdef int priority = 0
-    if has_weights(function) and not has_lapsed(core):
+    if has_weights(function):
         for priority in range(PRIORITIES):
             clean(core, function, priority)
-        return weighted_priority(function)
-    while function.queues[priority].head == NULL or not may_be_given(core, function.queues[priority].head):
+        return weighted_priority(core, function)
+    while not has_next(core, function, priority):
         priority += 1
     return priority
 

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from gearfast.dispatch._job cimport job_is_durable
-from gearfast.dispatch._records cimport Batch, Bytes, Core, Job, Journal, Letter, Peer, Result
+from gearfast.dispatch._records cimport Batch, Bytes, Core, Function, Job, Journal, Letter, Peer, Result
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
 cdef void journal_free(Core* core) noexcept nogil
@@ -53,6 +53,11 @@ cdef inline bint has_lapsed(Core* core) noexcept nogil:
 
 cdef inline bint may_be_given(Core* core, Job* job) noexcept nogil:
     return not has_lapsed(core) or not job_is_durable(job)
+
+
+cdef inline bint has_next(Core* core, Function* function, int priority) noexcept nogil:
+    """Whether a queue, whose head somebody wants, has a job that may be given out."""
+    return function.queues[priority].head != NULL and may_be_given(core, function.queues[priority].head)
 
 
 cdef inline size_t journal_bytes(Core* core) noexcept nogil:

@@ -5,6 +5,7 @@
 So all others are given out as ever, and whoever looks for the next job looks no further than the head of a queue.
 """
 
+from gearfast.dispatch._absent cimport absence_reordered
 from gearfast.dispatch._function cimport insert_before, queue_insert, queue_push
 from gearfast.dispatch._job cimport handles_get, job_is_durable, job_priority
 from gearfast.dispatch._journal cimport has_lapsed
@@ -65,7 +66,5 @@ cdef void queues_part(Function* function) noexcept nogil:
             kept.tail.next = durable.head
             durable.head.prev = kept.tail
             function.queues[priority].tail = durable.tail
-        if function.absence != NULL:    # where a sweep was, and what is near the head, has to be looked for anew
-            function.absence.swept[priority] = NULL
-            function.absence.kept[priority] = function.absence.ahead[priority] = function.absence.near[priority] = 0
-            function.absence.far.hungry = True
+    if function.absence != NULL:
+        absence_reordered(function.absence)

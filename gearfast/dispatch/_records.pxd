@@ -72,12 +72,12 @@ cdef enum:
     MOST_LOSSES = 0x7FFF    # where counting them ends
 
 cdef enum:
-    FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
-
-cdef enum:
     APART = 0x40000000      # of Job.worker: its workload, a small one, lies in a cell of its own
     ABSENT = 0x20000000     # its workload is in the store alone
     SLOT = 0x1FFFFFFF       # the rest
+
+cdef enum:
+    FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
 
 cdef enum Reason:               # why a job failed for good
     REASON_LOST = 0

@@ -10,7 +10,7 @@ the driver learns that it is lost: then the durable jobs, which are another serv
 from libc.stdint cimport int64_t, uint64_t
 
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
-from gearfast.dispatch._end cimport cancel, drop_failed
+from gearfast.dispatch._end cimport abandon, drop_failed
 from gearfast.dispatch._grab cimport rise_again
 from gearfast.dispatch._job cimport job_is_durable
 from gearfast.dispatch._journal cimport batch_clear, journal_take
@@ -19,7 +19,6 @@ from gearfast.dispatch._letter cimport letter_drop
 from gearfast.dispatch._peer cimport peer_by_id, peer_cut
 from gearfast.dispatch._records cimport (
     FENCE_LOST,
-    JOB_BACKGROUND,
     MOST_LOSSES,
     PRIORITIES,
     RESULT_DURABLE,
@@ -76,6 +75,8 @@ cdef void lease_lost(Core* core, uint64_t number, uint64_t batch) noexcept nogil
         forget_durable(core, function)
         function = function.next
     core.journal.jobs = 0
+    if core.far != NULL:
+        core.far.letters.size = 0
     core.next_number = max(core.next_number, number)
 
 
@@ -100,8 +101,7 @@ cdef void let_run_out(Core* core, Peer* peer) noexcept nogil:
     while job != NULL:
         if job_is_durable(job):
             job.losses &= MOST_LOSSES
-            job.flags &= ~<int>JOB_BACKGROUND       # so that no result is kept of what another server goes on with
-            cancel(core, job)
+            abandon(core, job)
             peer.fence = FENCE_LOST
         job = job.next
 

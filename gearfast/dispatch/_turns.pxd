@@ -18,8 +18,8 @@ from gearfast.dispatch._records cimport DISPATCH_ANY, HELD, Ability, Core, Funct
 
 cdef void rota_fit(Core* core, Function* function) noexcept nogil
 cdef void rota_drop(Core* core, Function* function) noexcept nogil
-cdef int weighted_priority(Function* function) noexcept nogil
-cdef void weights_spend(Function* function, int priority) noexcept nogil
+cdef int weighted_priority(Core* core, Function* function) noexcept nogil
+cdef void weights_spend(Core* core, Function* function, int priority) noexcept nogil
 cdef int line_put(Ability* ability, int level) noexcept nogil
 cdef void line_take(Ability* ability, int level) noexcept nogil
 cdef Ability* line_first(Function* function, int level) noexcept nogil

@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from gearfast.dispatch._heap cimport heap_free, heap_move, heap_put, heap_take
+from gearfast.dispatch._journal cimport has_next
 from gearfast.dispatch._records cimport (
     DISPATCH_ANY,
     DISPATCH_LEAST_LOADED,
@@ -72,25 +73,25 @@ cdef void rota_drop(Core* core, Function* function) noexcept nogil:
 
 # Weights
 
-cdef int weighted_priority(Function* function) noexcept nogil:
+cdef int weighted_priority(Core* core, Function* function) noexcept nogil:
     """Whose turn it is, of a function with weights and a job: the most urgent one among equals."""
     cdef Rota* rota = function.rota
     cdef int best = -1
     cdef int priority
     for priority in range(PRIORITIES):
-        if function.queues[priority].head != NULL and (
+        if has_next(core, function, priority) and (
                 best < 0 or rota.credit[priority] + rota.weights[priority] > rota.credit[best] + rota.weights[best]):
             best = priority
     return best
 
 
-cdef void weights_spend(Function* function, int priority) noexcept nogil:
+cdef void weights_spend(Core* core, Function* function, int priority) noexcept nogil:
     """It has its turn; its job is still in its queue."""
     cdef Rota* rota = function.rota
     cdef int32_t given = 0
     cdef int each
     for each in range(PRIORITIES):
-        if function.queues[each].head != NULL:
+        if has_next(core, function, each):
             rota.credit[each] += rota.weights[each]
             given += rota.weights[each]
     rota.credit[priority] -= given

@@ -95,8 +95,18 @@ class Table:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], now: int) -> None:
-        """Begin with the schedules of the configuration and what a store has; what was there before is forgotten."""
+    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], now: int, *, write: bool = True) -> None:
+        """Begin with the schedules of the configuration and what a store has; what was there before is forgotten.
+
+        `write`: notes that are wrong for these schedules may be changed.
+        """
+        keep, self._write = self._write, self._write if write else _nowhere
+        try:
+            self._begin_all(file, notes, now)
+        finally:
+            self._write = keep
+
+    def _begin_all(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], now: int) -> None:
         self.entries.clear()
         self.wrong.clear()
         found = dict(file)
@@ -125,8 +135,18 @@ class Table:
         _recall(entry, notes.get(_key("fired", schedule.name)))
         self._begin(entry, now)
 
-    def set_file(self, file: Mapping[str, Schedule], now: int) -> None:
-        """The configuration was read again: its schedules take the place of those that it had before."""
+    def set_file(self, file: Mapping[str, Schedule], now: int, *, write: bool = True) -> None:
+        """The configuration was read again: its schedules take the place of those that it had before.
+
+        `write`: as for `begin`.
+        """
+        keep, self._write = self._write, self._write if write else _nowhere
+        try:
+            self._set_all(file, now)
+        finally:
+            self._write = keep
+
+    def _set_all(self, file: Mapping[str, Schedule], now: int) -> None:
         for name in [name for name, entry in self.entries.items() if entry.from_file and name not in file]:
             self._forget(name)
         for schedule in file.values():

@@ -253,18 +253,18 @@ class ServerConfig:
     store_patience: float = _setting(
         5.0, seconds, "how long submissions wait for a store that fails before they are refused", "SECONDS"
     )
-    lease: float = _setting(
-        LEASE,
-        _least(seconds, 0.2),
-        "how long a server that shares its store may be silent before others take its jobs over",
-        "SECONDS",
-    )
     store_memory: int = _setting(
         0,
         _size(0, 1 << 60),
         "bytes that queued jobs may take in memory with a store; the workloads of those that are far from their turn "
         "are then kept by the store alone; 0: no ceiling",
         "SIZE",
+    )
+    lease: float = _setting(
+        LEASE,
+        _least(seconds, 0.2),
+        "how long a server that shares its store may be silent before others take its jobs over",
+        "SECONDS",
     )
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")

@@ -13,24 +13,23 @@ server that has just started.
 from __future__ import annotations
 
 import dataclasses
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
-from gearfast.server.config import ConfigError
 from gearfast.server.fetch import Fetch
-from gearfast.server.lease import Share, this_member
+from gearfast.server.lease import Share
 from gearfast.server.log import logger
+from gearfast.server.notes import Notes
+from gearfast.server.plan import in_order, in_parts, joined, planned
 from gearfast.store._sections import Sections
 from gearfast.store.base import (
     RANGE_BITS,
     Contents,
     SeatLost,
-    Section,
     SectionDamaged,
     SectionInfo,
     SharedStore,
@@ -38,13 +37,11 @@ from gearfast.store.base import (
     StoreError,
     Write,
 )
-from gearfast.store.urls import make_store
 
 if TYPE_CHECKING:
     from gearfast.dispatch import Batch, Dispatcher
-    from gearfast.server.config import ServerConfig
 
-__all__ = ["Journal", "open_journal"]
+__all__ = ["Journal"]
 
 PATIENCE: Final = 5.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -55,51 +52,6 @@ QUIET: Final = 0.05
 """Seconds without a batch after which the store is tidied."""
 CHUNK: Final = 1 << 20
 """Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
-
-
-def open_journal(config: ServerConfig, prefix: str = "") -> Journal | None:
-    """What keeps a server's background jobs; None without a store. Raises ConfigError if it cannot be opened.
-
-    `prefix`: of this server's handles, unless it shares its store with others, which have one for all.
-    """
-    if config.store is None:
-        return None
-    try:
-        store = make_store(config.store)
-        if isinstance(store, SharedStore):
-            store.lease = config.lease
-            store.about = this_member(prefix)
-        return Journal(
-            store,
-            relaxed=config.durability == "relaxed",
-            patience=config.store_patience,
-            memory=config.store_memory,
-        )
-    except (ValueError, StoreError) as error:
-        raise ConfigError(f"store: {error}") from None
-
-
-def _in_order(contents: Contents) -> list[SectionInfo]:
-    """As they were written; those of late jobs alone have no range by which a store could know."""
-    return sorted(contents.sections, key=lambda info: info.id)
-
-
-def _parts(infos: Iterable[SectionInfo]) -> Iterator[list[int]]:
-    """Ids of sections, as many at a time as come back at once."""
-    ids: list[int] = []
-    size = 0
-    for info in infos:
-        ids.append(info.id)
-        size += info.size
-        if size >= CHUNK:
-            yield ids
-            ids, size = [], 0
-    if ids:
-        yield ids
-
-
-def _numbers(packed: bytes) -> Iterator[int]:
-    return (number for (number,) in struct.iter_unpack("<Q", packed))
 
 
 class Journal:
@@ -125,21 +77,14 @@ class Journal:
         self._clock = clock
         self._fetch = Fetch()
         self.share = Share(store, clock) if isinstance(store, SharedStore) else None
-        self._noted: dict[str, bytes | None] = {}
-        self._unwritten: dict[str, bytes | None] = {}
-        self._bound: set[str] = set()
-        self._written: dict[str, bytes] = {}
-        self._lost: SimpleQueue[dict[str, bytes | None]] = SimpleQueue()
-        self._taken_back: dict[str, bytes | None] = {}
-        self.on_lost: Callable[[str, bytes | None], object] | None = None
-        self.on_lead: Callable[[dict[str, bytes]], object] | None = None
-        self._led = self._leads = False
+        self.on_heard: Callable[[Mapping[str, bytes]], object] | None = None
         self._damaged: set[int] = set()
         self._told = self._taken = self._generation = 0
         self._last = (0, False)
         self._starting = True
         self._broken = self._seatless = self._without = False
-        self._enter()
+        self._notes = Notes(self._enter())
+        self._leads = self._told_leads = self.share is None or self.share.leads
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
@@ -147,8 +92,8 @@ class Journal:
         self._untidy = False
         self._given_up: set[int] = set()
 
-    def _enter(self) -> None:
-        """Opens the store for the first time, or as a new server."""
+    def _enter(self) -> dict[str, bytes]:
+        """Opens the store for the first time, or as a new server; the notes there."""
         began = self._clock()
         contents = self.store.open()
         if self.share is not None:
@@ -160,9 +105,8 @@ class Journal:
         self._coming_losses: dict[int, int] = {}
         self.next_number = contents.next_number
         self._batch = contents.batch
-        self.notes = dict(contents.notes)
-        self._written = dict(contents.notes)
         self._adopt(contents)
+        return contents.notes
 
     # The server's thread
 
@@ -175,9 +119,23 @@ class Journal:
     def leads(self) -> bool:
         """Whether this server does what is to be done by one of those that share the store, or has it for itself.
 
-        `on_lead(notes)` has told what the store has since that server is this one.
+        Then its `notes` are all that others have ever written.
         """
-        return self.share is None or (self._led and self.share.leads)
+        return self._leads and (self.share is None or self.share.leads)
+
+    @property
+    def notes(self) -> dict[str, bytes]:
+        """What is kept beside jobs, or is about to be. `on_heard(notes)`: others have changed some."""
+        return self._notes.kept
+
+    @property
+    def on_lost(self) -> Callable[[str, bytes | None], object] | None:
+        """See `note`."""
+        return self._notes.on_lost
+
+    @on_lost.setter
+    def on_lost(self, call: Callable[[str, bytes | None], object]) -> None:
+        self._notes.on_lost = call
 
     @property
     def first_number(self) -> int:
@@ -212,21 +170,20 @@ class Journal:
 
     def take(self) -> None:
         """The dispatcher has a batch: to the store with it; or wants workloads: from there with them."""
-        self._take_back()
-        wanted = self._dispatcher.take_wanted()
-        if wanted is not None:
-            self._queue.put(wanted)
         if self._without:
             return
+        self._take_back()
         batch = self._dispatcher.take_batch()
-        while batch is not None and batch.is_empty and not self._noted:
+        while batch is not None and batch.is_empty and not self._notes.is_waiting:
             self._dispatcher.settle(True)
             batch = self._dispatcher.take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
             self._taken = batch.number
-            self._queue.put((batch, self._noted, self._bound))
-            self._noted, self._bound = {}, set()
+            self._queue.put((batch, *self._notes.take()))
+        wanted = self._dispatcher.take_wanted()
+        if wanted is not None:
+            self._queue.put(wanted)
 
     def note(self, key: str, value: bytes | None, *, bound: bool = False) -> None:
         """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
@@ -235,12 +192,7 @@ class Journal:
         up, so that these are lost, notes go with the next one; but one that is `bound` to them is lost too: what was
         kept before is kept again, and `on_lost(key, value)` tells of that.
         """
-        if value is None:
-            self.notes.pop(key, None)
-        else:
-            self.notes[key] = value
-        self._noted[key] = value
-        (self._bound.add if bound else self._bound.discard)(key)
+        self._notes.put(key, value, bound)
         if not self._without:
             self._dispatcher.want_batch()
         self._post(self._nothing)  # a driver looks for a batch after that
@@ -249,18 +201,7 @@ class Journal:
         pass
 
     def _take_back(self) -> None:
-        """Notes that were lost with their jobs. It comes before the next batch goes: what that says is wrong then."""
-        while not self._lost.empty():
-            for key, value in self._lost.get().items():
-                if key in self._noted:
-                    self._noted[key] = value
-                    self._bound.discard(key)
-                if value is None:
-                    self.notes.pop(key, None)
-                else:
-                    self.notes[key] = value
-                if self.on_lost is not None:
-                    self.on_lost(key, value)
+        self._notes.take_back()
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -280,6 +221,18 @@ class Journal:
         except (ValueError, MemoryError) as error:
             logger.error("Jobs of the store stay there: %s", error)
         self._queue.put("restored")
+
+    def _supply(self, records: bytes) -> None:
+        self._set_time()
+        try:
+            self._dispatcher.supply(records)
+        except (ValueError, MemoryError) as error:
+            logger.error("Workloads of the store stay there: %s", str(error) or "no memory")
+            self._fetch.pause()
+
+    def _supply_end(self, missing: bytes) -> None:
+        self._set_time()
+        self._dispatcher.supply_end(missing)
 
     def _set_time(self) -> None:
         """This process may have stood still, and the lease be over: that has to be known before a job is given out."""
@@ -302,41 +255,32 @@ class Journal:
         if dispatcher.committing:
             dispatcher.settle(stored and batch == self._taken)
         self._without = True
-        self._led = False
         dispatcher.lose_lease(next_number=1, next_batch=1)
         dispatcher.restoring = False
-        self._take_back()
+        self._leads = False
+        self._notes.lose()
 
-    def _lead(self, notes: dict[str, bytes]) -> None:
-        """From now on this server does what is to be done by one of all. `notes`: what the store has."""
-        self._led = True
-        self.notes = notes
-        if self.on_lead is not None:
-            self.on_lead(dict(notes))
+    def _hear(
+        self, leads: bool, stored: Mapping[str, bytes], unwritten: Mapping[str, bytes | None], added: int
+    ) -> None:
+        """What others have written, and whether this server leads now that it knows of it."""
+        self._notes.hear(stored, unwritten, added)
+        if self.on_heard is not None:
+            self.on_heard(self.notes)
+        self._leads = leads
 
-    def _go_on(self, number: int, batch: int, until: int, notes: dict[str, bytes | None]) -> None:
-        """This is a new server: jobs and batches have numbers from these on. `notes`: that are not written yet."""
-        self._noted = notes | self._noted
+    def _go_on(self, number: int, batch: int, until: int) -> None:
+        """This is a new server: jobs and batches have numbers from these on."""
+        self._notes.lose()
         self._dispatcher.lose_lease(next_number=number, next_batch=batch)
         self._without = False
         self._set_lease(until)
-        if self._noted:
+        if self._notes.is_waiting:
             self._dispatcher.want_batch()
 
     def look(self) -> None:
         """Has the journal's thread look at the other servers now."""
         self._queue.put("look")
-
-    def _supply(self, records: bytes) -> None:
-        self._set_time()
-        try:
-            self._dispatcher.supply(records)
-        except (ValueError, MemoryError) as error:
-            logger.error("Workloads of the store stay there: %s", str(error) or "no memory")
-            self._fetch.pause()
-
-    def _supply_end(self, missing: bytes) -> None:
-        self._dispatcher.supply_end(missing)
 
     def _all_are_back(self, losses: list[tuple[int, int]]) -> None:
         self._dispatcher.add_losses(losses)
@@ -362,7 +306,7 @@ class Journal:
     def _adopt(self, contents: Contents) -> None:
         """What the store has for this server; what is new of it is to come back to the dispatcher."""
         self._sections = Sections()
-        infos = [info for info in _in_order(contents) if info.id not in self._damaged]
+        infos = [info for info in in_order(contents) if info.id not in self._damaged]
         for info in infos:
             self._sections.add(info)
         known = self._ranges
@@ -391,7 +335,7 @@ class Journal:
         coming, self._coming = self._coming, []
         losses, self._coming_losses = self._coming_losses, {}
         self._post(self._begin_restoring)
-        for ids in _parts(coming):
+        for ids in in_parts(coming, CHUNK):
             self._send_back(ids)
             if not self._serve(wait_for="restored"):
                 return False
@@ -403,13 +347,13 @@ class Journal:
     def _serve(self, wait_for: str | None = None) -> bool:
         """Commits what comes until `wait_for` does, or once; False at the end."""
         while True:
+            self._fetch_some()
             if self.share is not None and self.share.wait == 0:
                 self._beat()
             if self._coming and wait_for is None:
                 return True
-            self._fetch_some()
             try:
-                item = self._queue.get(timeout=self._leisure)
+                item = self._queue.get(timeout=self._pause())
             except Empty:
                 self._use_leisure(tidy=wait_for is None)
                 continue
@@ -423,14 +367,13 @@ class Journal:
             if item == "look":
                 self._beat()
             else:
-                batch, notes, bound = item
-                self._commit(batch, notes, bound, tidy=wait_for is None)
+                batch, notes, bound, count = item
+                self._commit(batch, notes, bound, count, tidy=wait_for is None)
             if wait_for is None:
                 return True
 
-    @property
-    def _leisure(self) -> float | None:
-        """How long to wait for something to do before `_use_leisure`, None: for ever."""
+    def _pause(self) -> float | None:
+        """Seconds after which something is to be done though nothing has come; None: nothing is."""
         if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
             pause: float | None = PAUSES[-1]
         else:
@@ -440,6 +383,7 @@ class Journal:
         return self.share.wait if pause is None else min(pause, self.share.wait)
 
     def _use_leisure(self, tidy: bool) -> None:
+        """Nothing has come for a while."""
         if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
             self._look_again()
         elif self._untidy and tidy and not self._fetch.is_busy:
@@ -499,31 +443,30 @@ class Journal:
         self._damaged.add(error.section)
         logger.error("%s: %d jobs stay there", error, jobs - self._sections.live)
 
-    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], tidy: bool) -> None:
-        self._unwritten.update(notes)
+    def _commit(self, batch: Batch, notes: dict[str, bytes | None], bound: set[str], count: int, tidy: bool) -> None:
         if self._seatless or batch.number <= self._batch:
-            self._give_back(bound)
-            return  # taken before the server knew that its jobs are another one's
+            # Taken before the server knew that its jobs are another one's.
+            self._notes.add({key: value for key, value in notes.items() if key not in bound}, set(), count)
+            self._write_notes()
+            return
+        self._notes.add(notes, bound, count)
         try:
             stored = self._insist(batch) if self._away else self._try(batch)
         except SeatLost as lost:
-            stored = lost.batch >= batch.number
-            self._last = (batch.number, stored)
-            if stored:
-                self._notes_are_written()
-            else:
-                self._give_back(bound)
+            self._last = (batch.number, lost.batch >= batch.number)
+            if lost.batch >= batch.number:
+                self._notes.are_written()
             self._start_anew()
             return
         if stored:
-            self._notes_are_written()
-        else:
-            self._give_back(bound)
+            self._notes.are_written()
+        elif bound:
+            self._notes.give_up(bound)
         self._batch = batch.number
         self._last = (batch.number, stored)
         self._settle(stored)
         if not stored and bound:
-            self._post(self._take_back)  # after what settles the batch
+            self._post(self._take_back)
         self._untidy = True
         if stored and tidy and self._queue.empty():
             self._tidy()
@@ -538,23 +481,6 @@ class Journal:
             logger.error("The store failed: %s", error)
             return self._insist(batch)
         return True
-
-    def _give_back(self, bound: set[str]) -> None:
-        """Notes that are lost with their jobs."""
-        if bound:
-            lost = {key: self._written.get(key) for key in bound}
-            self._unwritten.update(lost)
-            self._taken_back.update(lost)
-            self._lost.put(lost)
-
-    def _notes_are_written(self) -> None:
-        for key, value in self._unwritten.items():
-            if value is None:
-                self._written.pop(key, None)
-            else:
-                self._written[key] = value
-        self._unwritten.clear()
-        self._taken_back.clear()
 
     def _write(self, write: Write) -> None:
         began = self._clock()
@@ -599,21 +525,21 @@ class Journal:
                 self._tell_lease(share)
                 if contents is not None:
                     self._take_over(contents)
-                self._look_who_leads(share)
+                self._listen(share)
 
-    def _look_who_leads(self, share: Share) -> None:
-        """One that leads from now on has to know what the one before it has noted."""
-        leads = share.leads
-        if leads and not self._leads:
-            try:
-                notes = dict(self._open_again().notes)
-            except SeatLost:
-                self._start_anew()
-                return
-            except StoreError:
-                return
-            self._post(self._lead, notes | {key: value for key, value in self._unwritten.items() if value is not None})
-        self._leads = leads
+    def _listen(self, share: Share) -> None:
+        """What other servers have changed of the notes. Whoever leads from now on has to know of all that first."""
+        try:
+            stored = self.store.notes() if isinstance(self.store, SharedStore) else {}
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+            return
+        if self._notes.look(stored) or share.leads != self._told_leads:
+            self._tell(stored)
+
+    def _tell(self, stored: Mapping[str, bytes]) -> None:
+        self._told_leads = self.share is None or self.share.leads
+        self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
         before = len(self._coming)
@@ -626,53 +552,54 @@ class Journal:
         logger.warning("The lease was lost, and another server has this one's jobs: it goes on without them")
         self._generation += 1
         self._seatless = True
-        self._leads = False
         self._sections = Sections()
         self._coming = []
         self._given_up.clear()
+        if self._fetch.is_busy:
+            self._fetch.end()
+            self._post(self._supply_end, b"")
         self._post(self._lose, *self._last)
         self._enter_anew()
 
     def _enter_anew(self) -> None:
         """As a server that has just started, as soon as the store is there."""
         try:
-            self._enter()
+            stored = self._enter()
         except StoreError:
             return
         assert self.share is not None
         self._seatless = self._broken = False
-        for key, value in self._unwritten.items():
-            if value is None:
-                self.notes.pop(key, None)
-            else:
-                self.notes[key] = value
+        self._notes.begin_anew(stored)
         self._told = self.share.until
-        self._post(self._go_on, self.first_number, self._batch + 1, self._told, self._unwritten.copy())
+        self._post(self._go_on, self.first_number, self._batch + 1, self._told)
+        self._tell(stored)
         self._is_back()
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        """Those that no batch takes along any more."""
+        notes = self._notes.unwritten
+        if self._seatless or self._away or not notes:
+            return
+        try:
+            self._write(Write(self._batch, self.next_number, notes=notes))
+        except SeatLost:
+            self._start_anew()
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+        else:
+            self._notes.are_written()
 
     def _tidy(self) -> bool:
         """Writes some sections anew; what that costs, the next batch waits. False: it is not worth while."""
         ids = self._sections.pick(CHUNK)
         if not ids:
             return False
-        lates = [frozenset(self._sections.late_of(id)) for id in ids]
-        ended = [self._sections.ended_of(id) for id in ids]
-        late = [number for mine, gone in zip(lates, ended, strict=True) for number in mine - frozenset(_numbers(gone))]
         try:
-            parts = list(map(survivors, self.store.read(ids), ended, lates))
-            records = b"".join(part[0] for part in parts)
-            kept = [part for part in parts if part[3]]
-            info = SectionInfo(
-                ids[-1],
-                kept[0][1] if kept else 0,
-                kept[-1][2] if kept else 0,
-                sum(part[3] for part in kept),
-                len(records),
-                tuple(late),
-            )
+            section = joined(self._sections, ids, self.store.read(ids))
             write = Write(self._batch, self.next_number, drop=ids)
-            if records:
-                write.add.append(Section(info, records))
+            if section is not None:
+                write.add.append(section)
             self._write(write)
         except SeatLost:
             self._start_anew()
@@ -683,7 +610,7 @@ class Journal:
         except (StoreError, ValueError) as error:
             logger.error("Sections of the store were not tidied: %s", error)
             return False
-        self._sections.replace(ids, info if records else None)
+        self._sections.replace(ids, section.info if section is not None else None)
         return True
 
     def _shrink(self) -> bool:
@@ -694,39 +621,9 @@ class Journal:
             return False
 
     def _plan(self, batch: Batch) -> Write:
-        """What a batch means for the store; the sections are as they will be then."""
-        write = Write(batch.number, self.next_number, notes=self._unwritten.copy())
-        if batch.replaced:
-            self._end(batch.replaced, write, moved=True)
-        if batch.records:
-            info = SectionInfo(batch.number, batch.first, batch.last, batch.jobs, len(batch.records), batch.late)
-            self._sections.add(info)
-            write.add.append(Section(info, batch.records))
-        if batch.ended:
-            self._end(batch.ended, write)
-            if self._losses:
-                self._forget_losses(_numbers(batch.ended), write)
-        changes = dict(batch.changes)
-        for number, losses in changes.items():
-            if losses:
-                self._losses[number] = write.losses[number] = losses
-        self._forget_losses((number for number, losses in changes.items() if not losses), write)
+        write = planned(batch, self.next_number, self._sections, self._losses)
+        write.notes = self._notes.unwritten
         return write
-
-    def _end(self, numbers: bytes, write: Write, moved: bool = False) -> None:
-        ended, gone = self._sections.end(numbers, moved)
-        write.ended.update(ended)
-        for id, _, _ in gone:
-            write.ended.pop(id, None)
-            if id == write.batch:  # all that it has has ended before it was written
-                write.add.clear()
-            else:
-                write.drop.append(id)
-
-    def _forget_losses(self, numbers: Iterable[int], write: Write) -> None:
-        for number in numbers:
-            if self._losses.pop(number, None) is not None:
-                write.forget.append(number)
 
     def _insist(self, batch: Batch) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.
@@ -770,7 +667,7 @@ class Journal:
         contents = self.store.open()
         stored = self._given_up.intersection(info.id for info in contents.sections)
         if stored:
-            notes = self._taken_back.copy()
+            notes = self._notes.taken_back
             self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored), notes=notes))
             contents = self.store.open()
         self._given_up.clear()
@@ -783,14 +680,14 @@ class Journal:
             return  # it needs a new place first, see `_enter_anew`; the store may have made one already
         try:
             self._open_again()
-            if self._unwritten:
-                self._write(Write(self._batch, self.next_number, notes=self._unwritten.copy()))
+            if notes := self._notes.unwritten:
+                self._write(Write(self._batch, self.next_number, notes=notes))
         except SeatLost:
             self._start_anew()
             return
         except StoreError:
             return
-        self._notes_are_written()
+        self._notes.are_written()
         self._is_back()
 
     def _is_back(self) -> None:

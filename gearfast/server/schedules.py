@@ -56,16 +56,25 @@ class Scheduler:
         self.now = clock
         self._dispatcher = dispatcher
 
-    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes]) -> None:
-        """Begin with the schedules of the configuration and the notes of a store; also anew, with other notes."""
-        self.table.begin(file, notes, self.now())
+    def begin(self, file: Mapping[str, Schedule], notes: Mapping[str, bytes], *, write: bool = True) -> None:
+        """Begin with the schedules of the configuration and the notes of a store; also anew, with other notes.
+
+        `write`: whether what these notes say too much, or too little, is put right; one of several servers does that.
+        """
+        self.table.begin(file, notes, self.now(), write=write)
         for name, why in self.table.wrong.items():
             logger.error("Schedule %s of the store is not used: %s", name, why, extra={"schedule": name})
         self._dispatcher.on_schedule_line = self._answer
 
+    def hear(self, notes: Mapping[str, bytes]) -> None:
+        """Others, which share the store, have changed notes: that is what there is now."""
+        file = {name: entry.schedule for name, entry in self.table.entries.items() if entry.from_file}
+        self.begin(file, notes, write=False)
+        self._has_changed()
+
     def set_file(self, file: Mapping[str, Schedule]) -> None:
         """The configuration was read again."""
-        self.table.set_file(file, self.now())
+        self.table.set_file(file, self.now(), write=self.may_fire is None or self.may_fire())
         self._has_changed()
 
     def take_back(self, key: str, value: bytes | None) -> None:

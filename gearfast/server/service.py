@@ -23,8 +23,8 @@ from gearfast._version import __version__
 from gearfast.dispatch import Dispatcher
 from gearfast.errors import UsageError
 from gearfast.server.accept import Acceptor
-from gearfast.server.journal import open_journal
 from gearfast.server.log import level_number, logger
+from gearfast.server.open_journal import open_journal
 from gearfast.server.schedules import Scheduler, Timer
 from gearfast.server.stream import NEVER, StreamDriver
 
@@ -33,7 +33,7 @@ if sys.platform == "linux":
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from gearfast.dispatch.policy import Policies
     from gearfast.server.accept import Acceptor
@@ -190,12 +190,7 @@ class Service:
             settle = reactor.settle if reactor is not None else None
             addresses = ",".join(listener.label for listener in self.listeners)
             self.journal.start(self.dispatcher, self._post, settle, addresses)
-        if self.journal is not None:
-            self.journal.on_lost = self.scheduler.take_back
-            self.journal.on_lead = self._begin_schedules
-            if self.journal.share is not None:
-                self.scheduler.may_fire = self._leads
-        self._begin_schedules(dict(self.journal.notes) if self.journal is not None else {})
+        self._begin_schedules()
         for listener in self.listeners:
             self._serve(listener)
             _announce(listener)
@@ -204,14 +199,6 @@ class Service:
         elif not self._is_selector:
             self._schedule_turn()
         self.schedule_timer.start()
-
-    def _leads(self) -> bool:
-        """Whether this is the one of several servers that submits the jobs of schedules."""
-        return self.journal is None or self.journal.leads
-
-    def _begin_schedules(self, notes: Mapping[str, bytes]) -> None:
-        """`notes`: what the store has; also anew, as this server leads from now on, by what the one before has done."""
-        self.scheduler.begin(self.config.schedules or {}, notes)
 
     def _rights(self, listener: Listener) -> bool | None:
         """What the dispatcher calls `admin`: True may do all, None all but shut the server down, False only look."""
@@ -270,6 +257,17 @@ class Service:
                     self._loop.call_soon(self.on_shutdown, text)
             else:
                 logger.log(level_number(level), "%s", text)
+
+    def _begin_schedules(self) -> None:
+        """With those of the configuration and of the store. Of several servers on one store one leads, and fires."""
+        journal, file = self.journal, self.config.schedules or {}
+        if journal is None:
+            self.scheduler.begin(file, {})
+            return
+        self.scheduler.may_fire = lambda: journal.leads
+        journal.on_lost = self.scheduler.take_back
+        journal.on_heard = self.scheduler.hear
+        self.scheduler.begin(file, dict(journal.notes), write=journal.leads)
 
     def _post(self, call: Callable[..., object], *args: object) -> None:
         """From any thread: a call in the loop's, and then what has come of it goes out."""

@@ -204,6 +204,9 @@ class SharedStore(Store, Protocol):
     def look(self) -> Fleet:
         """Who is there. May be called while it is not open, to look from outside."""
 
+    def notes(self) -> dict[str, bytes]:
+        """Those of all servers, as in `Contents`."""
+
     def take_over(self, dead: Collection[int] = ()) -> Contents | None:
         """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came.
 

@@ -205,6 +205,12 @@ class MemoryStore:
             ]
             return Fleet(tuple(servers), bool(self._orphans()))
 
+    def notes(self) -> dict[str, bytes]:
+        """Those of all servers."""
+        self._opened()
+        with self._data.lock:
+            return dict(self._data.notes)
+
     def take_over(self, dead: Collection[int] = ()) -> Contents | None:
         """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came."""
         self._opened()

@@ -394,8 +394,7 @@ class MysqlStore:
         losses: dict[int, int] = dict(
             self._ask(f"SELECT number, losses FROM gearfast_loss WHERE {mine.format('number')}")
         )
-        notes = dict(self._ask("SELECT name, value FROM gearfast_note"))
-        return Contents(batch, next_number, sections, losses, notes)
+        return Contents(batch, next_number, sections, losses, self._notes())
 
     def renew(self, jobs: int) -> None:
         """The lease lasts from now on again."""
@@ -419,6 +418,15 @@ class MysqlStore:
                 return self._fleet() if self._version() == SCHEMA else Fleet()
         finally:
             self._hang_up()
+
+    def notes(self) -> dict[str, bytes]:
+        """Those of all servers."""
+        self._connected()
+        with self._told():
+            return self._notes()
+
+    def _notes(self) -> dict[str, bytes]:
+        return dict(self._ask("SELECT name, value FROM gearfast_note"))
 
     def _fleet(self) -> Fleet:
         servers = [

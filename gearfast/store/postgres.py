@@ -265,8 +265,7 @@ class PostgresStore:
             for id, first, last, count, size, late, ended in link.ask(_SECTIONS, me)
         ]
         losses = {_int(number): _int(times) for number, times in link.ask(_LOSSES, me)}
-        notes = {key.decode(): value for key, value in link.ask("SELECT key, value FROM gearfast_note")}
-        return Contents(batch, next_number, sections, losses, notes)
+        return Contents(batch, next_number, sections, losses, self._notes(link))
 
     def renew(self, jobs: int) -> None:
         """The lease lasts from now on again."""
@@ -290,6 +289,15 @@ class PostgresStore:
                 link.close()
         except DatabaseError as error:
             raise self._failure(error) from None
+
+    def notes(self) -> dict[str, bytes]:
+        """Those of all servers."""
+        link = self._connected()
+        with self._told(link):
+            return self._notes(link)
+
+    def _notes(self, link: Link) -> dict[str, bytes]:
+        return {key.decode(): value for key, value in link.ask("SELECT key, value FROM gearfast_note")}
 
     def _fleet(self, link: Link) -> Fleet:
         servers = [

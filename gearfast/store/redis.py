@@ -250,7 +250,7 @@ class RedisStore:
 
     def _contents(self) -> Contents:
         """What is this server's. Ranges that have nothing in them need no owner any more."""
-        _, infos, _, ended, losses, notes, servers, owners = self._keys
+        _, infos, _, ended, losses, _, servers, owners = self._keys
         me = self._seat
         owner_of = {int(range): int(owner) for range, owner in self._table("HGETALL", owners).items()}
         found = self._ask("HMGET", servers, f"{me}:batch", f"{me}:next_number")
@@ -271,12 +271,11 @@ class RedisStore:
             if owner_of.get(its := number >> RANGE_BITS, owner_of[0]) == me:
                 lost[number] = int(times)
                 full.add(its)
-        kept = {key.decode(): value for key, value in self._table("HGETALL", notes).items()}
         empty = [range for range, owner in owner_of.items() if owner == me and range not in full]
         if empty:
             self._fleet_do("drop", *empty)
         first = me << RANGE_BITS
-        return Contents(int(batch or first), int(next_number or first + 1), sections, lost, kept)
+        return Contents(int(batch or first), int(next_number or first + 1), sections, lost, self._notes())
 
     def renew(self, jobs: int) -> None:
         """The lease lasts from now on again."""
@@ -295,6 +294,15 @@ class RedisStore:
                 return self._fleet() if self._version() == SCHEMA else Fleet()
         finally:
             self._hang_up()
+
+    def notes(self) -> dict[str, bytes]:
+        """Those of all servers."""
+        self._connected()
+        with self._told():
+            return self._notes()
+
+    def _notes(self) -> dict[str, bytes]:
+        return {key.decode(): value for key, value in self._table("HGETALL", self._keys[5]).items()}
 
     def _fleet(self) -> Fleet:
         seconds, micros = map(int, self._ask("TIME"))

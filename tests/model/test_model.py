@@ -55,6 +55,7 @@ def test_everything_was_met(met: Counter[str]) -> None:
         ("policies", {"f*": {"concurrency": 1}}),
         ("policies", {"f*": {"expire": 1}}),
         ("policies", {"f*": {"weights": [1, 1, 20]}}),
+        ("policies", {"f*": {"keep_results": 5}}),
     ],
 )
 def test_another_rule_would_be_noticed(name: str, value: Any) -> None:

@@ -242,6 +242,54 @@ def test_the_servers_that_share_a_store(wire: Leased) -> None:
     peer.send(b"cluster\n").expect(b"1\there\n.\n")
 
 
+# With results kept, and with queues larger than memory
+
+
+def test_results_leave_too() -> None:
+    """And none is kept of a job that another server goes on with."""
+    wire = Leased(policies=kept())
+    client, worker = wire.peer("c").send(submit(b"f"), submit(b"f", b"", b"2")), wire.worker("w", b"f")
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b""))
+    worker.send(Q.WORK_COMPLETE(handle(1), b"result"))
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"2"))
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1)), R.JOB_CREATED(handle(2)))
+    client.send(ask(handle(1))).expect(done(handle(1), b"result"))
+    wire.lose()
+    client.send(ask(handle(1))).expect(unknown(1000))
+    worker.send(Q.WORK_COMPLETE(handle(2), b"late")).expect_nothing()
+    client.send(ask(handle(2))).expect(unknown(1001))
+    wire.sound()
+
+
+def test_other_jobs_go_on_where_workloads_are_absent() -> None:
+    far = Far()
+    far.submit(COUNT)
+    assert far.absent()
+    far.dispatcher.lease_until = far.monotonic + SECOND
+    client = far.peer("c").send(Q.SUBMIT_JOB(b"f", b"", b"foreground"))
+    created = client.one("JOB_CREATED")[0]
+    far.pass_time(1)
+    assert far.dispatcher.lapsed
+    worker = far.worker("w", b"f").send(Q.GRAB_JOB(), Q.GRAB_JOB())
+    worker.expect(R.JOB_ASSIGN(created, b"f", b"foreground"), R.NO_JOB())
+    far.sound()
+    far.dispatcher.lease_until = far.monotonic + SECOND
+    far.sound()
+    assert taken(far, name="x") == list(range(COUNT))
+
+
+def test_absent_jobs_leave() -> None:
+    far = Far()
+    far.submit(COUNT)
+    wanted = far.ask()
+    assert far.absent()
+    far.dispatcher.lose_lease(next_number=10**6, next_batch=10**6)
+    assert far.dispatcher.durable_count == far.dispatcher.job_count == 0
+    far.supply(wanted)
+    far.sound()
+
+
 # What was given out and waits behind a reply that waits for a commit
 
 
@@ -305,51 +353,3 @@ def test_a_job_of_the_batch_that_waited_runs_out(wire: Leased) -> None:
     wire.settle(False)
     both.expect(NOT_STORED, R.JOB_ASSIGN(handle(1), b"f", b"1"))
     both.send(Q.WORK_COMPLETE(handle(1), b"")).expect_nothing()
-
-
-# With results kept, and with queues larger than memory
-
-
-def test_results_leave_too() -> None:
-    """And none is kept of a job that another server goes on with."""
-    wire = Leased(policies=kept())
-    client, worker = wire.peer("c").send(submit(b"f"), submit(b"f", b"", b"2")), wire.worker("w", b"f")
-    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b""))
-    worker.send(Q.WORK_COMPLETE(handle(1), b"result"))
-    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"2"))
-    wire.commit()
-    client.expect(R.JOB_CREATED(handle(1)), R.JOB_CREATED(handle(2)))
-    client.send(ask(handle(1))).expect(done(handle(1), b"result"))
-    wire.lose()
-    client.send(ask(handle(1))).expect(unknown(1000))
-    worker.send(Q.WORK_COMPLETE(handle(2), b"late")).expect_nothing()
-    client.send(ask(handle(2))).expect(unknown(1001))
-    wire.sound()
-
-
-def test_other_jobs_go_on_where_workloads_are_absent() -> None:
-    far = Far()
-    far.submit(COUNT)
-    assert far.absent()
-    far.dispatcher.lease_until = far.monotonic + SECOND
-    client = far.peer("c").send(Q.SUBMIT_JOB(b"f", b"", b"foreground"))
-    created = client.one("JOB_CREATED")[0]
-    far.pass_time(1)
-    assert far.dispatcher.lapsed
-    worker = far.worker("w", b"f").send(Q.GRAB_JOB(), Q.GRAB_JOB())
-    worker.expect(R.JOB_ASSIGN(created, b"f", b"foreground"), R.NO_JOB())
-    far.sound()
-    far.dispatcher.lease_until = far.monotonic + SECOND
-    far.sound()
-    assert taken(far, name="x") == list(range(COUNT))
-
-
-def test_absent_jobs_leave() -> None:
-    far = Far()
-    far.submit(COUNT)
-    wanted = far.ask()
-    assert far.absent()
-    far.dispatcher.lose_lease(next_number=10**6, next_batch=10**6)
-    assert far.dispatcher.durable_count == far.dispatcher.job_count == 0
-    far.supply(wanted)
-    far.sound()

@@ -238,8 +238,10 @@ def test_nothing_is_nothing(join: Join) -> None:
 
 def test_notes_are_for_all(join: Join) -> None:
     one, other = join(), join()
-    write(one, 1, notes={"key": b"value"})
-    assert other.open().notes == {"key": b"value"}
+    write(one, 1, notes={"key": b"value", "more": b"1"})
+    assert other.notes() == other.open().notes == {"key": b"value", "more": b"1"}
+    write(other, 1, notes={"key": None, "more": b"2"})
+    assert one.notes() == join().found.notes == {"more": b"2"}  # type: ignore[attr-defined]
 
 
 def test_before_it_is_open(url: str) -> None:

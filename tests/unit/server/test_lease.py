@@ -267,6 +267,17 @@ def test_a_server_that_was_stopped_gives_out_nothing_when_it_wakes(fleet: Fleet)
     assert one.dispatcher.jobs()[0]["number"] >> RANGE_BITS == one.store.seat > other.store.seat
 
 
+@pytest.mark.parametrize("what", ["_supply", "_supply_end"])
+def test_what_comes_from_the_store_too_late_gives_nothing_out(fleet: Fleet, what: str) -> None:
+    """A process that stood still, between the answer of the store and what follows of it, looks at the time first."""
+    one = fleet.start()
+    one.submit(b"1")
+    fleet.pass_time(LEASE + 1)
+    assert not one.dispatcher.lapsed
+    getattr(one.journal, what)(b"")
+    assert one.dispatcher.lapsed
+
+
 def test_a_batch_that_meets_the_loss_is_refused(fleet: Fleet) -> None:
     one, other = fleet.start(), fleet.start()
     one.submit(b"1")
@@ -408,22 +419,52 @@ def test_notes_outlast_the_loss_of_a_place(fleet: Fleet) -> None:
     assert other.store.open().notes == {"key": b"value"}
 
 
+def test_a_note_that_is_bound_is_lost_with_its_jobs(fleet: Fleet) -> None:
+    """What it told of was never stored: whoever leads from then on must not believe it, nor must this server."""
+    one, other = fleet.start(), fleet.start()
+    one.journal.note("kept", b"1")
+    one.commit()
+    fleet.pass_time(LEASE + 1)
+    other.look()
+    one.dispatcher.receive(one.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    one.journal.note("fired", b"2", bound=True)
+    one.journal.note("kept", b"2")
+    one.journal.take()
+    fleet.run(lambda: one.store.seat > other.store.seat and not one.dispatcher.lapsed)
+    one.commit()
+    fleet.run(lambda: one.journal.notes == {"kept": b"2"})
+    assert other.store.notes() == {"kept": b"2"}
+
+
+def test_who_leads_knows_what_the_others_have_written(fleet: Fleet) -> None:
+    one, other = fleet.start(), fleet.start()
+    heard: list[dict[str, bytes]] = []
+    other.journal.on_heard = lambda notes: heard.append(dict(notes))
+    one.journal.note("fired", b"1")
+    one.journal.note("gone", b"1")
+    one.commit()
+    other.look()
+    fleet.run(lambda: heard)
+    assert heard == [{"fired": b"1", "gone": b"1"}]
+    one.journal.note("fired", b"2")
+    one.journal.note("gone", None)
+    one.commit()
+    one.close()
+    other.journal.look()
+    fleet.run(lambda: other.journal.leads)
+    assert other.journal.notes == heard[-1] == {"fired": b"2"}
+
+
 def test_one_of_them_leads(fleet: Fleet) -> None:
     one, other, third = fleet.start(), fleet.start(), fleet.start()
-    told: list[dict[str, bytes]] = []
-    other.journal.on_lead = told.append
     for server in (one, other, third):
         server.look()
-    fleet.run(lambda: one.journal.leads)
-    assert [server.journal.leads for server in (other, third)] == [False, False]
-    one.journal.note("key", b"value")
-    one.commit()
+    assert [server.journal.leads for server in (one, other, third)] == [True, False, False]
     one.close()
     other.look()
     third.look()
     fleet.run(lambda: other.journal.leads)
     assert not third.journal.leads
-    assert told == [{"key": b"value"}], "what the one before has noted"
     fleet.pass_time(LEASE + 1)
     assert not other.journal.leads, "its lease has ended"
     third.look()
