@@ -103,7 +103,10 @@ cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
 
 
 cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
-    """Whether the next packet gives out a job of the store, so not of this batch, which is another server's by now."""
+    """Whether the next packet gives out a job of the store, so not of this batch, which is another server's by now.
+
+    Or one that has ended since: it was queued again when this connection's far side closed, and given to another one.
+    """
     cdef const char* data = old.out.data + old.out.begin + old.at
     cdef size_t here = old.out.end - old.out.begin - old.at
     cdef uint32_t command
@@ -117,7 +120,7 @@ cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
     data += HEADER_BYTES
     end = <const char*>memchr(data, 0, here - HEADER_BYTES)
     job = handles_get(&core.handles, number_of_handle(core, data, end - data)) if end != NULL else NULL
-    return job != NULL and job_is_durable(job) and not batch_has(batch, job.number)
+    return job == NULL or job_is_durable(job) and not batch_has(batch, job.number)
 
 
 cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:

@@ -325,6 +325,19 @@ def test_what_waited_to_be_sent_is_not_given_out_once_the_lease_is_lost(wire: Le
     both.expect_closed()
 
 
+def test_a_job_that_has_ended_while_it_waited_is_not_given_out(wire: Leased) -> None:
+    other = wire.peer("c").send(submit(b"f", b"", b"1"))
+    wire.commit()
+    other.expect(R.JOB_CREATED(handle(1)))
+    both = wire.worker("w", b"f").send(submit(b"g", b"", b"2"), Q.GRAB_JOB()).expect_nothing()
+    wire.batch()
+    both.send(Q.WORK_COMPLETE(handle(1), b"")).expect_nothing()
+    assert [job["handle"] for job in wire.dispatcher.jobs()] == [handle(2).decode()]
+    wire.pass_time(10)
+    wire.settle(False)
+    both.expect_closed()
+
+
 def test_what_waited_is_sent_if_the_store_has_taken_the_batch(wire: Leased) -> None:
     """So that nobody else has the job."""
     both, _ = gives_and_waits(wire)
