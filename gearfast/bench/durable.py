@@ -26,7 +26,7 @@ from gearfast.bench.load import connect, pinned
 from gearfast.bench.servers import ServerError
 from gearfast.protocol import Command
 
-__all__ = ["Link", "comes_back", "commit_latency", "running", "temporary"]
+__all__ = ["Link", "comes_back", "commit_latency", "count_jobs", "running", "temporary"]
 
 COMMITS: Final = 200
 """Submissions, and bare commits, of one sample."""
@@ -70,9 +70,9 @@ def temporary() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _start(folder: Path, *flags: str) -> subprocess.Popen[bytes]:
+def _start(folder: Path, store: str, *flags: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "gearfast", "server", "--unix", str(folder / "socket")]
-    command += ["--store", str(folder / "jobs.db"), "--log-level", "error", *flags]
+    command += ["--store", store or str(folder / "jobs.db"), "--log-level", "error", *flags]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
@@ -88,9 +88,9 @@ def _reach(folder: Path, server: subprocess.Popen[bytes]) -> Link:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
-    """A server with the store `jobs.db` in this folder, and a connection to its Unix socket, `socket`."""
-    server = _start(folder, *flags)
+def running(folder: Path, *flags: str, store: str = "") -> Iterator[tuple[subprocess.Popen[bytes], Link]]:
+    """A server and a connection to its Unix socket, `socket` in this folder. `store`: a URL; empty: `jobs.db` there."""
+    server = _start(folder, store, *flags)
     try:
         link = _reach(folder, server)
         yield server, link
@@ -139,7 +139,7 @@ def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[fl
     return ours, bare
 
 
-def _count(sock: socket.socket) -> int:
+def count_jobs(sock: socket.socket) -> int:
     """Jobs of the function, by the text command."""
     sock.sendall(b"status\n")
     text = b""
@@ -169,6 +169,6 @@ def comes_back(queued: int = QUEUED) -> tuple[float, float]:
                 worker.sock.sendall(encode(Command.GRAB_JOB))
             first = time.perf_counter() - start
             with contextlib.closing(connect(str(folder / "socket"))) as sock:
-                while _count(sock) < queued:
+                while count_jobs(sock) < queued:
                     time.sleep(0.01)
             return first, time.perf_counter() - start

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ if sys.platform != "linux":
     pytest.skip("gearfast bench runs on Linux only", allow_module_level=True)
 
 from gearfast import Decoder, Packet, Worker
-from gearfast.bench import compaction, durable
+from gearfast.bench import compaction, durable, takeover
 from gearfast.bench.instructions import run_in_step
 from gearfast.bench.load import Loader, Meter
 from gearfast.bench.memory import connection_memory, function_memory, queue_grabs, queue_memory
@@ -173,6 +174,11 @@ def test_a_long_run_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert 64 * found["queued"] < found["live"] < found["file"]
     assert 0 < found["waits_ms"]["p50"] <= found["waits_ms"]["p99.9"] <= found["waits_ms"]["max"]
     assert f"{found['jobs']:,} jobs, {found['queued']:,} queued" in capsys.readouterr().out
+
+
+def test_a_takeover(database_url: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    takeover.main([database_url("postgresql"), "--jobs", "3000", "--lease", "1"])
+    assert re.fullmatch(r"3,000 jobs were there -?\d+\.\d\d s after the end of the lease\n", capsys.readouterr().out)
 
 
 def test_durable_latency_and_return(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,43 +81,13 @@ def test_jobs_of_a_server_that_is_not_seen_any_more(database_url: Callable[[str]
         one.wait()
 
 
-def lease_end(url: str, pid: int) -> float:
-    """When the lease of a server ends, by the clock of this machine, which is the database's too."""
-    import psycopg
-
-    location, _, schema = url.partition("&schema=")
-    with psycopg.connect(location, autocommit=True) as link:
-        query = f"SELECT extract(epoch FROM ends)::float8 FROM {schema}.gearfast_server WHERE pid = {pid}"
-        row = link.execute(query).fetchone()  # type: ignore[arg-type]
-    assert row is not None
-    return float(row[0])
-
-
-def test_many_jobs_are_there_soon_after_the_lease_ends(database_url: Callable[[str], str]) -> None:
-    """100,000, the last of them within three seconds."""
-    store, count = database_url("postgresql"), 100_000
-    with start(store, 3.0) as one, start(store, 3.0) as other, one.connect() as client, other.connect() as wire:
-        for first in range(0, count, 10_000):
-            submit(client, 10_000, first=first)
-        forget_process(store)
-        one.signal("SIGKILL")
-        one.wait()
-        ends = lease_end(store, one.process.pid)
-        eventually(lambda: total(wire) == count)
-        took = time.time() - ends
-        print(f"{count} jobs {took:.2f} s after the end of the lease")
-        assert took <= 3.0 * SLOW
-
-
 def test_one_that_is_stopped_hands_over_at_once(store: str) -> None:
     with start(store, 600.0) as one, start(store, 600.0) as other, one.connect() as client, other.connect() as wire:
         submit(client, 300)
         one.signal("SIGTERM")
         assert one.wait() == 0
         assert "lost" not in one.log
-        began = time.monotonic()
         eventually(lambda: total(wire) == 300)
-        assert time.monotonic() - began < 5 * SLOW
 
 
 def test_servers_come_and_go(store: str) -> None:
