@@ -18,6 +18,7 @@ from gearfast.dispatch._job cimport handles_get, job_is_durable
 from gearfast.dispatch._journal cimport (
     batch_clear,
     batch_has,
+    has_lapsed,
     journal_rewrite,
     journal_rewrite_result,
     late_has,
@@ -25,7 +26,7 @@ from gearfast.dispatch._journal cimport (
     sort_late,
 )
 from gearfast.dispatch._letter cimport letter_find
-from gearfast.dispatch._peer cimport peer_by_id
+from gearfast.dispatch._peer cimport peer_by_id, peer_cut
 from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_RESULT, RECORD_REWRITE, Head
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
@@ -61,6 +62,9 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         peer = peer_by_id(core, bytes_number(&batch.holders, i))
         if peer == NULL:
             continue
+        if stored and has_lapsed(core) and has_durable(peer):
+            peer_cut(core, peer)    # what waited may give out a job that is another server's by now
+            continue
         if not stored:
             refuse_held(core, peer, batch)
             if peer.fence == batch.number:
@@ -78,6 +82,16 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
     journal.spare = batch
     if core.far != NULL:
         sweep(core, LEAST_SWEEP + 2 * left)
+
+
+cdef bint has_durable(Peer* peer) noexcept nogil:
+    """Whether a durable job was given to it."""
+    cdef Job* job = peer.jobs
+    while job != NULL:
+        if job_is_durable(job):
+            return True
+        job = job.next
+    return False
 
 
 cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:

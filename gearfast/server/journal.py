@@ -207,6 +207,7 @@ class Journal:
         self._post(self._settled, stored)
 
     def _settled(self, stored: bool) -> None:
+        self._set_time()
         self._dispatcher.settle(stored)
         if self._dispatcher.batch_waits:
             self.take()

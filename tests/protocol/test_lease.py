@@ -338,9 +338,16 @@ def test_a_job_that_has_ended_while_it_waited_is_not_given_out(wire: Leased) -> 
     both.expect_closed()
 
 
-def test_what_waited_is_sent_if_the_store_has_taken_the_batch(wire: Leased) -> None:
-    """So that nobody else has the job."""
+def test_what_waited_is_not_given_out_by_one_that_stood_still_since_it_was_stored(wire: Leased) -> None:
+    """The commit renewed the lease, and that is over by now."""
     both, _ = gives_and_waits(wire)
+    wire.settle(True)
+    both.expect_closed()
+
+
+def test_what_waited_is_sent_once_the_batch_is_stored(wire: Leased) -> None:
+    both, _ = gives_and_waits(wire)
+    wire.renew(10)
     wire.settle(True)
     both.expect(R.JOB_CREATED(handle(2)), R.JOB_ASSIGN(handle(1), b"f", b"1"))
 
