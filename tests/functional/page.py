@@ -13,7 +13,7 @@ say more:
     <!-- page: python … -->           code in the comment itself that belongs to the program
 
 What a program prints is told behind the `print`, as `# …`; all of those have to come, in this order. Pages say
-127.0.0.1:4730, 4731, …; a test has ports of its own instead.
+127.0.0.1:4730, 4731, … and postgresql://gearfast@db/gearfast; a test has ports and a database of its own instead.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FENCE = re.compile(r"(?P<fence>`{3,})(?P<language>[^`]*)")
 MARK = re.compile(r"<!-- page: (?P<text>.*?) ?-->", re.DOTALL)
 TOLD = re.compile(r"^\s*print\(.*\)  # (?P<output>.+)$")
 PROMPT = "$ "
+DATABASE = "postgresql://gearfast@db/gearfast"
 
 
 @dataclass

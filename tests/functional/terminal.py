@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import IO
 
-from .page import Block, Command, blocks, commands, pattern
+from .page import DATABASE, Block, Command, blocks, commands, pattern
 from .servers import PATIENCE, clean_environment, wait_until
 
 LISTENING = re.compile(r"Listening on .*:(\d+)\s*$", re.MULTILINE)
@@ -45,10 +45,11 @@ ALL_JOBS = "$(jobs -p)"
 
 
 class Terminal:
-    """A terminal in `folder`."""
+    """A terminal in `folder`. `database`: the URL of a store that is meant where pages say DATABASE."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "") -> None:
         self._folder = folder
+        self._database = database
         self._ports: dict[str, str] = {}
         self._files: dict[str, str] = {}
         self._jobs: list[subprocess.Popen[bytes]] = []
@@ -166,7 +167,7 @@ class Terminal:
     def _real(self, text: str) -> str:
         for shown, real in self._ports.items():
             text = re.sub(rf"(127\.0\.0\.1:){shown}\b", rf"\g<1>{real}", text)
-        return text
+        return text.replace(DATABASE, f"'{self._database}'")
 
     def _shown(self, text: str) -> str:
         for shown, real in self._ports.items():
@@ -174,9 +175,9 @@ class Terminal:
         return text
 
 
-def run_page(path: Path, folder: Path) -> None:
-    """All that a page shows in a terminal, from top to bottom."""
-    terminal = Terminal(folder)
+def run_page(path: Path, folder: Path, database: str = "") -> None:
+    """All that a page shows in a terminal, from top to bottom. `database`: as for `Terminal`."""
+    terminal = Terminal(folder, database)
     try:
         for block in blocks(path):
             terminal.run(block)

@@ -18,7 +18,7 @@ import pytest
 from gearfast import Server
 from gearfast.server.config import ServerConfig, load_file
 
-from .page import ROOT, Block, blocks, name_of, outputs, pages, pattern, programs, source
+from .page import DATABASE, ROOT, Block, blocks, name_of, outputs, pages, pattern, programs, source
 from .servers import clean_environment
 from .terminal import run_page
 
@@ -94,9 +94,10 @@ def is_typed_in(block: Block) -> bool:
 
 @pytest.mark.skipif(os.name == "nt", reason="pages show what is typed into bash")
 @pytest.mark.parametrize("path", everywhere(lambda path: any(map(is_typed_in, blocks(path)))))
-def test_the_commands_of_a_page(path: Path, tmp_path: Path, require: Any) -> None:
-    check_modules(require, path.read_text(encoding="utf-8"))
-    run_page(path, tmp_path)
+def test_the_commands_of_a_page(path: Path, tmp_path: Path, require: Any, database_url: Callable[[str], str]) -> None:
+    text = path.read_text(encoding="utf-8")
+    check_modules(require, text)
+    run_page(path, tmp_path, database_url("postgresql") if DATABASE in text else "")
 
 
 @pytest.mark.parametrize("block", [pytest.param(b, id=b.where) for b in all_blocks("toml") if not b.reason])
