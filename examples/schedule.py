@@ -6,7 +6,7 @@ python schedule.py
 
 import threading
 
-from gearfast import AdminClient, Server, Worker
+from gearfast import AdminClient, Job, Server, Worker
 
 SCHEDULES = {
     "nightly": {"function": "report", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "workload": "all customers"},
@@ -17,13 +17,13 @@ with Server(schedules=SCHEDULES) as server, AdminClient(server.url) as admin:
     left = ["first tick", "second tick", "third tick"]
 
     @worker.function("tick")
-    def tick(job):
+    def tick(job: Job) -> None:
         print(left.pop(0))
         if not left:
             worker.stop()
 
     @worker.function("report")
-    def report(job):
+    def report(job: Job) -> None:
         print("report of", job.workload.decode())
 
     # One that is added while the server runs.
