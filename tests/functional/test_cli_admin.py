@@ -183,7 +183,7 @@ def test_refusals(gearfast: Callable[..., int], capsysbinary: Out) -> None:
     assert output == b""
     assert b"UNKNOWN_JOB" in errors and b"`gearfast admin jobs` lists those that are there" in errors
     for words, hint in [
-        ([], b"what? one of: cancel, create,"),
+        ([], b"what? one of: cancel, cluster, create,"),
         (["stauts"], b"did you mean status?"),
         (["--stauts"], b"did you mean --status?"),
         (["status", "--workers"], b""),

@@ -111,5 +111,6 @@ def test_every_option_is_on_the_page_or_in_the_help() -> None:
     from gearfast.cli.admin import VERBS
 
     known = set(re.findall(r"--[a-z-]+", help_texts)) | {verb.flag for verb in VERBS} | {"--graceful", "--tls-"}
+    known |= {name for verb in VERBS for name, _ in verb.arguments}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
     assert named - known == set()
