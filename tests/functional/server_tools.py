@@ -239,13 +239,15 @@ def wait_for_restore(wire: Wire) -> None:
 def take_all(wire: Wire, function: bytes, *, finish: bool) -> list[bytes]:
     """Workloads of all jobs of a function, in the order in which a worker gets them. `finish`: they are done, too."""
     taken = []
+    grab = Packet(Command.GRAB_JOB, ()).encode()
     wire.send(Command.CAN_DO, function)
+    wire.sock.sendall(grab)
     while True:
-        wire.send(Command.GRAB_JOB)
         got = wire.get()
         assert not isinstance(got, bytes)
         if got.command != Command.JOB_ASSIGN:
             return taken
         taken.append(got.args[2])
-        if finish:
-            wire.send(Command.WORK_COMPLETE, got.args[0], b"")
+        # In one piece: the second of two small ones would wait for the acknowledgement of the first.
+        end = Packet(Command.WORK_COMPLETE, (got.args[0], b"")).encode() if finish else b""
+        wire.sock.sendall(end + grab)
