@@ -7,11 +7,11 @@ text command.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-__all__ = ["choice", "escape", "seconds", "switch", "unescape"]
+__all__ = ["choice", "escape", "read_words", "seconds", "switch", "unescape"]
 
 _SAFE: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
@@ -24,6 +24,17 @@ def escape(text: str | bytes) -> str:
 def unescape(word: str) -> str:
     """What `escape` made a word of; bytes that are no UTF-8 survive as surrogates."""
     return unquote_to_bytes(word.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def read_words(words: Iterable[str]) -> dict[str, str]:
+    """`key=value` words as a table. Raises ValueError for a word that is none."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ValueError(f"{word!r} is not KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def seconds(value: object) -> float:

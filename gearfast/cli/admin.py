@@ -75,13 +75,8 @@ def _policy(admin: AdminClient, args: argparse.Namespace) -> list[PolicyInfo]:
     if action == "unset":
         admin.unset_policy(pattern)
     elif action == "set":
-        settings = {}
-        for word in args.settings:
-            key, equals, value = word.partition("=")
-            if not key or not equals:
-                raise UsageError(f"{word!r} is not KEY=VALUE")
-            settings[key] = value or None
-        admin.set_policy(pattern, **settings)
+        settings = schedules.read_settings(args.settings)
+        admin.set_policy(pattern, **{key: value or None for key, value in settings.items()})
     return [entry for entry in admin.policies() if action != "set" or entry.pattern == pattern]
 
 

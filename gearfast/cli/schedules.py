@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.errors import UsageError
 from gearfast.types import Priority, ScheduleInfo
-from gearfast.values import choice, escape, switch
+from gearfast.values import choice, escape, read_words, switch
 
 if TYPE_CHECKING:
     import argparse
 
     from gearfast.sync.admin import AdminClient
 
-__all__ = ["ARGUMENTS", "COLUMNS", "TABLE", "act", "line", "plain", "shown"]
+__all__ = ["ARGUMENTS", "COLUMNS", "TABLE", "act", "line", "plain", "read_settings", "shown"]
 
 COLUMNS: Final = ScheduleInfo._fields
 TABLE: Final = ("name", "when", "function", "state", "next", "last")
@@ -58,22 +58,20 @@ def act(admin: AdminClient, args: argparse.Namespace) -> Any:
     if action == "run":
         return admin.run_schedule(name)
     if action == "add":
-        admin.add_schedule(name, **_arguments(_settings(args.settings)))
+        admin.add_schedule(name, **_arguments(read_settings(args.settings)))
     elif action == "set":
-        admin.set_schedule(name, **{key: value or None for key, value in _settings(args.settings).items()})
+        admin.set_schedule(name, **{key: value or None for key, value in read_settings(args.settings).items()})
     elif action != "list":
         {"remove": admin.remove_schedule, "pause": admin.pause_schedule, "resume": admin.resume_schedule}[action](name)
     return [entry for entry in admin.schedules() if action in ("list", "remove") or entry.name == name]
 
 
-def _settings(words: list[str]) -> dict[str, Any]:
-    found = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{word!r} is not KEY=VALUE")
-        found[key] = value
-    return found
+def read_settings(words: list[str]) -> dict[str, str]:
+    """`KEY=VALUE` words of a command as a table. Raises UsageError for a word that is none."""
+    try:
+        return read_words(words)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _arguments(settings: dict[str, str]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 from gearfast.values import choice, seconds, switch
 
-__all__ = ["FunctionPolicy", "Policies", "describe", "parse_policy", "read_words"]
+__all__ = ["FunctionPolicy", "Policies", "describe", "parse_policy"]
 
 _PRIORITIES: Final = ("high", "normal", "low")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -325,14 +325,3 @@ def _checked(pattern: str) -> str:
     if not pattern or "\0" in pattern:
         raise ValueError("a pattern is a name, with * for any letters and ? for one")
     return pattern
-
-
-def read_words(words: Iterable[str]) -> dict[str, object]:
-    """`key=value` words as a table. Raises ValueError for a word that is none."""
-    found: dict[str, object] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{word!r} is not KEY=VALUE")
-        found[key] = value
-    return found

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gearfast.dispatch.policy import FunctionPolicy, Policies, describe, parse_policy, read_words
+from gearfast.dispatch.policy import FunctionPolicy, Policies, describe, parse_policy
+from gearfast.values import read_words
 
 __all__ = ["answer"]
 

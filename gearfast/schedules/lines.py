@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from gearfast.errors import ServerError
 from gearfast.schedules.table import Entry, Table
-from gearfast.values import escape, unescape
+from gearfast.values import escape, read_words, unescape
 
 __all__ = ["Holder", "answer"]
 
@@ -99,10 +99,7 @@ def _do(holder: Holder, verb: str, name: str, values: Mapping[str, object]) -> s
 def _values(words: list[str]) -> dict[str, object]:
     """`key=value` words as a table. Raises ValueError for a word that is none."""
     found: dict[str, object] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise ValueError(f"{word!r} is not KEY=VALUE")
+    for key, value in read_words(words).items():
         data = unquote_to_bytes(value.encode(*_ENCODING))
         found[key] = data if key == "workload" and data else data.decode(*_ENCODING)
     return found

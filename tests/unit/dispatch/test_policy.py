@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gearfast.dispatch import Dispatcher
-from gearfast.dispatch.policy import KEYS, FunctionPolicy, Policies, describe, parse_policy, read_words
+from gearfast.dispatch.policy import KEYS, FunctionPolicy, Policies, describe, parse_policy
+from gearfast.values import read_words
 
 
 @pytest.mark.parametrize(
