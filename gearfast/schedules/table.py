@@ -8,6 +8,7 @@ together with the job of that time: then no crash loses a run or doubles one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -100,9 +101,15 @@ class Table:
 
         `write`: notes that are wrong for these schedules may be changed.
         """
+        with self._writing(write):
+            self._begin_all(file, notes, now)
+
+    @contextlib.contextmanager
+    def _writing(self, write: bool) -> Iterator[None]:
+        """No note is written meanwhile unless `write`."""
         keep, self._write = self._write, self._write if write else _nowhere
         try:
-            self._begin_all(file, notes, now)
+            yield
         finally:
             self._write = keep
 
@@ -140,11 +147,8 @@ class Table:
 
         `write`: as for `begin`.
         """
-        keep, self._write = self._write, self._write if write else _nowhere
-        try:
+        with self._writing(write):
             self._set_all(file, now)
-        finally:
-            self._write = keep
 
     def _set_all(self, file: Mapping[str, Schedule], now: int) -> None:
         for name in [name for name, entry in self.entries.items() if entry.from_file and name not in file]:

@@ -172,7 +172,7 @@ class Journal:
         """The dispatcher has a batch: to the store with it; or wants workloads: from there with them."""
         if self._without:
             return
-        self._take_back()
+        self._notes.take_back()
         batch = self._dispatcher.take_batch()
         while batch is not None and batch.is_empty and not self._notes.is_waiting:
             self._dispatcher.settle(True)
@@ -195,13 +195,7 @@ class Journal:
         self._notes.put(key, value, bound)
         if not self._without:
             self._dispatcher.want_batch()
-        self._post(self._nothing)  # a driver looks for a batch after that
-
-    def _nothing(self) -> None:
-        pass
-
-    def _take_back(self) -> None:
-        self._notes.take_back()
+        self._post(self._notes.take_back)  # a driver looks for a batch after that
 
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
@@ -467,7 +461,7 @@ class Journal:
         self._last = (batch.number, stored)
         self._settle(stored)
         if not stored and bound:
-            self._post(self._take_back)
+            self._post(self._notes.take_back)
         self._untidy = True
         if stored and tidy and self._queue.empty():
             self._tidy()
