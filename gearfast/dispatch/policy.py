@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import fnmatch
 import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final, cast
 
 from gearfast.values import choice, seconds, switch
@@ -100,7 +102,7 @@ def _rate(value: object) -> str:
         return "0"
     if not 1e-6 <= number / _UNITS[unit] <= _MOST_A_SECOND:
         raise ValueError(f"must be 0, or from 1 in a million seconds to {_MOST_A_SECOND}/s")
-    return f"{number:.12g}/{unit}"
+    return f"{Decimal(f'{number:.12g}'):f}/{unit}"    # never 1e-05, which is no rate
 
 
 def _key(parse: Callable[[object], object], help_text: str, default: str) -> Any:
@@ -250,8 +252,8 @@ def _shown(value: object) -> str:
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(letter) or re.escape(letter) for letter in pattern), re.DOTALL)
+    """fnmatch's own, since a plain `.*` for each star takes for ever where many stars do not match a long name."""
+    return re.compile(fnmatch.translate(pattern.replace("[", "[[]")))
 
 
 def _is_glob(pattern: str) -> bool:

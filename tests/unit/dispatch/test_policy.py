@@ -36,6 +36,8 @@ from gearfast.values import read_words
         ("rate", "2/hour", "2/h"),
         ("rate", 20, "20/s"),
         ("rate", "0/s", "0"),
+        ("rate", "0.00001/s", "0.00001/s"),
+        ("rate", "86400000000/d", "86400000000/d"),
         ("burst", "20", 20),
         ("weights", "8:4:1", "8:4:1"),
         ("weights", " 8 : 04 : 1 ", "8:4:1"),
@@ -147,6 +149,24 @@ def test_a_name_is_more_specific_than_any_pattern() -> None:
         {"tries": 2},
         {"tries": 3},
     ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "function", "matches"),
+    [
+        ("[a]*", "[a]b", True),
+        ("[a]*", "ab", False),
+        ("[!a]?", "bc", False),
+        ("*a*", "a", True),
+        ("a**", "a", True),
+        ("a\\*", "a\\b", True),
+        ("?", "\n", True),
+        ("?", "", False),
+        ("*a" * 30 + "b", "a" * 300, False),  # of which a plain regular expression would never see the end
+    ],
+)
+def test_what_matches(pattern: str, function: str, matches: bool) -> None:
+    assert (Policies.parse({pattern: {"tries": 1}}).resolve(function) is not None) is matches
 
 
 def test_no_pattern_no_policy() -> None:
