@@ -102,7 +102,7 @@ def _rate(value: object) -> str:
         return "0"
     if not 1e-6 <= number / _UNITS[unit] <= _MOST_A_SECOND:
         raise ValueError(f"must be 0, or from 1 in a million seconds to {_MOST_A_SECOND}/s")
-    return f"{Decimal(f'{number:.12g}'):f}/{unit}"    # never 1e-05, which is no rate
+    return f"{Decimal(f'{number:.12g}'):f}/{unit}"  # never 1e-05, which is no rate
 
 
 def _key(parse: Callable[[object], object], help_text: str, default: str) -> Any:
