@@ -98,8 +98,8 @@ def test_background_and_precedence(port: int) -> None:
     order: list[bytes] = []
 
     def run(job: Any) -> None:
-        order.append(job.arguments)
         job.sendWorkComplete()
+        order.append(job.arguments)
 
     with client(port) as submitter:
         for precedence, arguments in (
@@ -273,8 +273,8 @@ def test_functions_come_and_go(port: int) -> None:
     done_by: list[str] = []
 
     def run(job: Any) -> None:
-        done_by.append(job.name)
         job.sendWorkComplete()
+        done_by.append(job.name)
 
     with client(port) as submitter, working(port, run=run, name="a") as worker:
         submitter.submitJob(gear.Job("late", b""), background=True)
@@ -319,8 +319,8 @@ def test_a_job_without_unique_has_none(port: int) -> None:
     seen: list[Any] = []
 
     def run(job: Any) -> None:
-        seen.append(job.unique)
         job.sendWorkComplete()
+        seen.append(job.unique)
 
     with working(port, run=run), client(port) as submitter:
         job = gear.Job("reverse", b"")
