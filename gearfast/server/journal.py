@@ -462,9 +462,8 @@ class Journal:
         elif bound:
             self._notes.give_up(bound)
         self._batch = batch.number
-        taken = self._uniques.taken if stored and batch.claims else {}
+        taken, known = self._uniques.verdict(batch) if stored else ({}, [])
         self._last = (batch.number, stored, taken)
-        known = self._known(batch.asked) if stored and batch.asked else []
         if taken or known:
             self._post(self._settled, stored, taken, known)
         else:
@@ -474,15 +473,6 @@ class Journal:
         self._untidy = True
         if stored and tidy and self._queue.empty():
             self._tidy()
-
-    def _known(self, asked: Collection[bytes]) -> list[bytes]:
-        """Uniques that some server has; none if the store does not say."""
-        try:
-            return self._uniques.known(asked)
-        except StoreError as error:
-            logger.error("The store failed: %s", error)
-            self._broken = self.share is not None
-            return []
 
     def _try(self, batch: Batch) -> bool:
         """What the usual batch takes."""
@@ -496,10 +486,8 @@ class Journal:
         return True
 
     def _write_batch(self, batch: Batch) -> None:
-        """All of it but the jobs whose uniques are others'; nothing if it only has questions."""
-        write = self._plan(batch)
-        if write.notes or not batch.only_asks:
-            self._uniques.write(write, self._sections, self._write)
+        write = planned(batch, self.next_number, self._sections, self._losses, self._notes.unwritten)
+        self._uniques.write(batch, write, self._sections, self._write)
 
     def _write(self, write: Write) -> None:
         began = self._clock()
@@ -638,13 +626,6 @@ class Journal:
         except StoreError as error:
             logger.error("The store keeps room that it does not need: %s", error)
             return False
-
-    def _plan(self, batch: Batch) -> Write:
-        write = planned(batch, self.next_number, self._sections, self._losses)
-        write.notes = self._notes.unwritten
-        write.claims = dict(keyed(batch.claims))
-        write.releases = keyed(batch.freed)
-        return write
 
     def _insist(self, batch: Batch) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
+from gearfast.server.log import logger
 from gearfast.server.plan import joined
 from gearfast.store._claims import claim_key, unique_key
-from gearfast.store.base import SharedStore, Store, UniquesTaken, Write
+from gearfast.store.base import SharedStore, Store, StoreError, UniquesTaken, Write
 
 if TYPE_CHECKING:
+    from gearfast.dispatch import Batch
     from gearfast.store._sections import Sections
 
 __all__ = ["Uniques", "keyed"]
@@ -43,21 +45,33 @@ class Uniques:
         self.taken: dict[int, int] = {}
         """Of the last write: jobs that are not in it, as others have their uniques, and the numbers of those."""
 
-    def write(self, write: Write, sections: Sections, do: Callable[[Write], object]) -> None:
-        """Does it, without the jobs whose uniques are others'. Raises StoreError."""
+    def write(self, batch: Batch, write: Write, sections: Sections, do: Callable[[Write], object]) -> None:
+        """Does what is planned for a batch, without the jobs whose uniques are others'. Raises StoreError."""
         self.taken = {}
+        if batch.only_asks and not write.notes:
+            return
+        write.claims = dict(keyed(batch.claims))
+        write.releases = keyed(batch.freed)
         while True:
             try:
                 do(write)
                 return
             except UniquesTaken as error:
-                self.taken |= error.taken
+                self.taken = self.taken | error.taken
                 _without(write, error.taken.keys(), sections)
 
-    def known(self, asked: Collection[bytes]) -> list[bytes]:
-        """Those of these uniques that a job of some server has. Raises StoreError."""
+    def verdict(self, batch: Batch) -> tuple[dict[int, int], list[bytes]]:
+        """Of the batch that was written last: `taken`, and the uniques it asks for that are known."""
+        return self.taken, self._known(batch.asked)
+
+    def _known(self, asked: Collection[bytes]) -> list[bytes]:
+        """Those of these uniques that a job of some server has; none if the store does not say."""
         if not asked or not isinstance(self._store, SharedStore):
             return []
         keys = {unique: unique_key(unique) for unique in asked}
-        found = self._store.claimed(set(keys.values()))
+        try:
+            found = self._store.claimed(set(keys.values()))
+        except StoreError as error:
+            logger.error("The store failed: %s", error)
+            return []
         return [unique for unique, key in keys.items() if key in found]

@@ -107,8 +107,8 @@ def _statements(write: Write, me: int, token: int) -> Iterator[str]:
     if write.claims:
         yield from _claims(write, me)
     for at in range(0, len(write.releases), MANY):
-        lot = [(_hex(key), number) for key, number in write.releases[at : at + MANY]]
-        names, pairs = ",".join(name for name, _ in lot), ",".join(f"({name}, {number})" for name, number in lot)
+        some = write.releases[at : at + MANY]
+        names, pairs = ",".join(_hex(key) for key, _ in some), ",".join(f"({_hex(key)}, {n})" for key, n in some)
         yield f"DELETE FROM gearfast_claim WHERE name IN ({names}) AND (name, number) IN ({pairs})"
     for lot in _lots(list(map(str, write.drop))):
         yield f"DELETE FROM gearfast_section WHERE id IN ({lot})"

@@ -40,6 +40,7 @@ FIRST = 17_958_172_152_473_083
 @pytest.fixture
 def old(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.PostgresStore]:
     """A store of schema 1 with two sections, and its server, which still has the lock."""
+    newest = postgres.SCHEMA
     monkeypatch.setattr(postgres, "SCHEMA", 1)
     store = new(url)
     store._link = link = store._connect()
@@ -53,7 +54,7 @@ def old(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.Postgres
     link.run(f"UPDATE gearfast_state SET batch = 4, next_number = {FIRST + 8}")
     link.ask("INSERT INTO gearfast_note VALUES ('key', 'value')")
     link.ask("SELECT pg_advisory_lock(1)")
-    monkeypatch.setattr(postgres, "SCHEMA", 2)
+    monkeypatch.setattr(postgres, "SCHEMA", newest)
     yield store
     store._hang_up()
 

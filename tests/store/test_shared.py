@@ -319,15 +319,16 @@ def test_the_same_unique_of_two_functions(join: Join) -> None:
 
 def test_claims_are_taken_over_with_their_jobs(join: Join) -> None:
     one, other = join(), join()
-    mine = write(one, 1, claims={KEYS[0]: number(one, 1)})
+    job = number(one, 1)
+    mine = write(one, 1, claims={KEYS[0]: job})
     lapse(one)
     with pytest.raises(UniquesTaken):
         write(other, 1, claims={KEYS[0]: number(other, 1)})
     assert taken(other) == [mine]
     with pytest.raises(SeatLost):
-        write(one, 2, releases=[(KEYS[0], number(one, 1))])
+        write(one, 2, releases=[(KEYS[0], job)])
     assert other.claimed([PHOTO]) == {PHOTO}
-    write(other, 1, drop=[mine.id], releases=[(KEYS[0], number(one, 1))], claims={KEYS[1]: number(other, 1)})
+    write(other, 1, drop=[mine.id], releases=[(KEYS[0], job)], claims={KEYS[1]: number(other, 1)})
     assert other.claimed([PHOTO]) == set()
 
 
