@@ -73,7 +73,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef Job* job
     cdef uint64_t hash = 0
     cdef bint has_key
-    cdef int64_t due = wanted.due
+    cdef int64_t due
     cdef int why
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
@@ -96,14 +96,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload, form_of(core, wanted))
     if job == NULL:
         return NO_MEMORY
-    job.flags |= wanted.priority << 4
-    if wanted.background:
-        job.flags |= JOB_BACKGROUND
-        if core.journal != NULL and core.journal.claims and has_key \
-                and not is_dash(wanted.unique.data, wanted.unique.size):
-            # Not given out before its claim is in the store: so long it waits for its time.
-            job.worker |= CLAIMED
-            due = NEVER
+    due = flag(core, job, wanted)
     if not wanted.background and waiter_add(core, peer, job) < 0 \
             or due and timer_set(&core.schedule, job, due) < 0:
         job_free(core, job)
@@ -129,6 +122,19 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         enqueue(core, job)
     confirm(core, peer, wanted, job)
     return SUBMITTED
+
+
+cdef inline int64_t flag(Core* core, Job* job, Submission* wanted) noexcept nogil:
+    """Its flags; returns when it is due, wall ns. One that claims its unique waits until that is in the store."""
+    job.flags |= wanted.priority << 4
+    if not wanted.background:
+        return wanted.due
+    job.flags |= JOB_BACKGROUND
+    if core.journal == NULL or not core.journal.claims or wanted.unique.size == 0 \
+            or is_dash(wanted.unique.data, wanted.unique.size):
+        return wanted.due
+    job.worker |= CLAIMED
+    return NEVER
 
 
 cdef inline void delay(Core* core, Job* job) noexcept nogil:
