@@ -268,3 +268,26 @@ def test_without_others_nothing_is_claimed_or_asked() -> None:
     assert (batch.claims, batch.freed, batch.asked) == ((), (), ())
     wire.settle()
     client.expect(R.JOB_CREATED(handle(1)), unknown(b"v"))
+
+
+def test_a_job_whose_result_is_kept() -> None:
+    """Cancelled in its queue, done, and cancelled before another server's job turned out to have its unique."""
+    wire = Claiming(policies=Policies.parse({"f": {"keep_results": 10}}))
+    client, admin = wire.peer("c").send(submit(b"f", b"u"), submit(b"f", b"v")), wire.peer("a")
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1)), R.JOB_CREATED(handle(2)))
+    admin.send(b"cancel job " + handle(1) + b"\n").take()
+    worker = wire.worker("w", b"f").send(Q.GRAB_JOB(), Q.WORK_COMPLETE(handle(2), b"done"))
+    worker.expect(R.JOB_ASSIGN(handle(2), b"f", b""))
+    assert wire.batch().freed == ((1, b"f", b"u"), (2, b"f", b"v"))
+    wire.decide()
+    client.send(submit(b"f", b"u"), submit(b"f", b"w"))
+    wire.batch()
+    admin.send(b"cancel job " + handle(3) + b"\n").take()
+    wire.decide({3: OTHER})
+    client.expect(R.JOB_CREATED(handle(OTHER)), R.JOB_CREATED(handle(4)))
+    batch = wire.batch()
+    assert (batch.replaced, batch.late) == (b"", (3,)), "the store has no job in place of which the result comes"
+    wire.decide()
+    assert sorted(result["number"] for result in wire.dispatcher.results()) == [1, 2, 3]
+    wire.sound()
