@@ -382,8 +382,8 @@ cdef void verb_schedule(Core* core, Peer* peer, Field line) noexcept with gil:
         text, changed = answer(<bytes>line.data[:line.size], peer.flags & PEER_READ_ONLY != 0)
         core.effort += <uint32_t>(len(text) // 8)
         # What it says of a change is true once the store knows of it.
-        if changed and core.journal != NULL and journal_reserve(core, peer) == 0:
-            journal_promise(core, peer)
+        if changed and core.journal != NULL and journal_reserve(core, peer, NULL) == 0:
+            journal_promise(core, peer, NULL)
         write_bytes(core, peer, text, len(text))
     except Exception:   # memory
         say(core, peer, "ERR UNKNOWN_ERROR\r\n")

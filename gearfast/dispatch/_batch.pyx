@@ -8,8 +8,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from gearfast.dispatch._record cimport Record, has_ended, record_read
-from gearfast.dispatch._records cimport Added, Bytes, Change
+from gearfast.dispatch._record cimport RECORD_CLAIM, Record, has_ended, record_read
+from gearfast.dispatch._records cimport Added, Bytes, Change, Freed
 from gearfast.dispatch._records cimport Batch as BatchRecord
 
 
@@ -22,7 +22,9 @@ class Batch(NamedTuple):
     order. `changes`: of jobs that are in the store, (number, losses with a worker); the last one of a job counts.
     `ended`: numbers of jobs in the store, or of `late`, that have ended, 8 bytes each, in no order; some may be of no
     job there. `replaced`: the same of jobs whose earlier records do not hold any more, rising: the newer one is in
-    `late`.
+    `late`. Where servers share the store: `claims`, of jobs of `records` that claim their unique, and `freed`, of those
+    whose claim ends, (number, function, unique) each; `asked`: uniques of which is to be told whether the store knows
+    them.
     """
 
     number: int
@@ -34,11 +36,19 @@ class Batch(NamedTuple):
     changes: tuple
     ended: bytes
     replaced: bytes = b""
+    claims: tuple = ()
+    freed: tuple = ()
+    asked: tuple = ()
 
     @property
     def is_empty(self):
-        """There is nothing to be stored: only replies wait for it."""
-        return not (self.records or self.changes or self.ended or self.replaced)
+        """There is nothing to be stored or asked: only replies wait for it."""
+        return self.only_asks and not self.asked
+
+    @property
+    def only_asks(self):
+        """There is nothing to be stored."""
+        return not (self.records or self.changes or self.ended or self.replaced or self.freed)
 
 
 cdef bytes copy(Bytes* found):
@@ -61,7 +71,46 @@ cdef object make_batch(BatchRecord* record):
         tuple([(changes[i].number, changes[i].losses) for i in range(record.changes.size // sizeof(Change))]),
         copy(&record.done),
         copy(&record.replaced),
+        claims_of(record) if record.claims else (),
+        freed_of(&record.freed) if record.freed.size else (),
+        asked_of(&record.asked) if record.asked.size else (),
     )
+
+
+cdef tuple claims_of(BatchRecord* batch):
+    cdef list found = []
+    cdef size_t at = 0
+    cdef Record record
+    while at < batch.records.size:
+        at += record_read(batch.records.data + at, batch.records.size - at, &record)
+        if record.head.flags & RECORD_CLAIM:
+            found.append((record.head.number, record.function[:record.head.function],
+                          record.unique[:record.head.unique]))
+    return tuple(found)
+
+
+cdef tuple freed_of(Bytes* freed):
+    cdef list found = []
+    cdef size_t at = 0
+    cdef Freed head
+    cdef const char* text
+    while at < freed.size:
+        memcpy(&head, freed.data + at, sizeof(Freed))
+        text = freed.data + at + sizeof(Freed)
+        found.append((head.number, text[:head.function], text[head.function:head.function + head.unique]))
+        at += sizeof(Freed) + head.function + head.unique
+    return tuple(found)
+
+
+cdef tuple asked_of(Bytes* asked):
+    cdef list found = []
+    cdef size_t at = 0
+    cdef size_t size
+    while at < asked.size:
+        size = <unsigned char>asked.data[at]
+        found.append(asked.data[at + 1:at + 1 + size])
+        at += 1 + size
+    return tuple(found)
 
 
 def chosen(bytes records not None, bytes numbers not None):

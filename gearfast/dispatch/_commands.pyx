@@ -55,7 +55,7 @@ from gearfast.dispatch._job cimport HANDLE_ROOM, job_by_handle, job_is_of, job_w
 from gearfast.dispatch._end cimport fail_waiters, finish
 from gearfast.dispatch._grab cimport grab, sleep_or_wake
 from gearfast.dispatch._life cimport fail_allowed, finish_allowed, register, try_again, unregister, unregister_all
-from gearfast.dispatch._journal cimport journal_fence
+from gearfast.dispatch._journal cimport journal_ask, journal_fence, may_ask
 from gearfast.dispatch._letter cimport remark_put
 from gearfast.dispatch._submit cimport (
     NO_MEMORY,
@@ -301,7 +301,10 @@ cdef void cmd_get_status(Core* core, Peer* peer, Frame* frame) noexcept nogil:
 # GET_STATUS_UNIQUE: unique -> STATUS_RES_UNIQUE: unique, known, running, numerator, denominator, waiting clients
 cdef void cmd_get_status_unique(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     cdef Field unique = until_nul(frame.args[0])
-    answer_status(core, peer, CMD_STATUS_RES_UNIQUE, unique, job_by_unique(core, unique.data, unique.size))
+    cdef Job* job = job_by_unique(core, unique.data, unique.size)
+    if job == NULL and may_ask(core, unique):
+        journal_ask(core, peer, unique)
+    answer_status(core, peer, CMD_STATUS_RES_UNIQUE, unique, job)
 
 
 cdef void answer_status(Core* core, Peer* peer, int command, Field key, Job* job) noexcept nogil:

@@ -34,7 +34,7 @@ from gearfast.dispatch._batch cimport make_batch
 from gearfast.dispatch._function cimport hash_of_function
 from gearfast.dispatch._heap cimport heap_free
 from gearfast.dispatch._holds cimport peer_sendable
-from gearfast.dispatch._index cimport index_free, index_init
+from gearfast.dispatch._index cimport hash_bytes, index_free, index_init
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     handles_free,
@@ -66,6 +66,7 @@ from gearfast.dispatch._records cimport (
     Core,
     Job,
     Peer,
+    Verdict,
 )
 from gearfast.dispatch._records cimport Batch as BatchRecord
 from gearfast.dispatch._restore cimport Restored, restore
@@ -353,12 +354,14 @@ cdef class Dispatcher:
         """Connections."""
         return self.core.peer_count
 
-    def open_journal(self, *, first_batch=1, bint relaxed=False, memory=0):
+    def open_journal(self, *, first_batch=1, bint relaxed=False, memory=0, bint claims=False):
         """Make background jobs durable from now on: the driver takes their batches and brings them to a store.
 
         `first_batch`: number of the first batch. `relaxed`: JOB_CREATED does not wait for the commit of its batch.
         `memory`: bytes that all jobs may take, 0 no limit: where they take more than half of it, workloads of jobs far
         from the head of their queue are kept by the store alone, and asked for by `take_wanted`.
+        `claims`: other servers have the store too; a durable job with a unique is given out, and its JOB_CREATED sent,
+        once the store has said that no other server has one, see `Batch.claims`.
         Raises ValueError if there is a journal already.
         """
         if self.core.journal != NULL:
@@ -373,6 +376,7 @@ cdef class Dispatcher:
         if self.core.journal == NULL or memory and self.core.far == NULL:
             journal_free(&self.core)
             raise MemoryError
+        self.core.journal.claims = claims
 
     @property
     def batch_waits(self):
@@ -390,10 +394,32 @@ cdef class Dispatcher:
         cdef BatchRecord* batch = journal_take(&self.core) if self.core.journal != NULL else NULL
         return make_batch(batch) if batch != NULL else None
 
-    def settle(self, bint stored):
-        """The batch that was taken is in the store; or nothing of it is, and never will be."""
-        if self.core.journal != NULL:
+    def settle(self, bint stored, taken=None, known=()):
+        """The batch that was taken is in the store; or nothing of it is, and never will be.
+
+        `taken`: numbers of its jobs that the store does not have, since a job of another server has their unique, and
+        that one's number: whoever wanted such a job gets the other one's handle. `known`: of `Batch.asked`, what the
+        store knows.
+        """
+        cdef Verdict verdict
+        cdef bytes numbers, winners, hashes
+        if self.core.journal == NULL:
+            return
+        if not (taken or known):
             journal_settle(&self.core, stored)
+            return
+        taken = sorted((taken or {}).items())
+        numbers = pack([number for number, _ in taken])
+        winners = pack([winner for _, winner in taken])
+        hashes = pack(sorted([hash_of(&self.core, unique) for unique in known]))
+        verdict.taken = <const uint64_t*><const char*>numbers
+        verdict.winners = <const uint64_t*><const char*>winners
+        verdict.taken_count = len(taken)
+        verdict.known = <const uint64_t*><const char*>hashes
+        verdict.known_count = len(hashes) // sizeof(uint64_t)
+        self.core.journal.verdict = &verdict
+        journal_settle(&self.core, stored)
+        self.core.journal.verdict = NULL
 
     @property
     def wanted_waits(self):
@@ -592,6 +618,14 @@ cdef class Dispatcher:
             found.append(("SHUTDOWN", "now" if self.core.shutdown == 1 else "graceful"))
             self.core.shutdown = 0
         return found
+
+
+cdef bytes pack(list numbers):
+    return b"".join([(<object>number).to_bytes(8, "little") for number in numbers])
+
+
+cdef uint64_t hash_of(Core* core, bytes unique):
+    return hash_bytes(core.seed0, core.seed1, unique, len(unique))
 
 
 cdef int copy_text(char* at, size_t room, str text) except -1:

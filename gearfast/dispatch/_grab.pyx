@@ -40,6 +40,7 @@ from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._peer cimport write_packet, write_workload
 from gearfast.dispatch._records cimport (
     APART,
+    CLAIMED,
     HELD,
     IN_LINE,
     JOB_HAS_REDUCER,
@@ -389,7 +390,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
-    job.worker = job.worker & APART | (<uint32_t>peer.id + 1)
+    job.worker = job.worker & (APART | CLAIMED) | (<uint32_t>peer.id + 1)
     job.prev = NULL
     job.next = peer.jobs
     if peer.jobs != NULL:

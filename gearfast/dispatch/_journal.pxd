@@ -4,14 +4,16 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from gearfast.dispatch._job cimport job_is_durable
+from gearfast._codec cimport Field
+from gearfast.dispatch._job cimport is_dash, job_is_durable
 from gearfast.dispatch._records cimport Batch, Bytes, Core, Function, Job, Journal, Letter, Peer, Result
 
 cdef Journal* journal_new(uint64_t first, bint relaxed) noexcept nogil
 cdef void journal_free(Core* core) noexcept nogil
-cdef int journal_reserve(Core* core, Peer* peer) noexcept nogil
+cdef int journal_reserve(Core* core, Peer* peer, Job* job) noexcept nogil
 cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil
-cdef void journal_promise(Core* core, Peer* peer) noexcept nogil
+cdef void journal_promise(Core* core, Peer* peer, Job* job) noexcept nogil
+cdef void journal_ask(Core* core, Peer* peer, Field unique) noexcept nogil
 cdef void journal_change(Core* core, Job* job) noexcept nogil
 cdef void journal_end(Core* core, Job* job) noexcept nogil
 cdef void journal_bury(Core* core, Letter* letter) noexcept nogil
@@ -44,6 +46,12 @@ cdef inline bint journal_waits(Core* core) noexcept nogil:
 cdef inline bint journal_refuses(Core* core) noexcept nogil:
     """Whether there is a journal that takes no jobs now: the store is away, or the lease has lapsed."""
     return core.journal != NULL and (core.journal.refusing or core.journal.lapsed)
+
+
+cdef inline bint may_ask(Core* core, Field unique) noexcept nogil:
+    """Whether servers that share the store may know this unique."""
+    return core.journal != NULL and core.journal.claims and unique.size != 0 \
+        and not is_dash(unique.data, unique.size) and not journal_refuses(core)
 
 
 cdef inline bint has_lapsed(Core* core) noexcept nogil:

@@ -10,10 +10,11 @@ job waits for its batch (see `_holds.pyx`), unless the journal is relaxed.
 How a batch ends is `_settle.pyx`'s.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
 
+from gearfast._codec cimport Field
 from gearfast.dispatch._bytes cimport (
     bytes_add_number,
     bytes_free,
@@ -22,7 +23,7 @@ from gearfast.dispatch._bytes cimport (
 )
 from gearfast.dispatch._holds cimport hold_add, hold_reserve
 from gearfast.dispatch._journal cimport batch_is_empty, journal_refuses
-from gearfast.dispatch._job cimport job_is_absent, job_losses
+from gearfast.dispatch._job cimport job_is_absent, job_losses, job_unique
 from gearfast.dispatch._peer cimport peer_cut
 from gearfast.dispatch._record cimport (
     RECORD_DEAD,
@@ -35,6 +36,7 @@ from gearfast.dispatch._record cimport (
     result_record_write,
 )
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     DURABLE,
     FENCE_LOST,
     MOST_LOSSES,
@@ -44,6 +46,8 @@ from gearfast.dispatch._records cimport (
     Bytes,
     Change,
     Core,
+    Freed,
+    Function,
     Job,
     Journal,
     Letter,
@@ -52,6 +56,7 @@ from gearfast.dispatch._records cimport (
 )
 
 cdef enum:
+    MOST_UNIQUE = 64            # bytes of one
     KEEP = 1048576              # room of a batch's bytes that the next but one may take over
 
 
@@ -72,6 +77,8 @@ cdef void batch_free(Batch* batch) noexcept nogil:
     bytes_free(&batch.changes)
     bytes_free(&batch.done)
     bytes_free(&batch.holders)
+    bytes_free(&batch.freed)
+    bytes_free(&batch.asked)
     free(batch)
 
 
@@ -91,6 +98,9 @@ cdef void batch_clear(Batch* batch, uint64_t number) noexcept nogil:
     clear(&batch.changes)
     clear(&batch.done)
     clear(&batch.holders)
+    clear(&batch.freed)
+    clear(&batch.asked)
+    batch.claims = 0
     batch.dead = 0
     batch.dead_bytes = 0
     batch.wanted = False
@@ -124,10 +134,20 @@ cdef void journal_free(Core* core) noexcept nogil:
 
 # What is told
 
-cdef int journal_reserve(Core* core, Peer* peer) noexcept nogil:
+cdef inline bint nobody_waits(Core* core, Job* job) noexcept nogil:
+    """A relaxed journal does not let anybody wait, but for whether a unique is claimed: that decides about the handle.
+
+    `job`: of which a client is told, NULL: none.
+    """
+    return core.journal.relaxed and (job == NULL or not job.worker & CLAIMED)
+
+
+cdef int journal_reserve(Core* core, Peer* peer, Job* job) noexcept nogil:
     """Make sure that `journal_promise` has the memory it needs; 0, or -1."""
-    if core.journal.relaxed:
-        return 0
+    return 0 if nobody_waits(core, job) else reserve(core, peer)
+
+
+cdef int reserve(Core* core, Peer* peer) noexcept nogil:
     if hold_reserve(peer) < 0 or bytes_space(&core.journal.gathering.holders, sizeof(uint64_t)) == NULL:
         return -1
     if core.journal.committing != NULL \
@@ -164,20 +184,38 @@ cdef int journal_add(Core* core, Job* job, int64_t due) noexcept nogil:
         return -1
     record_write(<Head*>at, job, size, due, NULL)
     batch.records.size += size
+    if job.worker & CLAIMED:
+        batch.claims += 1
     job.losses |= DURABLE
     core.journal.jobs += 1
     core.journal.added += 1
     return 0
 
 
-cdef void journal_promise(Core* core, Peer* peer) noexcept nogil:
+cdef void journal_ask(Core* core, Peer* peer, Field unique) noexcept nogil:
+    """What this peer is told next of a unique that is not here waits until the store was asked for it.
+
+    Without memory for that it is told what this server knows.
+    """
+    cdef Batch* batch = core.journal.gathering
+    cdef char* at = bytes_space(&batch.asked, 1 + unique.size) if unique.size <= MOST_UNIQUE else NULL
+    if at == NULL or reserve(core, peer) < 0:
+        return
+    at[0] = <char>unique.size
+    memcpy(at + 1, unique.data, unique.size)
+    batch.asked.size += 1 + unique.size
+    batch.wanted = True
+    wait_for(core, peer, batch.number)
+
+
+cdef void journal_promise(Core* core, Peer* peer, Job* job) noexcept nogil:
     """What is written to this peer from now on is true only with all that the journal was told.
 
     journal_reserve has made sure of memory.
     """
     cdef Journal* journal = core.journal
     cdef uint64_t batch = journal.gathering.number
-    if journal.relaxed:
+    if nobody_waits(core, job):
         return
     if batch_is_empty(journal.gathering):
         if journal.committing == NULL:
@@ -249,8 +287,30 @@ cdef void journal_end(Core* core, Job* job) noexcept nogil:
     if added != NULL:
         take_back(batch, <Head*>(batch.records.data + added.at))
         core.journal.spared += 1
-    elif bytes_add_number(&batch.done, job.number) < 0:
+        return
+    if bytes_add_number(&batch.done, job.number) < 0:
         core.journal.unkept += 1
+    if job.worker & CLAIMED:
+        free_claim(core, job)
+
+
+cdef void free_claim(Core* core, Job* job) noexcept nogil:
+    """The unique of a job that has ended may be used again. Without memory to tell it, the store is not told."""
+    cdef Bytes* freed = &core.journal.gathering.freed
+    cdef Function* function = job.function
+    cdef char* at = bytes_space(freed, sizeof(Freed) + function.size + job.unique_size)
+    cdef Freed head
+    job.worker &= ~<uint32_t>CLAIMED
+    if at == NULL:
+        core.journal.unkept += 1
+        return
+    head.number = job.number
+    head.function = function.size
+    head.unique = job.unique_size
+    memcpy(at, &head, sizeof(Freed))
+    memcpy(at + sizeof(Freed), function.name, function.size)
+    memcpy(at + sizeof(Freed) + function.size, job_unique(job), job.unique_size)
+    freed.size += sizeof(Freed) + function.size + job.unique_size
 
 
 cdef void take_back(Batch* batch, Head* head) noexcept nogil:
@@ -323,6 +383,8 @@ cdef void journal_keep(Core* core, Job* job, Result* result) noexcept nogil:
     job.losses &= MOST_LOSSES
     core.journal.jobs -= 1
     core.journal.ended += 1
+    if job.worker & CLAIMED:
+        free_claim(core, job)
 
 
 cdef void journal_end_result(Core* core, Result* result) noexcept nogil:
@@ -334,6 +396,8 @@ cdef void journal_end_result(Core* core, Result* result) noexcept nogil:
 cdef void journal_bury(Core* core, Letter* letter) noexcept nogil:
     """A durable job has become a dead letter. Without memory to tell it, it comes back as a job."""
     core.journal.jobs -= 1
+    if letter.job.worker & CLAIMED:
+        free_claim(core, letter.job)
     if job_is_absent(letter.job):
         return      # its record is written once its workload is back
     if journal_rewrite(core, letter.job, letter) < 0:
@@ -370,7 +434,7 @@ cdef void journal_fence(Core* core, Peer* peer) noexcept nogil:
     if fence == FENCE_LOST:
         peer_cut(core, peer)    # the one honest answer
         return
-    if core.journal.relaxed or journal_reserve(core, peer) < 0:
+    if journal_reserve(core, peer, NULL) < 0 or core.journal.relaxed:
         return
     if fence == gathering.number or committing != NULL and fence == committing.number:
         wait_for(core, peer, fence)

@@ -8,6 +8,7 @@ from gearfast.dispatch._records cimport Job, Letter, Result
 
 cdef enum:
     RECORD_PRIORITY = 3         # of flags: the queue
+    RECORD_CLAIM = 8            # its unique is claimed in the store
     RECORD_RESULT = 16          # of a job that has ended: its result is the workload, and an Ending stands behind it
     RECORD_REWRITE = 32         # takes the place of an earlier one, which may be in the store
     RECORD_LETTER = 64          # of a dead letter: exception and Death stand behind the workload

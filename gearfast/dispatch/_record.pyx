@@ -11,7 +11,16 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from gearfast.dispatch._job cimport job_losses, job_priority, job_reducer, job_unique, job_workload
-from gearfast.dispatch._records cimport JOB_HAS_REDUCER, OUTCOMES, REASONS, RESULT_DATA, Job, Letter, Result
+from gearfast.dispatch._records cimport (
+    CLAIMED,
+    JOB_HAS_REDUCER,
+    OUTCOMES,
+    REASONS,
+    RESULT_DATA,
+    Job,
+    Letter,
+    Result,
+)
 
 
 cdef enum:
@@ -56,6 +65,8 @@ cdef void record_write(Head* head, Job* job, size_t size, int64_t due, Letter* l
     if letter != NULL:
         head.flags |= RECORD_LETTER
         at = put_death(at, letter)
+    elif job.worker & CLAIMED:
+        head.flags |= RECORD_CLAIM
     head.fill = <uint8_t>(<char*>head + size - at)
     memset(at, 0, head.fill)
 

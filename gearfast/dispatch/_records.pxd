@@ -74,7 +74,8 @@ cdef enum:
 cdef enum:
     APART = 0x40000000      # of Job.worker: its workload, a small one, lies in a cell of its own
     ABSENT = 0x20000000     # its workload is in the store alone
-    SLOT = 0x1FFFFFFF       # the rest
+    CLAIMED = 0x10000000    # its unique is claimed in a store that servers share, or is to be
+    SLOT = 0x0FFFFFFF       # the rest
 
 cdef enum:
     FENCE_LOST = 0xFFFFFFFFFFFFFFFF     # of Peer.fence: that it ended will never be told, as it is another server's
@@ -196,7 +197,7 @@ cdef struct Job:
     Job* next
     Waiter* waiters             # the first one counts them
     int64_t since               # when it was queued or given out, monotonic ns
-    uint32_t worker             # 1 + its worker's slot, 0 unless running; and APART, ABSENT
+    uint32_t worker             # 1 + its worker's slot, 0 unless running; and APART, ABSENT, CLAIMED
     uint32_t size               # bytes of workload
     uint32_t numerator
     uint32_t denominator
@@ -404,17 +405,34 @@ cdef struct Batch:              # what is committed at once
     Bytes changes               # of Change
     Bytes done                  # numbers of jobs that have ended
     Bytes holders               # numbers of the peers with output that waits for this batch
+    Bytes freed                 # of claims that end: a Freed, then function and unique
+    Bytes asked                 # uniques that other servers may know: the size of each in one byte, then itself
+    size_t claims               # records of jobs that claim their unique
     size_t dead                 # records of jobs that ended in the meantime
     size_t dead_bytes
     uint8_t wanted              # the driver has something to go with it, even if it is empty
+
+cdef struct Freed:              # of a job whose claim ends; not aligned
+    uint64_t number
+    uint32_t function           # bytes of its name
+    uint32_t unique
+
+cdef struct Verdict:            # of a batch: what the store knew of other servers' jobs; numbers of 8 bytes each
+    const uint64_t* taken       # jobs whose unique another one has, rising
+    const uint64_t* winners     # whose, in the same order
+    size_t taken_count
+    const uint64_t* known       # hashes of uniques that are another server's, rising
+    size_t known_count
 
 cdef struct Journal:
     Batch* gathering
     Batch* committing           # handed to the driver, or NULL
     Batch* spare                # an empty one, or NULL while one is committed
     uint8_t relaxed             # nothing waits for commits
+    uint8_t claims              # several servers have the store: uniques are claimed there
     uint8_t refusing            # the store is away: no job becomes durable, so submissions are refused
     uint8_t lapsed              # `lease_until` is over: no durable job is given out, and none becomes durable
+    Verdict* verdict            # while a batch is settled, or NULL
     int64_t lease_until         # up to when durable jobs are this server's, monotonic ns; 0: without an end
     uint64_t jobs               # that are durable
     uint64_t added              # jobs that became durable, ever

@@ -16,17 +16,32 @@ from gearfast._codec cimport (
     CMD_JOB_ASSIGN_ALL,
     CMD_JOB_ASSIGN_UNIQ,
     CMD_JOB_CREATED,
+    CMD_STATUS_RES_UNIQUE,
     HEADER_BYTES,
     get_u32,
     put_header,
 )
 from gearfast.dispatch._buffer cimport buffer_append
-from gearfast.dispatch._job cimport handles_get, job_is_durable, number_of_handle
+from gearfast.dispatch._job cimport HANDLE_ROOM, handles_get, job_is_durable, number_of_handle, write_handle
+from gearfast.dispatch._index cimport hash_bytes
 from gearfast.dispatch._journal cimport batch_has, has_lapsed
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._peer cimport peer_cut, peer_fail
-from gearfast.dispatch._records cimport PEER_HOLDING, QUEUE_ERROR, Batch, Buffer, Core, Hold, Job, Part, Parts, Peer
+from gearfast.dispatch._record cimport has_ended
+from gearfast.dispatch._records cimport (
+    PEER_HOLDING,
+    QUEUE_ERROR,
+    Batch,
+    Buffer,
+    Core,
+    Hold,
+    Job,
+    Part,
+    Parts,
+    Peer,
+    Verdict,
+)
 
 cdef enum:
     REFUSAL_BYTES = 12 + 12 + 27
@@ -126,10 +141,16 @@ cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
 cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:
     """0, or -1 without memory, or if some of it must not be sent any more: the connection is closed then."""
     cdef size_t size
+    cdef int amended
     cdef bint lapsed = has_lapsed(core)
     while left:
         size = packet_at(old, left)
         left -= size
+        if batch == NULL:
+            amended = amend(core, peer, old, size)
+            if amended < 0 or not amended and copy(core, peer, old, size) < 0:
+                return -1
+            continue
         if lapsed and is_given_out(core, old, batch):
             peer_cut(core, peer)
             return -1
@@ -150,6 +171,66 @@ cdef void refuse_held(Core* core, Peer* peer, Batch* batch) noexcept nogil:
 
     It is the oldest batch that is not settled. Who has joined a job of it since waits for the next one, if it waits.
     """
+    write_anew(core, peer, batch)
+
+
+cdef void amend_held(Core* core, Peer* peer) noexcept nogil:
+    """In the same: what the store has told of other servers' jobs, see Verdict."""
+    write_anew(core, peer, NULL)
+
+
+cdef uint64_t winner_of(Core* core, uint64_t number) noexcept nogil:
+    """The job that has this one's unique, by the verdict on the batch that is settled; 0: it is its own."""
+    cdef Verdict* verdict = core.journal.verdict
+    cdef size_t low = 0
+    cdef size_t high
+    cdef size_t middle
+    if verdict == NULL:
+        return 0
+    high = verdict.taken_count
+    while low < high:
+        middle = (low + high) // 2
+        if verdict.taken[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return verdict.winners[low] if low < verdict.taken_count and verdict.taken[low] == number else 0
+
+
+cdef int amend(Core* core, Peer* peer, Old* old, size_t size) noexcept nogil:
+    """Write the next packet as it is to be: 1 if it is another one then, 0 if it is to be copied, -1 without memory."""
+    cdef char packet[HEADER_BYTES + HANDLE_ROOM]
+    cdef char* data = old.out.data + old.out.begin + old.at
+    cdef char* end
+    cdef uint64_t winner
+    cdef size_t body
+    cdef Verdict* verdict = core.journal.verdict
+    if old.out.end - old.out.begin - old.at < HEADER_BYTES or data[0] != 0:
+        return 0
+    body = get_u32(data + 8)
+    if get_u32(data + 4) == CMD_STATUS_RES_UNIQUE and verdict.known_count:
+        data += HEADER_BYTES
+        end = <char*>memchr(data, 0, body)
+        if end != NULL and end[1] == c'0' and has_ended(
+                verdict.known, verdict.known_count, hash_bytes(core.seed0, core.seed1, data, end - data)):
+            end[1] = c'1'
+        return 0
+    if get_u32(data + 4) != CMD_JOB_CREATED:
+        return 0
+    winner = winner_of(core, number_of_handle(core, data + HEADER_BYTES, body))
+    if winner == 0:
+        return 0
+    body = write_handle(core, packet + HEADER_BYTES, winner)
+    put_header(packet, True, CMD_JOB_CREATED, <uint32_t>body)
+    if buffer_append(&core.pool, &peer.out, packet, HEADER_BYTES + body) < 0:
+        return -1
+    old.at += size
+    old.before -= size
+    return 1
+
+
+cdef void write_anew(Core* core, Peer* peer, Batch* batch) noexcept nogil:
+    """What is held back, for a batch that is not stored, or (NULL) one of which the store had more to tell."""
     cdef Old old
     cdef Hold* hold
     cdef size_t size, all, before

@@ -37,6 +37,7 @@ from gearfast.dispatch._letter cimport (
     remark_put,
 )
 from gearfast.dispatch._record cimport (
+    RECORD_CLAIM,
     RECORD_LETTER,
     RECORD_PRIORITY,
     RECORD_RESULT,
@@ -46,6 +47,7 @@ from gearfast.dispatch._record cimport (
     record_read,
 )
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     DURABLE,
     JOB_BACKGROUND,
     JOB_DELAYED,
@@ -130,6 +132,8 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     if core.journal != NULL:
         job.losses |= DURABLE
         core.journal.jobs += 1
+        if head.flags & RECORD_CLAIM and core.journal.claims:
+            job.worker |= CLAIMED
     function.total += 1
     function.queued[job_priority(job)] += 1
     note_unique(core, job, record)

@@ -12,7 +12,7 @@ from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_hold
 from gearfast.dispatch._heap cimport heap_put, heap_take
 from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
-from gearfast.dispatch._job cimport is_dash, job_is_durable, job_unique, job_worker, unique_hash
+from gearfast.dispatch._job cimport is_dash, job_is_durable, job_slot, job_unique, job_worker, unique_hash
 from gearfast.dispatch._journal cimport journal_end_result, journal_keep
 from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
@@ -247,7 +247,7 @@ cdef bint result_keep(Core* core, Job* job, int outcome, const Field* data, bint
     result.denominator = job.denominator
     result_add(core, result, outcome, <uint32_t>size, core.wall)
     if job_is_durable(job):
-        if job.worker:
+        if job_slot(job):
             job_worker(core, job).fence = core.journal.gathering.number
         journal_keep(core, job, result)
     return True

@@ -7,14 +7,16 @@ longer durable and run out; those that have ended have ended. What the batch tol
 dead letters and results included, is told again with the next one, for which those wait who asked about it.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memmove
 
-from gearfast.dispatch._absent cimport sweep
+from gearfast.dispatch._absent cimport absence_joined, sweep
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
-from gearfast.dispatch._end cimport drop_failed
+from gearfast.dispatch._end cimport drop, drop_failed
+from gearfast.dispatch._function cimport queue_remove
+from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
-from gearfast.dispatch._job cimport handles_get, job_is_durable
+from gearfast.dispatch._job cimport handles_get, job_is_absent, job_is_durable, job_losses
 from gearfast.dispatch._journal cimport (
     batch_clear,
     batch_has,
@@ -27,9 +29,11 @@ from gearfast.dispatch._journal cimport (
 )
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport peer_by_id, peer_cut
-from gearfast.dispatch._record cimport RECORD_LETTER, RECORD_RESULT, RECORD_REWRITE, Head
+from gearfast.dispatch._record cimport RECORD_CLAIM, RECORD_LETTER, RECORD_RESULT, RECORD_REWRITE, Head
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     JOB_BACKGROUND,
+    JOB_DELAYED,
     JOB_RUNNING,
     MOST_LOSSES,
     Batch,
@@ -42,7 +46,8 @@ from gearfast.dispatch._records cimport (
     Result,
 )
 from gearfast.dispatch._result cimport result_find
-from gearfast.dispatch._refusal cimport refuse_held
+from gearfast.dispatch._refusal cimport amend_held, refuse_held, winner_of
+from gearfast.dispatch._timers cimport NEVER, timer_clear, timer_set, timer_when
 
 cdef enum:
     SMALLEST = 128              # bytes of a record of whose job the workload may leave memory
@@ -65,18 +70,24 @@ cdef void journal_settle(Core* core, bint stored) noexcept nogil:
         if stored and has_lapsed(core) and has_durable(peer):
             peer_cut(core, peer)    # what waited may give out a job that is another server's by now
             continue
+        if core.journal.verdict != NULL:
+            amend_held(core, peer)
         if not stored:
             refuse_held(core, peer, batch)
             if peer.fence == batch.number:
                 wait_on(core, peer, batch.number)
         hold_release(core, peer, batch.number)
-    if not stored:
-        refuse_those_who_joined(core, batch)
+    if not stored or core.journal.verdict != NULL:
+        tell_those_who_joined(core, batch, stored)
     journal.committing = NULL
     if not stored:
         give_up(core, batch)
         forget_ends(core, batch)
         tell_again(core, batch)
+    elif batch.claims:
+        if core.journal.verdict != NULL:
+            forget_taken(core)
+        end_claims(core, batch)
     left = batch.records.size // SMALLEST
     batch_clear(batch, 0)
     journal.spare = batch
@@ -104,14 +115,16 @@ cdef void wait_on(Core* core, Peer* peer, uint64_t number) noexcept nogil:
         bytes_add_number(&next.holders, peer.id)
 
 
-cdef void refuse_those_who_joined(Core* core, Batch* batch) noexcept nogil:
+cdef void tell_those_who_joined(Core* core, Batch* batch, bint stored) noexcept nogil:
     """Requests that joined a job of this batch and wait for the one that gathers."""
     cdef Bytes* holders = &core.journal.gathering.holders
     cdef size_t i
     cdef Peer* peer
     for i in range(bytes_numbers(holders)):
         peer = peer_by_id(core, bytes_number(holders, i))
-        if peer != NULL:
+        if peer != NULL and stored:
+            amend_held(core, peer)
+        elif peer != NULL:
             refuse_held(core, peer, batch)
 
 
@@ -139,8 +152,73 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
         core.journal.jobs -= 1
         if job.waiters != NULL:
             job.flags &= ~<int>JOB_BACKGROUND       # who waits for it keeps it
+            if job.worker & CLAIMED:
+                job.worker &= ~<uint32_t>CLAIMED
+                let_go(core, job, head.due)
         elif not job.flags & JOB_RUNNING:
             drop_failed(core, job)
+
+
+cdef void end_claims(Core* core, Batch* batch) noexcept nogil:
+    """The claims of a batch that is stored are decided: jobs that have one may be given out, the others go.
+
+    Who waits for one of those keeps it, as a job that is not durable.
+    """
+    cdef size_t at = 0
+    cdef Head* head
+    cdef Job* job
+    while at < batch.records.size:
+        head = <Head*>(batch.records.data + at)
+        at += head.size
+        if not head.flags & RECORD_CLAIM:
+            continue
+        job = handles_get(&core.handles, head.number)
+        if job == NULL or not job_is_durable(job):
+            continue
+        if winner_of(core, head.number):
+            job.worker &= ~<uint32_t>CLAIMED
+            job.losses &= MOST_LOSSES
+            core.journal.jobs -= 1
+            core.stats.coalesced += 1
+            job.function.tally.coalesced += 1
+            if job.waiters == NULL:
+                drop(core, job)
+                continue
+            job.flags &= ~<int>JOB_BACKGROUND
+        let_go(core, job, head.due)
+
+
+cdef void let_go(Core* core, Job* job, int64_t due) noexcept nogil:
+    """Nothing but its time, wall ns, has to come any more until this job is given out."""
+    if not job.flags & JOB_DELAYED or timer_when(&core.schedule, job) != NEVER:
+        return
+    timer_clear(&core.schedule, job)
+    if due > core.wall and timer_set(&core.schedule, job, due) == 0:
+        return
+    queue_remove(&job.function.delayed, job)
+    core.delayed_count -= 1
+    core.retrying_count -= job_losses(job) != 0
+    job.flags &= ~<int>JOB_DELAYED
+    if job_is_absent(job):
+        absence_joined(job)
+    enqueue(core, job)
+
+
+cdef void forget_taken(Core* core) noexcept nogil:
+    """What gathers tells nothing of jobs that the store does not have, as their uniques are others'."""
+    keep_others(core, &core.journal.gathering.done)
+    keep_others(core, &core.journal.gathering.replaced)
+
+
+cdef void keep_others(Core* core, Bytes* told) noexcept nogil:
+    cdef uint64_t* numbers = <uint64_t*>told.data
+    cdef size_t kept = 0
+    cdef size_t i
+    for i in range(bytes_numbers(told)):
+        if winner_of(core, numbers[i]) == 0:
+            numbers[kept] = numbers[i]
+            kept += 1
+    told.size = kept * sizeof(uint64_t)
 
 
 cdef void rewrite_again(Core* core, uint64_t number) noexcept nogil:
@@ -176,6 +254,7 @@ cdef void tell_again(Core* core, Batch* batch) noexcept nogil:
     cdef size_t i
     put_before(core, &core.journal.gathering.done, &batch.done)
     put_before(core, &core.journal.gathering.changes, &batch.changes)
+    put_before(core, &core.journal.gathering.freed, &batch.freed)
     for i in range(core.slot_count):
         if core.slots[i].peer != NULL and core.slots[i].peer.fence == batch.number:
             core.slots[i].peer.fence = next

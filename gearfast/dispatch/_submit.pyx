@@ -43,6 +43,7 @@ from gearfast.dispatch._journal cimport (
 from gearfast.dispatch._notices cimport LEVEL_NOTICE, LEVEL_WARNING, note, note_job
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_IGNORED,
@@ -56,7 +57,7 @@ from gearfast.dispatch._records cimport (
     Tally,
 )
 from gearfast.dispatch._tally cimport tally_of
-from gearfast.dispatch._timers cimport timer_clear, timer_set, timer_when
+from gearfast.dispatch._timers cimport NEVER, timer_clear, timer_set, timer_when
 
 cdef enum:
     UNIQUE_LIMIT = 64
@@ -72,6 +73,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     cdef Job* job
     cdef uint64_t hash = 0
     cdef bint has_key
+    cdef int64_t due
     cdef int why
     cdef size_t functions = core.function_count
     if wanted.unique.size > UNIQUE_LIMIT:
@@ -94,17 +96,15 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     job = job_new(core, wanted.unique, wanted.reducer, wanted.workload, form_of(core, wanted))
     if job == NULL:
         return NO_MEMORY
-    job.flags |= wanted.priority << 4
-    if wanted.background:
-        job.flags |= JOB_BACKGROUND
+    due = flag(core, job, wanted)
     if not wanted.background and waiter_add(core, peer, job) < 0 \
-            or wanted.due and timer_set(&core.schedule, job, wanted.due) < 0:
+            or due and timer_set(&core.schedule, job, due) < 0:
         job_free(core, job)
         return NO_MEMORY
     job.function = function
     if wanted.background and core.journal != NULL and (
-            peer != NULL and journal_reserve(core, peer) < 0 or journal_add(core, job, wanted.due) < 0):
-        if wanted.due:
+            peer != NULL and journal_reserve(core, peer, job) < 0 or journal_add(core, job, wanted.due) < 0):
+        if due:
             timer_clear(&core.schedule, job)
         job_free(core, job)
         return NO_MEMORY
@@ -116,12 +116,25 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         index_insert(&core.uniques, job_node(job), hash)
     tally.submitted += 1
     core.stats.submitted += 1
-    if wanted.due:
+    if due:
         delay(core, job)
     else:
         enqueue(core, job)
     confirm(core, peer, wanted, job)
     return SUBMITTED
+
+
+cdef inline int64_t flag(Core* core, Job* job, Submission* wanted) noexcept nogil:
+    """Its flags; returns when it is due, wall ns. One that claims its unique waits until that is in the store."""
+    job.flags |= wanted.priority << 4
+    if not wanted.background:
+        return wanted.due
+    job.flags |= JOB_BACKGROUND
+    if core.journal == NULL or not core.journal.claims or wanted.unique.size == 0 \
+            or is_dash(wanted.unique.data, wanted.unique.size):
+        return wanted.due
+    job.worker |= CLAIMED
+    return NEVER
 
 
 cdef inline void delay(Core* core, Job* job) noexcept nogil:
@@ -136,7 +149,7 @@ cdef void confirm(Core* core, Peer* peer, Submission* wanted, Job* job) noexcept
     wanted.number = job.number
     if peer != NULL:
         if wanted.background and job_is_durable(job):
-            journal_promise(core, peer)
+            journal_promise(core, peer, job)
         answer_created(core, peer, job.number)
 
 cdef inline int form_of(Core* core, Submission* wanted) noexcept nogil:
@@ -225,7 +238,7 @@ cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
     if core.journal != NULL:
         if not job_is_durable(job) and journal_refuses(core):
             return NOT_STORED
-        if peer != NULL and journal_reserve(core, peer) < 0:
+        if peer != NULL and journal_reserve(core, peer, job) < 0:
             return NO_MEMORY
         if not job_is_durable(job) and journal_add(core, job, due_of(core, job)) < 0:
             return NO_MEMORY

@@ -8,6 +8,10 @@ from gearfast.dispatch._heap cimport heap_put, heap_take
 from gearfast.dispatch._records cimport Heap, Job
 
 
+cdef enum:
+    NEVER = 0x7FFFFFFFFFFFFFFF  # ns: something else has to happen first
+
+
 cdef inline size_t timer_spot() noexcept nogil:
     cdef Job some
     return <size_t>(<char*>&some.timer - <char*>&some)

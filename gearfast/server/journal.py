@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +25,7 @@ from gearfast.server.lease import Share
 from gearfast.server.log import logger
 from gearfast.server.notes import Notes
 from gearfast.server.plan import in_order, in_parts, joined, planned
+from gearfast.server.uniques import Uniques, keyed
 from gearfast.store._sections import Sections
 from gearfast.store.base import (
     RANGE_BITS,
@@ -80,7 +81,8 @@ class Journal:
         self.on_heard: Callable[[Mapping[str, bytes]], object] | None = None
         self._damaged: set[int] = set()
         self._told = self._taken = self._generation = 0
-        self._last = (0, False)
+        self._last: tuple[int, bool, dict[int, int]] = (0, False, {})
+        self._uniques = Uniques(store)
         self._starting = True
         self._broken = self._seatless = self._without = False
         self._notes = Notes(self._enter())
@@ -90,7 +92,7 @@ class Journal:
         self._closing = threading.Event()
         self._away = False
         self._untidy = False
-        self._given_up: set[int] = set()
+        self._given_up: dict[int, list[tuple[bytes, int]]] = {}
 
     def _enter(self) -> dict[str, bytes]:
         """Opens the store for the first time, or as a new server; the notes there."""
@@ -157,7 +159,9 @@ class Journal:
         self._dispatcher = dispatcher
         self._post = post
         self._settle = settle or self._post_settled
-        dispatcher.open_journal(first_batch=self._batch + 1, relaxed=self._relaxed, memory=self._memory)
+        dispatcher.open_journal(
+            first_batch=self._batch + 1, relaxed=self._relaxed, memory=self._memory, claims=self.share is not None
+        )
         dispatcher.restoring = True
         if self.share is not None and isinstance(self.store, SharedStore):
             self.store.about = dataclasses.replace(self.store.about, addresses=addresses)
@@ -200,9 +204,9 @@ class Journal:
     def _post_settled(self, stored: bool) -> None:
         self._post(self._settled, stored)
 
-    def _settled(self, stored: bool) -> None:
+    def _settled(self, stored: bool, taken: Mapping[int, int] | None = None, known: Collection[bytes] = ()) -> None:
         self._set_time()
-        self._dispatcher.settle(stored)
+        self._dispatcher.settle(stored, taken, known)
         if self._dispatcher.batch_waits:
             self.take()
 
@@ -242,13 +246,13 @@ class Journal:
         if not self._without and self._clock() < until:
             self._dispatcher.lease_until = until
 
-    def _lose(self, batch: int, stored: bool) -> None:
+    def _lose(self, batch: int, stored: bool, taken: Mapping[int, int]) -> None:
         """The durable jobs are another server's. `stored`: whether this batch is; one that was taken since is not."""
         dispatcher = self._dispatcher
         dispatcher.lease_until = 1  # long over
         dispatcher.tick(self._clock(), time.time_ns())
         if dispatcher.committing:
-            dispatcher.settle(stored and batch == self._taken)
+            dispatcher.settle(stored and batch == self._taken, taken if batch == self._taken else None)
         self._without = True
         dispatcher.lose_lease(next_number=1, next_batch=1)
         dispatcher.restoring = False
@@ -448,7 +452,7 @@ class Journal:
         try:
             stored = self._insist(batch) if self._away else self._try(batch)
         except SeatLost as lost:
-            self._last = (batch.number, lost.batch >= batch.number)
+            self._last = (batch.number, lost.batch >= batch.number, self._uniques.taken)
             if lost.batch >= batch.number:
                 self._notes.are_written()
             self._start_anew()
@@ -458,8 +462,12 @@ class Journal:
         elif bound:
             self._notes.give_up(bound)
         self._batch = batch.number
-        self._last = (batch.number, stored)
-        self._settle(stored)
+        taken, known = self._uniques.verdict(batch) if stored else ({}, [])
+        self._last = (batch.number, stored, taken)
+        if taken or known:
+            self._post(self._settled, stored, taken, known)
+        else:
+            self._settle(stored)
         if not stored and bound:
             self._post(self._notes.take_back)
         self._untidy = True
@@ -469,13 +477,17 @@ class Journal:
     def _try(self, batch: Batch) -> bool:
         """What the usual batch takes."""
         try:
-            self._write(self._plan(batch))
+            self._write_batch(batch)
         except SeatLost:
             raise
         except StoreError as error:
             logger.error("The store failed: %s", error)
             return self._insist(batch)
         return True
+
+    def _write_batch(self, batch: Batch) -> None:
+        write = planned(batch, self.next_number, self._sections, self._losses, self._notes.unwritten)
+        self._uniques.write(batch, write, self._sections, self._write)
 
     def _write(self, write: Write) -> None:
         began = self._clock()
@@ -615,11 +627,6 @@ class Journal:
             logger.error("The store keeps room that it does not need: %s", error)
             return False
 
-    def _plan(self, batch: Batch) -> Write:
-        write = planned(batch, self.next_number, self._sections, self._losses)
-        write.notes = self._notes.unwritten
-        return write
-
     def _insist(self, batch: Batch) -> bool:
         """Opens a store that failed again and again; returns whether the batch is stored in the end.
 
@@ -633,7 +640,7 @@ class Journal:
             try:
                 contents = self._open_again()
                 if contents.batch < batch.number:
-                    self._write(self._plan(batch))
+                    self._write_batch(batch)
             except SeatLost:
                 raise
             except StoreError as error:
@@ -649,7 +656,7 @@ class Journal:
         if not self._away:
             logger.error("The store stays away, durable jobs are refused: %s", error)
         self._away = True
-        self._given_up.add(batch.number)
+        self._given_up[batch.number] = keyed(batch.claims)
         self._post(self._refuse, True)
         self._sections = Sections()
 
@@ -660,10 +667,11 @@ class Journal:
         """
         began = self._clock()
         contents = self.store.open()
-        stored = self._given_up.intersection(info.id for info in contents.sections)
+        stored = sorted(self._given_up.keys() & {info.id for info in contents.sections})
         if stored:
-            notes = self._notes.taken_back
-            self.store.write(Write(contents.batch, self.next_number, drop=sorted(stored), notes=notes))
+            write = Write(contents.batch, self.next_number, drop=stored, notes=self._notes.taken_back)
+            write.releases = [claim for id in stored for claim in self._given_up[id]]
+            self.store.write(write)
             contents = self.store.open()
         self._given_up.clear()
         self._adopt(contents)

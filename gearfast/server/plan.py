@@ -58,9 +58,15 @@ def joined(sections: Sections, ids: Sequence[int], records: Sequence[bytes]) -> 
     return Section(info, whole) if whole else None
 
 
-def planned(batch: Batch, next_number: int, sections: Sections, losses: dict[int, int]) -> Write:
+def planned(
+    batch: Batch,
+    next_number: int,
+    sections: Sections,
+    losses: dict[int, int],
+    notes: dict[str, bytes | None] | None = None,
+) -> Write:
     """What a batch means for the store; `sections` and `losses` are as they will be then."""
-    write = Write(batch.number, next_number)
+    write = Write(batch.number, next_number, notes=notes or {})
     if batch.replaced:
         _end(batch.replaced, write, sections, moved=True)
     if batch.records:

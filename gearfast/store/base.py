@@ -26,6 +26,7 @@ __all__ = [
     "SharedStore",
     "Store",
     "StoreError",
+    "UniquesTaken",
     "Write",
 ]
 
@@ -53,6 +54,14 @@ class SeatLost(StoreError):
     def __init__(self, text: str, batch: int) -> None:
         super().__init__(text)
         self.batch = batch
+
+
+class UniquesTaken(StoreError):
+    """Jobs of a write claim uniques that others have. `taken`: numbers of these jobs, and of those others."""
+
+    def __init__(self, text: str, taken: dict[int, int]) -> None:
+        super().__init__(text)
+        self.taken = taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,8 @@ class Write:
     `ended`: of a section, all numbers of its jobs that have ended, as in `SectionInfo`. `drop`: sections, before others
     are added. `losses`: of a job, how often it was lost with its worker since it was written. `forget`: jobs whose
     losses are of no interest any more. `notes`: what is to be kept under a key from now on, None: nothing any more.
+    `claims`: of a store that servers share, by the key of a unique (see `_claims.py`) the job that is to have it alone.
+    `releases`: claims that end, if it is that job that has them; the same key may be claimed by another job at once.
     """
 
     batch: int
@@ -101,6 +112,8 @@ class Write:
     losses: dict[int, int] = field(default_factory=dict)
     forget: list[int] = field(default_factory=list)
     notes: dict[str, bytes | None] = field(default_factory=dict)
+    claims: dict[bytes, int] = field(default_factory=dict)
+    releases: list[tuple[bytes, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +196,9 @@ class SharedStore(Store, Protocol):
     `open` makes the caller one of them, gives it the jobs of those whose lease has ended, and returns what is its own;
     called again, it finds its place again. Where it does not, as in any other method, it raises SeatLost, once: the
     next `open` makes it a new server. Ids and numbers of a server are those of its range, see RANGE_BITS; those that
-    it takes over keep theirs. A write renews the lease, and is refused by the store itself once that is lost. `close`
-    gives all jobs to whoever takes them, at once.
+    it takes over keep theirs. A write renews the lease, and is refused by the store itself once that is lost; it
+    raises UniquesTaken, and nothing of it is done, if other jobs have uniques that it claims. `close` gives all jobs to
+    whoever takes them, at once.
     """
 
     lease: float
@@ -206,6 +220,9 @@ class SharedStore(Store, Protocol):
 
     def notes(self) -> dict[str, bytes]:
         """Those of all servers, as in `Contents`."""
+
+    def claimed(self, uniques: Collection[bytes]) -> set[bytes]:
+        """Those of these uniques (as `unique_key`) that any job has claimed, whatever its function."""
 
     def take_over(self, dead: Collection[int] = ()) -> Contents | None:
         """Makes the jobs of servers whose lease has ended this one's: all that is its own then; None if none came.

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from gearfast.store._claims import FIRST
 from gearfast.store.base import (
     LEASE,
     RANGE_BITS,
@@ -23,6 +24,7 @@ from gearfast.store.base import (
     Section,
     ServerInfo,
     StoreError,
+    UniquesTaken,
     Write,
 )
 
@@ -53,6 +55,7 @@ class _Data:
     ended: dict[int, bytes] = field(default_factory=dict)
     losses: dict[int, int] = field(default_factory=dict)
     notes: dict[str, bytes] = field(default_factory=dict)
+    claims: dict[bytes, int] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -151,6 +154,7 @@ class MemoryStore:
                 if section.info.id in kept:
                     raise StoreError(f"{self.name}: section {section.info.id} is there already")
                 kept.add(section.info.id)
+            self._claim_uniques(write)
             for id in write.drop:
                 data.sections.pop(id, None)
                 data.ended.pop(id, None)
@@ -167,6 +171,26 @@ class MemoryStore:
             mine.batch = write.batch
             mine.next_number = write.next_number
             self._renew(mine)
+
+    def _claim_uniques(self, write: Write) -> None:
+        claims = self._data.claims
+        free = {key for key, number in write.releases if claims.get(key) == number}
+        taken = {
+            number: claims[key]
+            for key, number in write.claims.items()
+            if key not in free and claims.get(key, number) != number
+        }
+        if taken:
+            raise UniquesTaken(f"{self.name}: uniques are other jobs'", taken)
+        for key in free:
+            del claims[key]
+        claims.update(write.claims)
+
+    def claimed(self, uniques: Collection[bytes]) -> set[bytes]:
+        """Those of these uniques that any job has claimed."""
+        self._opened()
+        with self._data.lock:
+            return {key[:FIRST] for key in self._data.claims}.intersection(uniques)
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         """The records of these sections. Raises StoreError if one is not there."""

@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from gearfast.store._claims import FIRST, REST
 from gearfast.store._numbers import pack_numbers, unpack_numbers
 from gearfast.store.base import (
     LEASE,
@@ -34,6 +35,7 @@ from gearfast.store.base import (
     SectionInfo,
     ServerInfo,
     StoreError,
+    UniquesTaken,
     Write,
 )
 
@@ -44,8 +46,10 @@ __all__ = ["OPTIONS", "MysqlStore"]
 
 OPTIONS: Final = ("unix_socket", "ssl_ca", "ssl_cert", "ssl_key")
 """Options of the URL that the driver takes."""
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """The version of the schema; `sql/mysql-N.sql` brings one of version N - 1 to version N."""
+FLEETS: Final = 2
+"""The schema since which there are several servers."""
 LOCK_WAIT = 2.0
 """Seconds that a server is waited for which makes the tables, or has them of before several might."""
 LEAST_PACKET: Final = 16 << 20
@@ -56,7 +60,11 @@ MANY: Final = 2000
 """Rows or numbers in one statement."""
 
 _NOT_NULL: Final = 1048
-"""The error of a column that may not be NULL: the token was another one."""
+"""The error of a column that may not be NULL: the token was another one, or a claim is another job's."""
+_DEADLOCK: Final = 1213
+"""That of a transaction that was undone, as it and another one waited for each other."""
+ATTEMPTS: Final = 5
+"""How often a write is begun that ended so."""
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = {}, autocommit = 1,"
     " innodb_lock_wait_timeout = {}, time_zone = '+00:00'"
@@ -96,6 +104,12 @@ def _statements(write: Write, me: int, token: int) -> Iterator[str]:
         f"UPDATE gearfast_server SET batch = {write.batch}, next_number = {write.next_number}, renewed = {_NOW},"
         f" ends = {_NOW} + lease, token = IF(token = {token} AND gone = 0, token, NULL) WHERE id = {me}"
     )
+    if write.claims:
+        yield from _claims(write, me)
+    for at in range(0, len(write.releases), MANY):
+        some = write.releases[at : at + MANY]
+        names, pairs = ",".join(_hex(key) for key, _ in some), ",".join(f"({_hex(key)}, {n})" for key, n in some)
+        yield f"DELETE FROM gearfast_claim WHERE name IN ({names}) AND (name, number) IN ({pairs})"
     for lot in _lots(list(map(str, write.drop))):
         yield f"DELETE FROM gearfast_section WHERE id IN ({lot})"
         yield f"DELETE FROM gearfast_records WHERE section IN ({lot})"
@@ -115,6 +129,25 @@ def _statements(write: Write, me: int, token: int) -> Iterator[str]:
         else:
             yield f"REPLACE INTO gearfast_note (name, value) VALUES ({name}, {_hex(value)})"
     yield "COMMIT"
+
+
+def _claims(write: Write, me: int) -> Iterator[str]:
+    """Claims in the order of their keys, as others make them; the last statement fails if one is another job's."""
+    claims = sorted(write.claims.items())
+    for lot in _lots([f"({_hex(key)}, {number})" for key, number in claims]):
+        yield f"INSERT IGNORE INTO gearfast_claim (name, number) VALUES {lot}"
+    for key, number in write.releases:
+        if key in write.claims:
+            yield (
+                f"UPDATE gearfast_claim SET number = {write.claims[key]} WHERE name = {_hex(key)} AND number = {number}"
+            )
+    for at in range(0, len(claims), MANY):
+        keys = ",".join(_hex(key) for key, _ in claims[at : at + MANY])
+        numbers = ",".join(str(number) for _, number in claims[at : at + MANY])
+        yield (
+            "UPDATE gearfast_server SET gone = IF(EXISTS (SELECT 1 FROM gearfast_claim"
+            f" WHERE name IN ({keys}) AND number NOT IN ({numbers})), NULL, gone) WHERE id = {me}"
+        )
 
 
 def _insertions(section: Section) -> Iterator[str]:
@@ -415,7 +448,7 @@ class MysqlStore:
             with self._told():
                 self._db = self._connect()
                 self._set_up()
-                return self._fleet() if self._version() == SCHEMA else Fleet()
+                return self._fleet() if self._version() >= FLEETS else Fleet()
         finally:
             self._hang_up()
 
@@ -444,28 +477,66 @@ class MysqlStore:
     def write(self, write: Write) -> None:
         """One transaction, in one round trip if it fits into a packet."""
         self._connected()
-        limit = self._packet - 1024
         with self._told():
-            try:
-                together: list[str] = []
-                size = 0
-                for statement in _statements(write, self._seat, self._token):
-                    sql = statement if self._prefix == "gearfast" else self._renamed(statement)
-                    if len(sql) > limit:
-                        raise StoreError(f"{self.name}: more than max_allowed_packet ({self._packet} bytes) at once")
-                    if size + len(sql) > limit:
-                        self._run(";".join(together))
-                        together, size = [], 0
-                    together.append(sql)
-                    size += len(sql) + 1
-                self._run(";".join(together))
-            except BaseException:
-                # What of it was not committed goes with the connection, if it cannot go by itself.
+            for attempt in range(1, ATTEMPTS + 1):
                 try:
-                    self._run("ROLLBACK")
-                except (self._error, OSError):
-                    self._hang_up()
-                raise
+                    self._write(write)
+                    return
+                except self._error as error:
+                    if error.args[:1] != (_DEADLOCK,) or attempt == ATTEMPTS or self._db is None:
+                        raise
+
+    def _write(self, write: Write) -> None:
+        limit = self._packet - 1024
+        try:
+            together: list[str] = []
+            size = 0
+            for statement in _statements(write, self._seat, self._token):
+                sql = statement if self._prefix == "gearfast" else self._renamed(statement)
+                if len(sql) > limit:
+                    raise StoreError(f"{self.name}: more than max_allowed_packet ({self._packet} bytes) at once")
+                if size + len(sql) > limit:
+                    self._run(";".join(together))
+                    together, size = [], 0
+                together.append(sql)
+                size += len(sql) + 1
+            self._run(";".join(together))
+        except BaseException as error:
+            taken = self._taken(write) if self._is_taken(error) else {}
+            # What of it was not committed goes with the connection, if it cannot go by itself.
+            try:
+                self._run("ROLLBACK")
+            except (self._error, OSError):
+                self._hang_up()
+            if taken:
+                raise UniquesTaken(f"{self.name}: uniques are other jobs'", taken) from None
+            raise
+
+    def _is_taken(self, error: BaseException) -> bool:
+        return isinstance(error, self._error) and error.args[:1] == (_NOT_NULL,) and "gone" in str(error)
+
+    def _taken(self, write: Write) -> dict[int, int]:
+        """Of the transaction that has failed: jobs whose claims are others', and those others."""
+        taken = {}
+        for lot in _lots([_hex(key) for key in write.claims]):
+            for key, number in self._ask(f"SELECT name, number FROM gearfast_claim WHERE name IN ({lot})"):
+                if number != write.claims[key]:
+                    taken[write.claims[key]] = number
+        return taken
+
+    def claimed(self, uniques: Collection[bytes]) -> set[bytes]:
+        """Those of these uniques that any job has claimed."""
+        self._connected()
+        found: set[bytes] = set()
+        ranges = [
+            f"name BETWEEN {_hex(key.ljust(FIRST + REST, bytes(1)))} AND {_hex(key + REST * bytes([255]))}"
+            for key in uniques
+        ]
+        with self._told():
+            for at in range(0, len(ranges), MANY):
+                where = " OR ".join(ranges[at : at + MANY])
+                found.update(row[0][:FIRST] for row in self._ask(f"SELECT name FROM gearfast_claim WHERE {where}"))
+        return found
 
     def _renamed(self, statement: str) -> str:
         """The table's name is near the front; what follows may be a megabyte."""

@@ -18,17 +18,31 @@ from collections.abc import Collection, Iterable, Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+from gearfast.store._claims import REST
 from gearfast.store._libpq import DatabaseError, Link, array_of_bytes, array_of_ints, int8
 from gearfast.store._numbers import pack_numbers, unpack_numbers
-from gearfast.store.base import LEASE, Contents, Fleet, Member, SeatLost, SectionInfo, ServerInfo, StoreError, Write
+from gearfast.store.base import (
+    LEASE,
+    Contents,
+    Fleet,
+    Member,
+    SeatLost,
+    SectionInfo,
+    ServerInfo,
+    StoreError,
+    UniquesTaken,
+    Write,
+)
 
 if TYPE_CHECKING:
     from gearfast.store._place import Place
 
 __all__ = ["PostgresStore"]
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """The version of the schema; `sql/postgres-N.sql` brings one of version N - 1 to version N."""
+FLEETS: Final = 2
+"""The schema since which there are several servers."""
 LOCK_WAIT = 2.0
 """Seconds that a server is waited for which makes the schema, or has one of before several might."""
 LOCK_SEED: Final = 0x67656172
@@ -37,7 +51,14 @@ LOCK_SEED: Final = 0x67656172
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _LOST: Final = "GF001"
 """The SQLSTATE of what is refused as the server is gone."""
+_TAKEN: Final = "GF002"
+"""That of a write that claims other jobs' uniques; the text has numbers of jobs."""
 _WRITE: Final = "SELECT gearfast_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+_WRITE_CLAIMS: Final = f"SELECT gearfast_write_claims({', '.join(f'${number}' for number in range(1, 21))})"
+_CLAIMED: Final = (
+    "SELECT first FROM unnest($1::bytea[]) AS asked (first)"
+    " WHERE EXISTS (SELECT 1 FROM gearfast_claim WHERE key >= first AND key <= first || $2::bytea)"
+)
 _SECTIONS: Final = (
     "SELECT id, first, last, count, octet_length(records)::int8, late, coalesce(numbers, '')"
     " FROM gearfast_range JOIN gearfast_section ON id >= low AND id < high LEFT JOIN gearfast_ended ON section = id"
@@ -115,6 +136,7 @@ class PostgresStore:
             self._migrate(link)
             self._enter(link)
             link.prepare("write", _WRITE)
+            link.prepare("write_claims", _WRITE_CLAIMS)
             return self._contents(link)
         except DatabaseError as error:
             self._hang_up()
@@ -284,7 +306,7 @@ class PostgresStore:
         try:
             link = self._connect()
             try:
-                return self._fleet(link) if self._version(link) == SCHEMA else Fleet()
+                return self._fleet(link) if self._version(link) >= FLEETS else Fleet()
             finally:
                 link.close()
         except DatabaseError as error:
@@ -324,6 +346,10 @@ class PostgresStore:
         try:
             yield
         except DatabaseError as error:
+            if error.state == _TAKEN:
+                pairs = (pair.partition(":") for pair in str(error).split())
+                taken = {int(number): int(other) for number, _, other in pairs}
+                raise UniquesTaken(f"{self.name}: uniques are other jobs'", taken) from None
             if error.state != _LOST:
                 raise self._failure(error) from None
             try:
@@ -336,7 +362,7 @@ class PostgresStore:
         """One transaction, in one round trip if it has no notes."""
         link = self._connected()
         infos = [section.info for section in write.add]
-        values = (
+        values: list[bytes | None] = [
             int8(self._seat),
             int8(self._token),
             int8(write.batch),
@@ -353,14 +379,23 @@ class PostgresStore:
             array_of_ints(list(write.losses)),
             array_of_ints(list(write.losses.values())),
             array_of_ints(write.forget),
-        )
+        ]
+        name = "write"
+        if write.claims or write.releases:
+            name = "write_claims"
+            values += (
+                array_of_bytes(list(write.claims)),
+                array_of_ints(list(write.claims.values())),
+                array_of_bytes([key for key, _ in write.releases]),
+                array_of_ints([number for _, number in write.releases]),
+            )
         with self._told(link):
             if not write.notes:
-                link.call("write", values)
+                link.call(name, values)
                 return
             link.run("BEGIN")
             try:
-                link.call("write", values)
+                link.call(name, values)
                 self._note(link, write.notes)
                 link.run("COMMIT")
             except DatabaseError:
@@ -373,6 +408,12 @@ class PostgresStore:
             link.ask("DELETE FROM gearfast_note WHERE key = $1::text", key.encode())
             if value is not None:
                 link.ask("INSERT INTO gearfast_note (key, value) VALUES ($1::text, $2::bytea)", key.encode(), value)
+
+    def claimed(self, uniques: Collection[bytes]) -> set[bytes]:
+        """Those of these uniques that any job has claimed."""
+        link = self._connected()
+        with self._told(link):
+            return {row[0] for row in link.ask(_CLAIMED, array_of_bytes(list(uniques)), b"\xff" * REST)}
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         """The records of these sections. Raises StoreError if one is not there."""

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from gearfast.store._claims import FIRST
 from gearfast.store.base import (
     LEASE,
     RANGE_BITS,
@@ -30,6 +31,7 @@ from gearfast.store.base import (
     SectionInfo,
     ServerInfo,
     StoreError,
+    UniquesTaken,
     Write,
 )
 
@@ -40,8 +42,10 @@ __all__ = ["OPTIONS", "RedisStore"]
 
 OPTIONS: Final = ("unix_socket", "ssl_ca")
 """Options of the URL that the driver takes."""
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 """The version of what the keys hold."""
+FLEETS: Final = 2
+"""The version since which there are several servers."""
 LOCK_WAIT = 2.0
 """Seconds that a server of before several might have the keys, and may be about to end, is waited for."""
 PAUSE: Final = 0.05
@@ -67,7 +71,7 @@ class RedisStore:
         # Braces: in a cluster all of them are on one node.
         self._keys = [
             f"{{{place.option('prefix')}}}:{key}"
-            for key in ("state", "sections", "records", "ended", "loss", "notes", "servers", "owners")
+            for key in ("state", "sections", "records", "ended", "loss", "notes", "servers", "owners", "claims")
         ]
         self._seat = self._token = 0
         self._prefix = ""
@@ -222,7 +226,7 @@ class RedisStore:
         return max(batch, number + MARGIN, time.time_ns() // 100) >> RANGE_BITS
 
     def _fleet_do(self, what: str, *words: object) -> Any:
-        keys = (self._keys[0], *self._keys[6:])
+        keys = (self._keys[0], *self._keys[6:8])
         return self._ask("EVALSHA", self._fleet_script, 3, *keys, what, self._seat, self._token, *words)
 
     def _about(self) -> str:
@@ -250,7 +254,7 @@ class RedisStore:
 
     def _contents(self) -> Contents:
         """What is this server's. Ranges that have nothing in them need no owner any more."""
-        _, infos, _, ended, losses, _, servers, owners = self._keys
+        _, infos, _, ended, losses, _, servers, owners, _ = self._keys
         me = self._seat
         owner_of = {int(range): int(owner) for range, owner in self._table("HGETALL", owners).items()}
         found = self._ask("HMGET", servers, f"{me}:batch", f"{me}:next_number")
@@ -291,7 +295,7 @@ class RedisStore:
         try:
             with self._told():
                 self._connection = self._connect()
-                return self._fleet() if self._version() == SCHEMA else Fleet()
+                return self._fleet() if self._version() >= FLEETS else Fleet()
         finally:
             self._hang_up()
 
@@ -344,7 +348,7 @@ class RedisStore:
         erased = [key for key, value in write.notes.items() if value is None]
         noted = [(key, value) for key, value in write.notes.items() if value is not None]
         words += (len(write.drop), len(write.add), len(write.ended), len(write.losses), len(write.forget))
-        words += (len(noted), len(erased), self._seat)
+        words += (len(noted), len(erased), self._seat, len(write.claims), len(write.releases))
         words += write.drop
         for section in write.add:
             words += (section.info.id, _info(section.info, len(section.records)), section.records)
@@ -355,8 +359,22 @@ class RedisStore:
         for note in noted:
             words += note
         words += erased
+        for key, number in (*write.claims.items(), *write.releases):
+            words += (key[:FIRST], key[FIRST:].hex(), number)
         with self._told():
-            self._ask("EVALSHA", self._script, 7, *self._keys[:7], *words)
+            answer = self._ask("EVALSHA", self._script, 8, *self._keys[:7], self._keys[8], *words)
+        if isinstance(answer, list):
+            numbers = list(map(int, answer))
+            taken = dict(zip(numbers[::2], numbers[1::2], strict=True))
+            raise UniquesTaken(f"{self.name}: uniques are other jobs'", taken)
+
+    def claimed(self, uniques: Collection[bytes]) -> set[bytes]:
+        """Those of these uniques that any job has claimed."""
+        self._connected()
+        keys = list(uniques)
+        with self._told():
+            values = self._ask("HMGET", self._keys[8], *keys) if keys else []
+        return {key for key, value in zip(keys, values, strict=True) if value}
 
     def read(self, sections: Iterable[int]) -> list[bytes]:
         """The records of these sections. Raises StoreError if one is not there."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gearfast.store import mysql
+from gearfast.store._claims import claim_key
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
@@ -25,6 +26,7 @@ def test_packets_that_are_too_small(database_url: Url, monkeypatch: pytest.Monke
 
 FIRST = 17_958_172_152_473_083
 """The number of a job of a server that had derived it from the time."""
+KEY = claim_key(b"resize", b"photo-1")
 
 
 @pytest.fixture
@@ -90,4 +92,49 @@ def test_more_than_a_packet(database_url: Url) -> None:
     contents = store.open()
     assert (contents.batch, contents.sections) == (1, [info])
     assert store.read([1]) == [records]
+    store.close()
+
+
+def test_a_schema_without_claims(database_url: Url) -> None:
+    """A server of before goes on with it, until it has to connect again."""
+    url = database_url("mysql")
+    before, store = make_store(url), make_store(url)
+    assert isinstance(before, mysql.MysqlStore)
+    assert isinstance(store, mysql.MysqlStore)
+    before._db = before._connect()
+    before._set_up()
+    before._migrate_to(2)
+    before._enter()
+    number = (before.seat << RANGE_BITS) + 1
+    before.write(Write(number, number + 1, [Section(SectionInfo(number, number, number, 1, 3), b"job")]))
+    assert store.open().sections == []
+    mine = (store.seat << RANGE_BITS) + 1
+    store.write(Write(mine, mine + 1, claims={KEY: mine}))
+    assert store.claimed([KEY[:8]]) == {KEY[:8]}
+    before.write(Write(number + 1, number + 2, drop=[number]))
+    before.close()
+    store.close()
+
+
+def test_a_write_that_was_undone_to_end_a_deadlock_is_done_again(
+    database_url: Url, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(database_url("mysql"))
+    assert isinstance(store, mysql.MysqlStore)
+    store.open()
+    mine = (store.seat << RANGE_BITS) + 1
+    write = mysql.MysqlStore._write
+    failures = [store._error(1213, "Deadlock found")] * (mysql.ATTEMPTS - 1)
+
+    def fail_first(self: mysql.MysqlStore, what: Write) -> None:
+        if failures:
+            raise failures.pop()
+        write(self, what)
+
+    monkeypatch.setattr(mysql.MysqlStore, "_write", fail_first)
+    store.write(Write(mine, mine + 1, claims={KEY: mine}))
+    assert store.claimed([KEY[:8]]) == {KEY[:8]}
+    failures[:] = [store._error(1213, "Deadlock found")] * mysql.ATTEMPTS
+    with pytest.raises(StoreError, match="Deadlock found"):
+        store.write(Write(mine + 1, mine + 2))
     store.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gearfast.store import postgres
+from gearfast.store._claims import claim_key
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
@@ -35,11 +36,13 @@ def ask(store: postgres.PostgresStore, sql: str) -> list[list[bytes]]:
 
 FIRST = 17_958_172_152_473_083
 """The number of a job of a server that had derived it from the time."""
+KEY = claim_key(b"resize", b"photo-1")
 
 
 @pytest.fixture
 def old(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.PostgresStore]:
     """A store of schema 1 with two sections, and its server, which still has the lock."""
+    newest = postgres.SCHEMA
     monkeypatch.setattr(postgres, "SCHEMA", 1)
     store = new(url)
     store._link = link = store._connect()
@@ -53,7 +56,7 @@ def old(url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[postgres.Postgres
     link.run(f"UPDATE gearfast_state SET batch = 4, next_number = {FIRST + 8}")
     link.ask("INSERT INTO gearfast_note VALUES ('key', 'value')")
     link.ask("SELECT pg_advisory_lock(1)")
-    monkeypatch.setattr(postgres, "SCHEMA", 2)
+    monkeypatch.setattr(postgres, "SCHEMA", newest)
     yield store
     store._hang_up()
 
@@ -98,4 +101,24 @@ def test_a_schema_whose_name_has_to_be_quoted(database_url: Url) -> None:
     store.open()
     store.write(Write(1, 2))
     assert store.open().batch == 1
+    store.close()
+
+
+def test_a_schema_without_claims(url: str) -> None:
+    """A server of before goes on with it, until it has to connect again."""
+    before = new(url)
+    before._link = link = before._connect()
+    link.run(f'CREATE SCHEMA "{before._schema}"')
+    before._migrate_to(link, 2)
+    before._enter(link)
+    link.prepare("write", postgres._WRITE)
+    number = (before.seat << RANGE_BITS) + 1
+    before.write(Write(number, number + 1, [Section(SectionInfo(number, number, number, 1, 3), b"job")]))
+    store = new(url)
+    assert store.open().sections == []
+    mine = (store.seat << RANGE_BITS) + 1
+    store.write(Write(mine, mine + 1, claims={KEY: mine}))
+    assert store.claimed([KEY[:8]]) == {KEY[:8]}
+    before.write(Write(number + 1, number + 2, drop=[number]))
+    before.close()
     store.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gearfast.store import redis
+from gearfast.store._claims import claim_key
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Contents, Section, SectionInfo, StoreError, Write
 from gearfast.store.redis import RedisStore
@@ -37,6 +38,7 @@ def section(id: int, size: int) -> Section:
 
 FIRST = 17_958_172_152_473_083
 """The number of a job of a server that had derived it from the time."""
+KEY = claim_key(b"resize", b"photo-1")
 
 
 @pytest.fixture
@@ -133,4 +135,26 @@ def test_a_script_that_redis_has_forgotten(private: Any) -> None:
         store.write(Write(1, 2))
     assert store.open().sections == []
     store.write(Write(1, 2))
+    store.close()
+
+
+def test_a_version_without_claims(database_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of before goes on with it, until it has to connect again."""
+    url = database_url("redis")
+    before, store = make_store(url), make_store(url)
+    assert isinstance(before, RedisStore)
+    assert isinstance(store, RedisStore)
+    newest = redis.SCHEMA
+    monkeypatch.setattr(redis, "SCHEMA", 2)
+    before.open()
+    number = (before.seat << RANGE_BITS) + 1
+    before.write(Write(number, number + 1, [section(number, 3)]))
+    monkeypatch.setattr(redis, "SCHEMA", newest)
+    assert store.open().sections == []
+    assert store._version() == newest
+    mine = (store.seat << RANGE_BITS) + 1
+    store.write(Write(mine, mine + 1, claims={KEY: mine}))
+    assert store.claimed([KEY[:8]]) == {KEY[:8]}
+    before.write(Write(number + 1, number + 2, drop=[number]))
+    before.close()
     store.close()

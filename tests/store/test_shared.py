@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from gearfast.store import urls
+from gearfast.store._claims import claim_key, unique_key
 from gearfast.store.base import (
     RANGE_BITS,
     Contents,
@@ -20,6 +22,7 @@ from gearfast.store.base import (
     SectionInfo,
     SharedStore,
     StoreError,
+    UniquesTaken,
     Write,
 )
 
@@ -251,3 +254,107 @@ def test_before_it_is_open(url: str) -> None:
     for call in (lambda: store.renew(1), store.take_over):
         with pytest.raises(StoreError, match="not open"):
             call()
+
+
+KEYS = [claim_key(b"resize", b"photo-%d" % n) for n in range(200)]
+PHOTO = unique_key(b"photo-0")
+
+
+def number(store: SharedStore, n: int) -> int:
+    return (store.seat << RANGE_BITS) + n
+
+
+def test_a_unique_is_one_job_s(join: Join) -> None:
+    one, other = join(), join()
+    write(one, 1, claims={KEYS[0]: number(one, 1)})
+    with pytest.raises(UniquesTaken) as found:
+        write(other, 1, claims={KEYS[1]: number(other, 1), KEYS[0]: number(other, 2)}, notes={"key": b"value"})
+    assert found.value.taken == {number(other, 2): number(one, 1)}
+    assert other.open() == Contents(number(other, 0), number(other, 1), [], {}), "nothing of it was done"
+    assert one.claimed([PHOTO, unique_key(b"photo-1")]) == {PHOTO}
+    write(other, 1, claims={KEYS[1]: number(other, 1)})
+    assert one.claimed([PHOTO, unique_key(b"photo-1")]) == {PHOTO, unique_key(b"photo-1")}
+    with pytest.raises(UniquesTaken) as found:
+        write(one, 2, claims={KEYS[1]: number(one, 2), KEYS[0]: number(one, 3)})
+    assert found.value.taken == {number(one, 2): number(other, 1), number(one, 3): number(one, 1)}
+
+
+def test_claims_that_are_many(join: Join) -> None:
+    one, other = join(), join()
+    write(one, 1, claims={key: number(one, n) for n, key in enumerate(KEYS)})
+    with pytest.raises(UniquesTaken) as found:
+        write(other, 1, claims={key: number(other, n) for n, key in enumerate(KEYS)})
+    assert found.value.taken == {number(other, n): number(one, n) for n in range(len(KEYS))}
+    write(one, 2, releases=[(key, number(one, n)) for n, key in enumerate(KEYS)])
+    assert other.claimed([key[:8] for key in KEYS]) == set()
+    write(other, 1, claims={key: number(other, n) for n, key in enumerate(KEYS)})
+
+
+def test_a_claim_ends_with_its_job(join: Join) -> None:
+    one, other = join(), join()
+    write(one, 1, claims={KEYS[0]: number(one, 1)})
+    write(one, 2, releases=[(KEYS[0], number(one, 7)), (KEYS[1], number(one, 1))])
+    assert other.claimed([PHOTO]) == {PHOTO}, "that was not its job"
+    write(one, 3, claims={KEYS[0]: number(one, 2)}, releases=[(KEYS[0], number(one, 1))])
+    with pytest.raises(UniquesTaken) as found:
+        write(other, 1, claims={KEYS[0]: number(other, 1)})
+    assert found.value.taken == {number(other, 1): number(one, 2)}
+    write(one, 4, releases=[(KEYS[0], number(one, 2))])
+    write(other, 1, claims={KEYS[0]: number(other, 1)})
+    assert one.claimed([PHOTO]) == {PHOTO}
+    write(one, 5, releases=[(KEYS[0], number(one, 2))])
+    assert one.claimed([PHOTO]) == {PHOTO}, "it is another server's by now"
+
+
+def test_the_same_unique_of_two_functions(join: Join) -> None:
+    one, other = join(), join()
+    write(one, 1, claims={claim_key(b"resize", b"photo-0"): number(one, 1)})
+    write(other, 1, claims={claim_key(b"rotate", b"photo-0"): number(other, 1)})
+    write(one, 2, releases=[(claim_key(b"resize", b"photo-0"), number(one, 1))])
+    assert one.claimed([PHOTO]) == {PHOTO}
+    write(other, 2, releases=[(claim_key(b"rotate", b"photo-0"), number(other, 1))])
+    assert one.claimed([PHOTO]) == set()
+    assert one.claimed([]) == set()
+
+
+def test_claims_are_taken_over_with_their_jobs(join: Join) -> None:
+    one, other = join(), join()
+    job = number(one, 1)
+    mine = write(one, 1, claims={KEYS[0]: job})
+    lapse(one)
+    with pytest.raises(UniquesTaken):
+        write(other, 1, claims={KEYS[0]: number(other, 1)})
+    assert taken(other) == [mine]
+    with pytest.raises(SeatLost):
+        write(one, 2, releases=[(KEYS[0], job)])
+    assert other.claimed([PHOTO]) == {PHOTO}
+    write(other, 1, drop=[mine.id], releases=[(KEYS[0], job)], claims={KEYS[1]: number(other, 1)})
+    assert other.claimed([PHOTO]) == set()
+
+
+def test_of_those_who_claim_at_once_one_wins(join: Join) -> None:
+    """Each job is one server's, or it is told whose; and all of them end, however the keys are given."""
+    stores = [join(), join(), join()]
+    won: list[dict[bytes, int]] = [{} for _ in stores]
+
+    def contend(at: int) -> None:
+        store = stores[at]
+        for turn in range(20):
+            keys = KEYS[:20] if (turn + at) % 2 else KEYS[19::-1]
+            claims = {key: number(store, 100 * turn + n) for n, key in enumerate(keys)}
+            releases = list(won[at].items()) if turn % 3 == 2 else []
+            while True:
+                try:
+                    write(store, turn + 1, claims=claims, releases=releases)
+                    break
+                except UniquesTaken as error:
+                    claims = {key: job for key, job in claims.items() if job not in error.taken}
+            won[at] = {**({} if releases else won[at]), **claims}
+
+    threads = [threading.Thread(target=contend, args=(at,)) for at in range(len(stores))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(map(len, won)) == 20
+    assert set().union(*won) == set(KEYS[:20])
