@@ -59,3 +59,4 @@ cdef size_t result_record_size(Result* result) noexcept nogil
 cdef void result_record_write(Head* head, Result* result, size_t size) noexcept nogil
 cdef size_t record_read(const char* data, size_t size, Record* record) noexcept nogil
 cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil
+cdef size_t place_of(const uint64_t* numbers, size_t count, uint64_t number) noexcept nogil

@@ -171,13 +171,18 @@ cdef int read_ending(Record* record) noexcept nogil:
 
 cdef bint has_ended(const uint64_t* ended, size_t count, uint64_t number) noexcept nogil:
     """Whether `number` is among these, which rise."""
+    return place_of(ended, count, number) < count
+
+
+cdef size_t place_of(const uint64_t* numbers, size_t count, uint64_t number) noexcept nogil:
+    """Where `number` is among these, which rise; `count`: nowhere."""
     cdef size_t low = 0
     cdef size_t high = count
     cdef size_t middle
     while low < high:
         middle = (low + high) // 2
-        if ended[middle] < number:
+        if numbers[middle] < number:
             low = middle + 1
         else:
             high = middle
-    return low < count and ended[low] == number
+    return low if low < count and numbers[low] == number else count

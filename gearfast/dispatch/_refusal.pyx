@@ -28,7 +28,7 @@ from gearfast.dispatch._journal cimport batch_has, has_lapsed
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._output cimport output_refer, output_release, output_reserve
 from gearfast.dispatch._peer cimport peer_cut, peer_fail
-from gearfast.dispatch._record cimport has_ended
+from gearfast.dispatch._record cimport has_ended, place_of
 from gearfast.dispatch._records cimport (
     PEER_HOLDING,
     QUEUE_ERROR,
@@ -182,19 +182,11 @@ cdef void amend_held(Core* core, Peer* peer) noexcept nogil:
 cdef uint64_t winner_of(Core* core, uint64_t number) noexcept nogil:
     """The job that has this one's unique, by the verdict on the batch that is settled; 0: it is its own."""
     cdef Verdict* verdict = core.journal.verdict
-    cdef size_t low = 0
-    cdef size_t high
-    cdef size_t middle
+    cdef size_t place
     if verdict == NULL:
         return 0
-    high = verdict.taken_count
-    while low < high:
-        middle = (low + high) // 2
-        if verdict.taken[middle] < number:
-            low = middle + 1
-        else:
-            high = middle
-    return verdict.winners[low] if low < verdict.taken_count and verdict.taken[low] == number else 0
+    place = place_of(verdict.taken, verdict.taken_count, number)
+    return verdict.winners[place] if place < verdict.taken_count else 0
 
 
 cdef int amend(Core* core, Peer* peer, Old* old, size_t size) noexcept nogil:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gearfast.server.log import logger
 from gearfast.server.plan import joined
 from gearfast.store._claims import claim_key, unique_key
+from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import SharedStore, Store, StoreError, UniquesTaken, Write
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def keyed(jobs: Iterable[tuple[int, bytes, bytes]]) -> list[tuple[bytes, int]]:
 def _without(write: Write, numbers: Collection[int], sections: Sections) -> None:
     """Takes jobs of its batch out of a write, and their claims."""
     write.claims = {key: number for key, number in write.claims.items() if number not in numbers}
-    _, gone = sections.end(b"".join(number.to_bytes(8, "little") for number in sorted(numbers)))
+    _, gone = sections.end(pack_numbers(sorted(numbers)))
     write.ended.pop(write.batch, None)
     added, write.add[:] = write.add[:], []
     if gone or not added:

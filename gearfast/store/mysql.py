@@ -106,10 +106,9 @@ def _statements(write: Write, me: int, token: int) -> Iterator[str]:
     )
     if write.claims:
         yield from _claims(write, me)
-    for at in range(0, len(write.releases), MANY):
-        some = write.releases[at : at + MANY]
-        names, pairs = ",".join(_hex(key) for key, _ in some), ",".join(f"({_hex(key)}, {n})" for key, n in some)
-        yield f"DELETE FROM gearfast_claim WHERE name IN ({names}) AND (name, number) IN ({pairs})"
+    names, pairs = [_hex(key) for key, _ in write.releases], [f"({_hex(key)}, {n})" for key, n in write.releases]
+    for some, of_these in zip(_lots(names), _lots(pairs), strict=True):
+        yield f"DELETE FROM gearfast_claim WHERE name IN ({some}) AND (name, number) IN ({of_these})"
     for lot in _lots(list(map(str, write.drop))):
         yield f"DELETE FROM gearfast_section WHERE id IN ({lot})"
         yield f"DELETE FROM gearfast_records WHERE section IN ({lot})"
@@ -141,9 +140,8 @@ def _claims(write: Write, me: int) -> Iterator[str]:
             yield (
                 f"UPDATE gearfast_claim SET number = {write.claims[key]} WHERE name = {_hex(key)} AND number = {number}"
             )
-    for at in range(0, len(claims), MANY):
-        keys = ",".join(_hex(key) for key, _ in claims[at : at + MANY])
-        numbers = ",".join(str(number) for _, number in claims[at : at + MANY])
+    all_keys, all_numbers = [_hex(key) for key, _ in claims], [str(number) for _, number in claims]
+    for keys, numbers in zip(_lots(all_keys), _lots(all_numbers), strict=True):
         yield (
             "UPDATE gearfast_server SET gone = IF(EXISTS (SELECT 1 FROM gearfast_claim"
             f" WHERE name IN ({keys}) AND number NOT IN ({numbers})), NULL, gone) WHERE id = {me}"

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from gearfast.store import postgres
-from gearfast.store._claims import claim_key
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
+
+from .claims import claim_beside
 
 Url = Callable[[str], str]
 
@@ -36,7 +37,6 @@ def ask(store: postgres.PostgresStore, sql: str) -> list[list[bytes]]:
 
 FIRST = 17_958_172_152_473_083
 """The number of a job of a server that had derived it from the time."""
-KEY = claim_key(b"resize", b"photo-1")
 
 
 @pytest.fixture
@@ -115,10 +115,6 @@ def test_a_schema_without_claims(url: str) -> None:
     number = (before.seat << RANGE_BITS) + 1
     before.write(Write(number, number + 1, [Section(SectionInfo(number, number, number, 1, 3), b"job")]))
     store = new(url)
-    assert store.open().sections == []
-    mine = (store.seat << RANGE_BITS) + 1
-    store.write(Write(mine, mine + 1, claims={KEY: mine}))
-    assert store.claimed([KEY[:8]]) == {KEY[:8]}
-    before.write(Write(number + 1, number + 2, drop=[number]))
+    claim_beside(before, store, number)
     before.close()
     store.close()

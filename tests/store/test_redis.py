@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gearfast.store import redis
-from gearfast.store._claims import claim_key
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Contents, Section, SectionInfo, StoreError, Write
 from gearfast.store.redis import RedisStore
 from gearfast.store.urls import make_store
+
+from .claims import claim_beside
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,6 @@ def section(id: int, size: int) -> Section:
 
 FIRST = 17_958_172_152_473_083
 """The number of a job of a server that had derived it from the time."""
-KEY = claim_key(b"resize", b"photo-1")
 
 
 @pytest.fixture
@@ -150,11 +150,7 @@ def test_a_version_without_claims(database_url: Callable[[str], str], monkeypatc
     number = (before.seat << RANGE_BITS) + 1
     before.write(Write(number, number + 1, [section(number, 3)]))
     monkeypatch.setattr(redis, "SCHEMA", newest)
-    assert store.open().sections == []
+    claim_beside(before, store, number)
     assert store._version() == newest
-    mine = (store.seat << RANGE_BITS) + 1
-    store.write(Write(mine, mine + 1, claims={KEY: mine}))
-    assert store.claimed([KEY[:8]]) == {KEY[:8]}
-    before.write(Write(number + 1, number + 2, drop=[number]))
     before.close()
     store.close()
