@@ -141,7 +141,7 @@ cdef void absence_free(Core* core, Function* function) noexcept nogil:
 
 cdef inline int place_of(Queue* queue, Function* function) noexcept nogil:
     """Of a queue in Absence.swept."""
-    return DELAYED if queue == &function.delayed else <int>(queue - &function.queues[0])
+    return DELAYED if queue == &function.history.delayed else <int>(queue - &function.queues[0])
 
 
 cdef void absence_left(Queue* queue, Job* job) noexcept nogil:
@@ -295,10 +295,14 @@ cdef inline size_t count_near(Core* core, Queue* queue, Job** far) noexcept nogi
 
 cdef void sweep_queue(Core* core, Function* function, int place, size_t* steps) noexcept nogil:
     """Go on where the last sweep ended, or, if so much has left the queue since, begin behind what is near again."""
-    cdef Queue* queue = &function.delayed if place == DELAYED else &function.queues[place]
+    cdef Queue* queue
     cdef Absence* absence = function.absence
-    cdef Job* job = queue.head
+    cdef Job* job
     cdef size_t kept = 0
+    if function.history == NULL:
+        return
+    queue = &function.history.delayed if place == DELAYED else &function.queues[place]
+    job = queue.head
     if absence != NULL and absence.swept[place] != NULL and 2 * absence.ahead[place] >= absence.kept[place]:
         job = absence.swept[place].next
     elif place != DELAYED:

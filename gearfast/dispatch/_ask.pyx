@@ -76,9 +76,12 @@ cdef inline uint64_t number_of(Found* found) noexcept nogil:
 
 cdef Letter* letter_by_unique(Core* core, Function* function, Field unique) noexcept nogil:
     """Of a function's dead letters with this unique the newest job's, or NULL. They are in no table."""
-    cdef Letter* letter = function.last_letter
+    cdef Letter* letter
     cdef Letter* newest = NULL
-    core.effort += function.letters
+    if function.history == NULL:
+        return NULL
+    letter = function.history.last_letter
+    core.effort += function.history.letters
     while letter != NULL:
         if letter.job.unique_size == unique.size and memcmp(job_unique(letter.job), unique.data, unique.size) == 0 \
                 and (newest == NULL or letter.job.number > newest.job.number):

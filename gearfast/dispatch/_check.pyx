@@ -210,10 +210,13 @@ cdef int check_counts(Core* core, Function* function, size_t running, Sums* sums
             if job_priority(job) != priority:
                 wrong_job(job, f"priority {job_priority(job)} in the queue of priority {priority}")
             job = job.next
-    delayed = check_queue(core, function, &function.delayed, JOB_DELAYED)
+    if function.history != NULL:
+        if function.history.function != function:
+            wrong_function(function, "its history is another's")
+        delayed = check_queue(core, function, &function.history.delayed, JOB_DELAYED)
     sums.jobs += delayed
     sums.delayed += delayed
-    job = function.delayed.head
+    job = function.history.delayed.head if function.history != NULL else NULL
     while job != NULL:
         if job_priority(job) >= PRIORITIES:
             wrong_job(job, f"priority {job_priority(job)}")

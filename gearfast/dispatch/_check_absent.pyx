@@ -4,6 +4,7 @@
 
 from gearfast.dispatch._absent cimport is_blocked, is_settled
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_function, wrong_job
+from gearfast.dispatch._history cimport first_letter
 from gearfast.dispatch._job cimport (
     Walk,
     job_apart,
@@ -88,7 +89,7 @@ cdef int check_dead(Core* core, Found* found) except -1:
     cdef Function* function = core.first_function
     cdef Letter* letter
     while function != NULL:
-        letter = function.first_letter
+        letter = first_letter(function)
         while letter != NULL:
             check_job(core, letter.job, found)
             letter = letter.next
@@ -126,7 +127,8 @@ cdef int check_function(Core* core, Function* function) except -1:
     cdef int place
     for place in range(PRIORITIES):
         count += check_queue(function, place, &function.queues[place])
-    count += check_queue(function, PRIORITIES, &function.delayed)
+    if function.history != NULL:
+        count += check_queue(function, PRIORITIES, &function.history.delayed)
     if is_blocked(function) and not core.far.hungry and not core.far.asking:
         wrong_function(function, "it gives nothing out since a job is absent, but nobody is asked for its workload")
     if function.absence == NULL:

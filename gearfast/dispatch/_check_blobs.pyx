@@ -7,6 +7,7 @@ Everything that may hold one is walked; what is reached has to be all that the d
 
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport equal, fail, wrong_job, wrong_peer
+from gearfast.dispatch._history cimport first_letter, first_result
 from gearfast.dispatch._job cimport Walk, job_is_absent, job_is_large, job_large, walk_begin, walk_next
 from gearfast.dispatch._records cimport PEER_GONE, Blob, Core, Function, Job, Letter, Part, Peer, Result
 
@@ -71,7 +72,7 @@ cdef int check_dead_workloads(Core* core, dict holders) except -1:
     cdef Function* function = core.first_function
     cdef Letter* letter
     while function != NULL:
-        letter = function.first_letter
+        letter = first_letter(function)
         while letter != NULL:
             check_workload(letter.job, holders)
             letter = letter.next
@@ -83,7 +84,7 @@ cdef int check_results(Core* core, dict holders) except -1:
     cdef Function* function = core.first_function
     cdef Result* result
     while function != NULL:
-        result = function.first_result
+        result = first_result(function)
         while result != NULL:
             if result.blob != NULL:
                 if not lies_in(result.blob, result.data, result.size):

@@ -6,6 +6,7 @@ table, and remarks are of jobs that live."""
 from libc.stdint cimport int64_t
 
 from gearfast.dispatch._check_tables cimport check_order, equal, wrong_function, wrong_job
+from gearfast.dispatch._history cimport first_letter
 from gearfast.dispatch._job cimport Walk, handles_get, job_slot, walk_begin, walk_next
 from gearfast.dispatch._letter cimport letter_bytes, letter_find, remark_bytes, remark_find
 from gearfast.dispatch._records cimport (
@@ -13,6 +14,7 @@ from gearfast.dispatch._records cimport (
     REASONS,
     Core,
     Function,
+    History,
     Job,
     Letter,
     Remark,
@@ -35,12 +37,15 @@ cdef Py_ssize_t check_letters(Core* core) except -1:
 
 
 cdef Py_ssize_t check_list(Core* core, Function* function, size_t* bytes, size_t* timers) except -1:
-    cdef Letter* letter = function.first_letter
+    cdef History* history = function.history
+    cdef Letter* letter = first_letter(function)
     cdef Letter* before = NULL
     cdef size_t count = 0
+    if history == NULL:
+        return 0
     while letter != NULL:
         count += 1
-        if count > function.letters or letter.prev != before:
+        if count > history.letters or letter.prev != before:
             wrong_function(function, "its dead letters are more than it counts, or a link back is wrong")
         if letter.job.function != function:
             wrong_job(letter.job, "a dead letter of another function")
@@ -49,9 +54,9 @@ cdef Py_ssize_t check_list(Core* core, Function* function, size_t* bytes, size_t
         timers[0] += letter.timer != 0
         before = letter
         letter = letter.next
-    if function.last_letter != before:
+    if history.last_letter != before:
         wrong_function(function, "the last of its dead letters is not its last one")
-    equal(count, function.letters, "dead letters of a function", "it counts")
+    equal(count, history.letters, "dead letters of a function", "it counts")
     return count
 
 

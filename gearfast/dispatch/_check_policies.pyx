@@ -24,6 +24,7 @@ from gearfast.dispatch._records cimport (
     Ability,
     Core,
     Function,
+    History,
     Heap,
     Job,
     Policy,
@@ -77,14 +78,17 @@ cdef int check_records(Core* core, dict having) except -1:
 cdef Py_ssize_t check_gate(Core* core, Function* function) except -1:
     """Whether it is in the heap of gates, which it has to be just as long as its rate is used up."""
     cdef Policy* policy = function.policy
+    cdef History* history = function.history
     cdef int64_t opens = 0
+    if history == NULL:
+        return 0
     if policy != NULL and policy.interval:
-        opens = function.ahead - policy.slack
-    if function.gate:
-        if function.gate > core.gates.count or core.gates.entries[function.gate - 1].item != function:
-            wrong_function(function, f"it believes to be at place {function.gate} of the heap of gates")
-        if opens == 0 or core.gates.entries[function.gate - 1].key != opens:
-            wrong_function(function, f"its gate opens at {core.gates.entries[function.gate - 1].key}, not {opens}")
+        opens = history.paced - policy.slack
+    if history.gate:
+        if history.gate > core.gates.count or core.gates.entries[history.gate - 1].item != history:
+            wrong_function(function, f"it believes to be at place {history.gate} of the heap of gates")
+        if opens == 0 or core.gates.entries[history.gate - 1].key != opens:
+            wrong_function(function, f"its gate opens at {core.gates.entries[history.gate - 1].key}, not {opens}")
         return 1
     if opens > core.now:
         wrong_function(function, f"its rate is used up until {opens}, but its gate is open")
@@ -131,7 +135,7 @@ cdef int check_turn(Heap* line, Ability* ability) except -1:
 cdef bint is_closed(Core* core, Function* function) noexcept:
     """As `gate_closed` in _gate.pxd."""
     cdef uint32_t most = function.policy.concurrency if function.policy != NULL else 0
-    return function.gate != 0 or most and function.running >= most
+    return function.history != NULL and function.history.gate != 0 or most and function.running >= most
 
 
 cdef int check_expiry(Core* core, Job* job) except -1:

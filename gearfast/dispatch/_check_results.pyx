@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE
 from gearfast.dispatch._check_tables cimport check_order, equal, fail, wrong_function
+from gearfast.dispatch._history cimport first_result
 from gearfast.dispatch._job cimport handles_get, is_dash
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._records cimport (
@@ -18,6 +19,7 @@ from gearfast.dispatch._records cimport (
     RESULT_DURABLE,
     Core,
     Function,
+    History,
     Job,
     Result,
 )
@@ -42,12 +44,15 @@ cdef Py_ssize_t check_results(Core* core) except -1:
 
 
 cdef Py_ssize_t check_list(Core* core, Function* function, size_t* bytes, size_t* timers, size_t* keys) except -1:
-    cdef Result* result = function.first_result
+    cdef History* history = function.history
+    cdef Result* result = first_result(function)
     cdef Result* before = NULL
     cdef size_t count = 0
+    if history == NULL:
+        return 0
     while result != NULL:
         count += 1
-        if count > function.results or result.prev != before or result.function != function:
+        if count > history.results or result.prev != before or result.function != function:
             wrong_function(function, "its results are more than it counts, another's, or a link back is wrong")
         check_result(core, result)
         bytes[0] += result_bytes(result)
@@ -55,9 +60,9 @@ cdef Py_ssize_t check_list(Core* core, Function* function, size_t* bytes, size_t
         keys[0] += result.unique_size != 0 and not is_dash(result.unique, result.unique_size)
         before = result
         result = result.next
-    if function.last_result != before:
+    if history.last_result != before:
         wrong_function(function, "the last of its results is not its last one")
-    equal(count, function.results, "results of a function", "it counts")
+    equal(count, history.results, "results of a function", "it counts")
     return count
 
 

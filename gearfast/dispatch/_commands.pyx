@@ -505,7 +505,7 @@ cdef void cmd_work_complete(Core* core, Peer* peer, Frame* frame) noexcept nogil
         refuse(core, peer, JOB_NOT_FOUND, "Job given in work result not found")
         return
     core.stats.completed += 1
-    job.function.tally.completed += 1
+    job.function.history.completed += 1
     relay(core, job, frame)
     if job.function.policy != NULL and job.function.policy.results:
         result_keep(core, job, OUTCOME_DONE, &frame.args[1], True)
@@ -527,7 +527,7 @@ cdef void cmd_work_fail(Core* core, Peer* peer, Frame* frame) noexcept nogil:
     if try_again(core, job):
         return
     core.stats.failed += 1
-    job.function.tally.failed += 1
+    job.function.history.failed += 1
     fail_waiters(core, job)
     fail_job(core, job)
 
@@ -543,7 +543,7 @@ cdef void cmd_work_exception(Core* core, Peer* peer, Frame* frame) noexcept nogi
     if try_again(core, job):
         return
     core.stats.exceptions += 1
-    job.function.tally.exceptions += 1
+    job.function.history.exceptions += 1
     relay_exception(core, job, frame)
     fail_job(core, job)
 

@@ -20,6 +20,7 @@ from gearfast._codec cimport Field
 from gearfast.dispatch._absent cimport absence_joined
 from gearfast.dispatch._function cimport function_find
 from gearfast.dispatch._grab cimport enqueue
+from gearfast.dispatch._history cimport first_letter
 from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
@@ -142,7 +143,7 @@ cdef void say_time(Core* core, Peer* peer, int64_t wall) noexcept nogil:
 cdef void say_letters(Core* core, Peer* peer, Function* function) noexcept nogil:
     """A line for each of a function."""
     cdef char line[HANDLE_ROOM]
-    cdef Letter* letter = function.first_letter
+    cdef Letter* letter = first_letter(function)
     cdef Job* job
     while letter != NULL:
         job = letter.job
@@ -201,10 +202,10 @@ cdef bint act(Core* core, Letter* letter, bint requeue) noexcept nogil:
 
 cdef size_t act_on_function(Core* core, Function* function, bint requeue) noexcept nogil:
     """How many of a function's it was done to. It ends: who comes to be while it goes on comes last, and stays."""
-    cdef Letter* letter = function.first_letter
+    cdef Letter* letter = first_letter(function)
     cdef Letter* after
     cdef size_t done = 0
-    cdef uint32_t left = function.letters
+    cdef uint32_t left = function.history.letters if letter != NULL else 0
     while letter != NULL and left:
         after = letter.next
         done += act(core, letter, requeue)

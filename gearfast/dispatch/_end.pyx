@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 from gearfast._codec cimport CMD_WORK_FAIL, Field
 from gearfast.dispatch._absent cimport absence_forgets
 from gearfast.dispatch._function cimport function_drop, queue_remove
+from gearfast.dispatch._history cimport first_letter, first_result, history_time
 from gearfast.dispatch._index cimport index_remove
 from gearfast.dispatch._gate cimport expiry_clear
 from gearfast.dispatch._job cimport (
@@ -47,7 +48,6 @@ from gearfast.dispatch._records cimport (
     Waiter,
 )
 from gearfast.dispatch._result cimport result_drop, result_keep
-from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear
 
 
@@ -97,7 +97,7 @@ cdef void take_out(Core* core, Job* job) noexcept nogil:
             if job.flags & JOB_IGNORED:
                 core.ignored_count -= 1
         else:
-            queue_remove(&function.delayed, job)
+            queue_remove(&function.history.delayed, job)
             timer_clear(&core.schedule, job)
             core.delayed_count -= 1
             core.retrying_count -= job_losses(job) != 0
@@ -122,8 +122,8 @@ cdef bint bury(Core* core, Job* job, int reason) noexcept nogil:
     letter = letter_new(core)
     if letter == NULL:
         return False
-    while left and job.function.letters >= policy.keep:
-        letter_drop(core, job.function.first_letter)
+    while left and job.function.history.letters >= policy.keep:
+        letter_drop(core, job.function.history.first_letter)
         left -= 1
     if job_is_durable(job):
         set_fence(core, job)
@@ -162,14 +162,14 @@ cdef void keep_failure(Core* core, Job* job, int reason) noexcept nogil:
 cdef void fail(Core* core, Job* job, int reason) noexcept nogil:
     """As `drop_failed`, of a job that may become a dead letter."""
     core.stats.dropped += 1
-    job.function.tally.dropped += 1
+    job.function.history.dropped += 1
     fail_waiters(core, job)
     end_failed(core, job, reason)
 
 
 cdef void finish(Core* core, Job* job) noexcept nogil:
     """A running job has ended and its waiters were told."""
-    tally_time(job.function.tally.running, &job.function.tally.running_ns, core.now - job.since)
+    history_time(job.function.history.running, &job.function.history.running_ns, core.now - job.since)
     drop(core, job)
 
 
@@ -228,18 +228,18 @@ cdef void drop_function(Core* core, Function* function) noexcept nogil:
     for priority in range(PRIORITIES):
         while function.queues[priority].head != NULL:
             drop_failed(core, function.queues[priority].head)
-    while function.delayed.head != NULL:
-        drop_failed(core, function.delayed.head)
-    while function.first_letter != NULL:
-        letter_drop(core, function.first_letter)
-    while function.first_result != NULL:
-        result_drop(core, function.first_result)
+    while function.history != NULL and function.history.delayed.head != NULL:
+        drop_failed(core, function.history.delayed.head)
+    while first_letter(function) != NULL:
+        letter_drop(core, first_letter(function))
+    while first_result(function) != NULL:
+        result_drop(core, first_result(function))
     function_drop(core, function)
 
 
 cdef void drop_failed(Core* core, Job* job) noexcept nogil:
     """Drop a job that does not end by its worker; who still waits for it gets WORK_FAIL."""
     core.stats.dropped += 1
-    job.function.tally.dropped += 1
+    job.function.history.dropped += 1
     fail_waiters(core, job)
     drop(core, job)

@@ -98,7 +98,7 @@ cdef void function_drop(Core* core, Function* function) noexcept nogil:
     rota_drop(core, function)
     absence_free(core, function)
     policy_release(core, function.policy)
-    free(function.tally)
+    free(function.history)
     slab_give(&core.slabs, function, function_bytes(function.size))
 
 

@@ -6,20 +6,21 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 
 from gearfast.dispatch._heap cimport heap_put, heap_take
-from gearfast.dispatch._records cimport Core, Function, Job, Policy
+from gearfast.dispatch._records cimport Core, Function, History, Job, Policy
 from gearfast.dispatch._timers cimport timer_set
 
 cdef int64_t LONGEST = 1000000000000000000      # ns, 31 years
 
 
 cdef inline size_t gate_spot() noexcept nogil:
-    cdef Function some
+    cdef History some
     return <size_t>(<char*>&some.gate - <char*>&some)
 
 
 cdef bint gate_is_closed(Function* function) noexcept nogil:
     """Of a function with a policy."""
-    return function.gate != 0 or function.policy.concurrency and function.running >= function.policy.concurrency
+    return function.history != NULL and function.history.gate != 0 \
+        or function.policy.concurrency and function.running >= function.policy.concurrency
 
 
 cdef void expiry_begin(Core* core, Job* job) noexcept nogil:
@@ -32,31 +33,32 @@ cdef void expiry_begin(Core* core, Job* job) noexcept nogil:
 
 cdef void gate_pass(Core* core, Function* function) noexcept nogil:
     """A job of a function with a policy is given out; its gate is open."""
+    cdef History* history = function.history
     if function.policy.interval:
-        function.ahead = max(function.ahead, core.now) + function.policy.interval
+        history.paced = max(history.paced, core.now) + function.policy.interval
         gate_adjust(core, function)
 
 
 cdef void gate_adjust(Core* core, Function* function) noexcept nogil:
     """Close an open gate if the rate is used up. Without memory for its timer it stays open: none opened it again."""
     cdef int64_t opens
-    if function.policy != NULL and function.policy.interval:
-        opens = function.ahead - function.policy.slack
+    if function.policy != NULL and function.policy.interval and function.history != NULL:
+        opens = function.history.paced - function.policy.slack
         if opens > core.now:
-            heap_put(&core.gates, gate_spot(), function, opens)
+            heap_put(&core.gates, gate_spot(), function.history, opens)
 
 
 cdef Function* gate_due(Core* core) noexcept nogil:
     """The function whose gate may be opened since longest ago, or NULL."""
     if core.gates.count and core.gates.entries[0].key <= core.now:
-        return <Function*>core.gates.entries[0].item
+        return (<History*>core.gates.entries[0].item).function
     return NULL
 
 
 cdef void gate_clear(Core* core, Function* function) noexcept nogil:
     """Open the gate, as far as the rate goes."""
-    if function.gate:
-        heap_take(&core.gates, gate_spot(), function)
+    if function.history != NULL and function.history.gate:
+        heap_take(&core.gates, gate_spot(), function.history)
 
 
 cdef void policy_release(Core* core, Policy* policy) noexcept nogil:

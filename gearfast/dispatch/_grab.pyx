@@ -26,6 +26,7 @@ from gearfast.dispatch._ability cimport ability_level, ability_move, ability_rot
 from gearfast.dispatch._end cimport drop_failed
 from gearfast.dispatch._function cimport queue_remove
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_closed, gate_pass, policy_timeout
+from gearfast.dispatch._history cimport history_time
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     job_is_large,
@@ -58,7 +59,6 @@ from gearfast.dispatch._records cimport (
     Job,
     Peer,
 )
-from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_set
 from gearfast.dispatch._turns cimport (
     first_held,
@@ -387,7 +387,7 @@ cdef void assign(Core* core, Ability* ability, Job* job, int kind) noexcept nogi
     cdef Peer* peer = ability.peer
     cdef Function* function = job.function
     cdef int64_t timeout = 0
-    tally_time(function.tally.waiting, &function.tally.waiting_ns, core.now - job.since)
+    history_time(function.history.waiting, &function.history.waiting_ns, core.now - job.since)
     job.flags |= JOB_RUNNING
     job.since = core.now
     job.worker = job.worker & (APART | CLAIMED) | (<uint32_t>peer.id + 1)

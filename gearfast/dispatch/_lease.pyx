@@ -32,8 +32,8 @@ cdef void queue_ahead(Core* core, Job* job) noexcept nogil:
     """Of its queue, in which all durable jobs come last: to the end of the others."""
     cdef int priority = job_priority(job)
     cdef Queue* queue = &job.function.queues[priority]
-    cdef Job* last = handles_get(&core.handles, job.function.tally.ahead[priority])
-    job.function.tally.ahead[priority] = job.number
+    cdef Job* last = handles_get(&core.handles, job.function.history.ahead[priority])
+    job.function.history.ahead[priority] = job.number
     if last != NULL and last != job and last.function == job.function and not last.flags & JOB_STATE \
             and job_priority(last) == priority and not job_is_durable(last):
         if last.next != NULL:
@@ -59,8 +59,8 @@ cdef void queues_part(Function* function) noexcept nogil:
             after = job.next
             queue_push(&durable if job_is_durable(job) else &kept, job)
             job = after
-        if function.tally != NULL:
-            function.tally.ahead[priority] = kept.tail.number if kept.tail != NULL else 0
+        if function.history != NULL:
+            function.history.ahead[priority] = kept.tail.number if kept.tail != NULL else 0
         function.queues[priority] = kept if kept.head != NULL else durable
         if kept.head != NULL and durable.head != NULL:
             kept.tail.next = durable.head

@@ -13,7 +13,7 @@ from gearfast.dispatch._heap cimport heap_put, heap_take
 from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._job cimport handles_remove, job_bytes, job_is_durable, job_release
 from gearfast.dispatch._journal cimport journal_end_letter
-from gearfast.dispatch._records cimport Core, Function, Job, Letter, Node, Remark
+from gearfast.dispatch._records cimport Core, Function, History, Job, Letter, Node, Remark
 from gearfast.dispatch._slab cimport slab_give, slab_take
 
 
@@ -119,22 +119,23 @@ cdef void letter_add(Core* core, Letter* letter, Job* job, int reason, int64_t w
 
 cdef void letter_link(Function* function, Letter* letter) noexcept nogil:
     """By the time of its death: one that comes back from the store goes before those that have died since."""
-    cdef Letter* before = function.last_letter
+    cdef History* history = function.history
+    cdef Letter* before = history.last_letter
     cdef int left = 1000
     while before != NULL and before.when > letter.when and left:
         before = before.prev
         left -= 1
     letter.prev = before
-    letter.next = before.next if before != NULL else function.first_letter
+    letter.next = before.next if before != NULL else history.first_letter
     if before != NULL:
         before.next = letter
     else:
-        function.first_letter = letter
+        history.first_letter = letter
     if letter.next != NULL:
         letter.next.prev = letter
     else:
-        function.last_letter = letter
-    function.letters += 1
+        history.last_letter = letter
+    history.letters += 1
 
 
 cdef void letter_renew(Core* core, Letter* letter) noexcept nogil:
@@ -148,17 +149,17 @@ cdef void letter_renew(Core* core, Letter* letter) noexcept nogil:
 
 cdef void letter_open(Core* core, Letter* letter) noexcept nogil:
     """Forget the letter, but not its job, which is then in nothing at all."""
-    cdef Function* function = letter.job.function
+    cdef History* history = letter.job.function.history
     index_remove(&core.letters, &letter.node)
     if letter.prev != NULL:
         letter.prev.next = letter.next
     else:
-        function.first_letter = letter.next
+        history.first_letter = letter.next
     if letter.next != NULL:
         letter.next.prev = letter.prev
     else:
-        function.last_letter = letter.prev
-    function.letters -= 1
+        history.last_letter = letter.prev
+    history.letters -= 1
     if letter.timer:
         heap_take(&core.fading, letter_spot(), letter)
     if letter.remark != NULL:

@@ -18,6 +18,7 @@ from gearfast.dispatch._grab cimport (
     wake,
     wake_others,
 )
+from gearfast.dispatch._history cimport history_time
 from gearfast.dispatch._job cimport job_add_losses, job_is_absent, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport journal_change
 from gearfast.dispatch._lease cimport queue_by_time, queue_last
@@ -46,7 +47,6 @@ from gearfast.dispatch._records cimport (
     Peer,
     Result,
 )
-from gearfast.dispatch._tally cimport tally_time
 from gearfast.dispatch._timers cimport timer_clear, timer_due, timer_set
 from gearfast.dispatch._turns cimport has_lines
 
@@ -138,7 +138,7 @@ cdef void finish_allowed(Core* core, Job* job) noexcept nogil:
 cdef void fail_allowed(Core* core, Job* job) noexcept nogil:
     """As `finish_allowed`, of a job that its worker has failed for good."""
     cdef Function* function = job.function
-    tally_time(function.tally.running, &function.tally.running_ns, core.now - job.since)
+    history_time(function.history.running, &function.history.running_ns, core.now - job.since)
     job_add_losses(job, 1)
     end_failed(core, job, REASON_FAILED)
     if gate_opens(function):
@@ -188,7 +188,7 @@ cdef void requeue(Core* core, Job* job, int reason) noexcept nogil:
     job.numerator = 0
     job.denominator = 0
     core.stats.requeued += 1
-    function.tally.requeued += 1
+    function.history.requeued += 1
     if function.policy == NULL:
         rise(core, function, level_of_priority(core, job_priority(job)))
         return
@@ -206,7 +206,7 @@ cdef bint put_off(Core* core, Job* job) noexcept nogil:
             &core.schedule, job, core.wall + backoff_of(core, function.policy, job_losses(job))) < 0:
         return False
     queue_remove(&function.queues[job_priority(job)], job)
-    queue_push(&function.delayed, job)
+    queue_push(&function.history.delayed, job)
     job.flags |= JOB_DELAYED
     core.delayed_count += 1
     core.retrying_count += 1
@@ -231,7 +231,7 @@ cdef void leave(Core* core, Peer* peer) noexcept nogil:
 cdef void come_due(Core* core, Job* job) noexcept nogil:
     """The time for which a job has waited has come: into its queue with it."""
     timer_clear(&core.schedule, job)
-    queue_remove(&job.function.delayed, job)
+    queue_remove(&job.function.history.delayed, job)
     core.delayed_count -= 1
     core.retrying_count -= job_losses(job) != 0
     job.flags &= ~<int>JOB_DELAYED
@@ -255,7 +255,7 @@ cdef bint run_timers(Core* core) noexcept nogil:
         if job == NULL:
             break
         note_job(core, LEVEL_WARNING, "Worker timeout reached on job, requeueing: ", job)
-        job.function.tally.timeouts += 1
+        job.function.history.timeouts += 1
         requeue(core, job, REASON_TIMEOUT)
         left -= 1
     while left:

@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from gearfast.dispatch._ability cimport ability_move
 from gearfast.dispatch._gate cimport expiry_clear, expiry_set, gate_adjust, gate_clear, policy_release
 from gearfast.dispatch._grab cimport rise_for_all
+from gearfast.dispatch._history cimport first_letter, first_result
 from gearfast.dispatch._letter cimport letter_renew
 from gearfast.dispatch._notices cimport LEVEL_WARNING, note
 from gearfast.dispatch._records cimport (
@@ -147,8 +148,8 @@ cdef void adopt(Core* core, Function* function, Policy* policy) noexcept nogil:
     rota_fit(core, function)
     form_lines(function, had_lines)
     gate_clear(core, function)
-    if other_rate:
-        function.ahead = 0
+    if other_rate and function.history != NULL:
+        function.history.paced = 0
     gate_adjust(core, function)
     if other_expiry:
         renew_expiries(core, function)
@@ -213,14 +214,14 @@ cdef void renew_expiries(Core* core, Function* function) noexcept nogil:
 
 
 cdef void renew_letters(Core* core, Function* function) noexcept nogil:
-    cdef Letter* letter = function.first_letter
+    cdef Letter* letter = first_letter(function)
     while letter != NULL:
         letter_renew(core, letter)
         letter = letter.next
 
 
 cdef void renew_results(Core* core, Function* function) noexcept nogil:
-    cdef Result* result = function.first_result
+    cdef Result* result = first_result(function)
     while result != NULL:
         result_renew(core, result)
         result = result.next

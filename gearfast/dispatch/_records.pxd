@@ -30,7 +30,7 @@ cdef struct Rota
 cdef struct Letter
 cdef struct Remark
 cdef struct Result
-cdef struct Tally
+cdef struct History
 cdef struct Ability
 cdef struct Peer
 cdef struct Node
@@ -238,7 +238,6 @@ cdef struct Function:
     Function* prev              # all functions, oldest first
     Function* next
     Queue queues[3]             # runnable jobs by priority
-    Queue delayed               # jobs that wait for their time
     Ability* able[6]            # registrations by level: the first of each list
     uint32_t queued[3]          # jobs by priority, delayed ones included
     uint32_t total              # jobs queued, delayed, running
@@ -246,18 +245,10 @@ cdef struct Function:
     uint32_t workers            # registrations
     uint32_t limit[3]           # most jobs for a submission with that priority, 0 none
     uint32_t size               # of name
-    Tally* tally                # counters, NULL until it has had a job
+    History* history            # NULL until it has had a job
     Policy* policy              # NULL: none
     Rota* rota                  # NULL: no weights, and any worker gets a job
-    int64_t ahead               # up to when the jobs that were given out use up its rate, monotonic ns
     Absence* absence            # NULL until one of its jobs is absent
-    Letter* first_letter        # dead letters, oldest first
-    Letter* last_letter
-    uint32_t letters
-    uint32_t results
-    Result* first_result        # results of jobs that have ended, oldest first
-    Result* last_result
-    uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
     char name[1]
 
 cdef struct Policy:             # what functions are allowed, as policy.py says; times in ns, 0 stands for no limit
@@ -510,7 +501,17 @@ cdef struct Stats:
     uint64_t faults             # connections closed for bad bytes
     uint64_t overflows          # connections closed since they did not take their output
 
-cdef struct Tally:              # of one function
+cdef struct History:            # what a function has from its first job on; most that workers register have none
+    Function* function
+    Queue delayed               # jobs that wait for their time
+    Letter* first_letter        # dead letters, oldest first
+    Letter* last_letter
+    Result* first_result        # results of jobs that have ended, oldest first
+    Result* last_result
+    uint32_t letters
+    uint32_t results
+    uint32_t gate               # place in the heap of gates, 0 unless its rate is used up
+    int64_t paced               # up to when the jobs that were given out use up its rate, monotonic ns
     uint64_t submitted
     uint64_t coalesced
     uint64_t refused            # for want of room in its queue
@@ -584,7 +585,7 @@ cdef struct Core:
     Heap timeouts               # monotonic
     Heap schedule               # wall clock
     Heap expiries               # monotonic, of queued jobs
-    Heap gates                  # monotonic, of functions whose rate is used up
+    Heap gates                  # monotonic, of histories of functions whose rate is used up
     Heap wakings                # monotonic, of functions for which other workers may have to be woken
     Heap fading                 # wall clock, of dead letters that are not kept for ever
     Heap aging                  # the same of results

@@ -14,6 +14,7 @@ from gearfast.dispatch._absent cimport absence_restored, form_of_restored
 from gearfast.dispatch._function cimport function_get, insert_before, queue_insert, queue_push
 from gearfast.dispatch._gate cimport expiry_set
 from gearfast.dispatch._grab cimport level_of_priority, rise
+from gearfast.dispatch._history cimport history_of
 from gearfast.dispatch._index cimport index_insert
 from gearfast.dispatch._job cimport (
     WITHIN,
@@ -62,7 +63,6 @@ from gearfast.dispatch._records cimport (
     Result,
 )
 from gearfast.dispatch._result cimport result_add, result_find, result_new
-from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport timer_set
 
 
@@ -110,7 +110,7 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     cdef Field workload = field(record.workload, record.size)
     cdef int form = WITHIN
     cdef Job* job
-    if function == NULL or tally_of(function) == NULL:
+    if function == NULL or history_of(function) == NULL:
         return -1
     if head.flags & RECORD_RESULT:
         return bring_back_result(core, function, record)
@@ -139,7 +139,7 @@ cdef int bring_back(Core* core, Record* record) noexcept nogil:
     note_unique(core, job, record)
     if head.due > core.wall:
         job.flags |= JOB_DELAYED
-        queue_push(&function.delayed, job)
+        queue_push(&function.history.delayed, job)
         core.delayed_count += 1
         core.retrying_count += job_losses(job) != 0
         if job_is_absent(job):
@@ -206,7 +206,7 @@ cdef void put_in_place(Core* core, Function* function, Job* job) noexcept nogil:
     """
     cdef int priority = job_priority(job)
     cdef Queue* queue = &function.queues[priority]
-    cdef Job* before = handles_get(&core.handles, function.tally.restored[priority])
+    cdef Job* before = handles_get(&core.handles, function.history.restored[priority])
     if queue.tail == NULL or queue.tail.number < job.number or has_lapsed(core):
         queue_push(queue, job)
     elif before != NULL and before.number < job.number and before.function == function \
@@ -214,4 +214,4 @@ cdef void put_in_place(Core* core, Function* function, Job* job) noexcept nogil:
         insert_before(queue, job, before.next)
     else:
         queue_insert(queue, job)
-    function.tally.restored[priority] = job.number
+    function.history.restored[priority] = job.number

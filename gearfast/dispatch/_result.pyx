@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 from gearfast._codec cimport Field
 from gearfast.dispatch._blob cimport LARGE, blob_drop, blob_hold
 from gearfast.dispatch._heap cimport heap_put, heap_take
+from gearfast.dispatch._history cimport first_result
 from gearfast.dispatch._index cimport hash_number, index_first, index_insert, index_next, index_remove
 from gearfast.dispatch._job cimport is_dash, job_is_durable, job_slot, job_unique, job_worker, unique_hash
 from gearfast.dispatch._journal cimport journal_end_result, journal_keep
@@ -21,6 +22,7 @@ from gearfast.dispatch._records cimport (
     RESULT_DURABLE,
     Core,
     Function,
+    History,
     Job,
     Node,
     Policy,
@@ -117,8 +119,8 @@ cdef Result* result_new(Core* core, Function* function, uint64_t number, Field u
 
 cdef void result_add(Core* core, Result* result, int outcome, uint32_t size, int64_t when) noexcept nogil:
     """It joins its function's results by the time of its end. `size`: of what the worker sent, kept or not."""
-    cdef Function* function = result.function
-    cdef Result* before = function.last_result
+    cdef History* history = result.function.history
+    cdef Result* before = history.last_result
     cdef int left = 1000
     result.outcome = <uint8_t>outcome
     result.size = size
@@ -127,16 +129,16 @@ cdef void result_add(Core* core, Result* result, int outcome, uint32_t size, int
         before = before.prev
         left -= 1
     result.prev = before
-    result.next = before.next if before != NULL else function.first_result
+    result.next = before.next if before != NULL else history.first_result
     if before != NULL:
         before.next = result
     else:
-        function.first_result = result
+        history.first_result = result
     if result.next != NULL:
         result.next.prev = result
     else:
-        function.last_result = result
-    function.results += 1
+        history.last_result = result
+    history.results += 1
     index_insert(&core.results, &result.node, hash_number(0, result.number))
     if has_key(result):
         index_insert(&core.result_keys, &result.key, hash_of_unique(core, result))
@@ -154,7 +156,7 @@ cdef void result_renew(Core* core, Result* result) noexcept nogil:
 
 cdef void result_drop(Core* core, Result* result) noexcept nogil:
     """Forget it."""
-    cdef Function* function = result.function
+    cdef History* history = result.function.history
     if result.flags & RESULT_DURABLE and core.journal != NULL:
         journal_end_result(core, result)
     index_remove(&core.results, &result.node)
@@ -163,12 +165,12 @@ cdef void result_drop(Core* core, Result* result) noexcept nogil:
     if result.prev != NULL:
         result.prev.next = result.next
     else:
-        function.first_result = result.next
+        history.first_result = result.next
     if result.next != NULL:
         result.next.prev = result.prev
     else:
-        function.last_result = result.prev
-    function.results -= 1
+        history.last_result = result.prev
+    history.results -= 1
     if result.timer:
         heap_take(&core.aging, result_spot(), result)
     core.queued_bytes -= result_bytes(result)
@@ -192,7 +194,7 @@ cdef Result* result_by_unique(Core* core, Function* function, Field unique) noex
     cdef Node* node
     cdef Result* result
     cdef Result* newest = NULL
-    if function.results == 0 or unique.size == 0:
+    if first_result(function) == NULL or unique.size == 0:
         return NULL
     node = index_first(&core.result_keys, unique_hash(core, function, unique.data, unique.size))
     while node != NULL:
@@ -235,8 +237,8 @@ cdef bint result_keep(Core* core, Job* job, int outcome, const Field* data, bint
     cdef int left = 2
     if policy == NULL or policy.results == 0 or job.flags & (JOB_BACKGROUND | JOB_IGNORED) != JOB_BACKGROUND:
         return False
-    while left and function.results >= policy.results:
-        result_drop(core, function.first_result)
+    while left and function.history.results >= policy.results:
+        result_drop(core, function.history.first_result)
         left -= 1
     unique.data = job_unique(job)
     unique.size = job.unique_size

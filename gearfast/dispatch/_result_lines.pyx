@@ -16,6 +16,7 @@ from libc.stdio cimport snprintf
 from gearfast._codec cimport Field
 from gearfast.dispatch._dead cimport say, say_done, say_escaped, say_time
 from gearfast.dispatch._function cimport function_find
+from gearfast.dispatch._history cimport first_result
 from gearfast.dispatch._job cimport HANDLE_ROOM, number_of_handle, write_handle
 from gearfast.dispatch._peer cimport write_bytes
 from gearfast.dispatch._records cimport OUTCOME_DONE, RESULT_DATA, Core, Function, Peer, Result
@@ -26,7 +27,7 @@ from gearfast.dispatch._words cimport is_word
 cdef void say_results(Core* core, Peer* peer, Function* function) noexcept nogil:
     """A line for each of a function."""
     cdef char line[HANDLE_ROOM]
-    cdef Result* result = function.first_result
+    cdef Result* result = first_result(function)
     while result != NULL:
         core.effort += 1
         write_bytes(core, peer, line, write_handle(core, line, result.number))
@@ -68,10 +69,11 @@ cdef inline Result* result_of(Core* core, Field handle) noexcept nogil:
 
 cdef size_t drop_all(Core* core, Function* function) noexcept nogil:
     """How many they were."""
-    cdef size_t done = function.results
-    while function.first_result != NULL:
+    cdef size_t done = 0
+    while first_result(function) != NULL:
         core.effort += 1
-        result_drop(core, function.first_result)
+        result_drop(core, first_result(function))
+        done += 1
     return done
 
 

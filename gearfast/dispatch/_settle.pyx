@@ -180,7 +180,7 @@ cdef void end_claims(Core* core, Batch* batch) noexcept nogil:
             job.losses &= MOST_LOSSES
             core.journal.jobs -= 1
             core.stats.coalesced += 1
-            job.function.tally.coalesced += 1
+            job.function.history.coalesced += 1
             if job.waiters == NULL:
                 drop(core, job)
                 continue
@@ -195,7 +195,7 @@ cdef void let_go(Core* core, Job* job, int64_t due) noexcept nogil:
     timer_clear(&core.schedule, job)
     if due > core.wall and timer_set(&core.schedule, job, due) == 0:
         return
-    queue_remove(&job.function.delayed, job)
+    queue_remove(&job.function.history.delayed, job)
     core.delayed_count -= 1
     core.retrying_count -= job_losses(job) != 0
     job.flags &= ~<int>JOB_DELAYED

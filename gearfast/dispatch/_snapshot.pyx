@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from gearfast.dispatch._dead cimport reason_name
+from gearfast.dispatch._history cimport BUCKETS, first_letter, first_result
 from gearfast.dispatch._job cimport (
     HANDLE_ROOM,
     Walk,
@@ -37,15 +38,14 @@ from gearfast.dispatch._records cimport (
     Ability,
     Core,
     Function,
+    History,
     Job,
     Letter,
     Peer,
     Remark,
     Result,
-    Tally,
 )
 from gearfast.dispatch._result cimport outcome_name
-from gearfast.dispatch._tally cimport BUCKETS
 from gearfast.dispatch._timers cimport timer_when
 
 from gearfast import protocol
@@ -109,7 +109,7 @@ cdef list list_letters(Core* core):
     cdef Letter* letter
     cdef list found = []
     while function != NULL:
-        letter = function.first_letter
+        letter = first_letter(function)
         while letter != NULL:
             found.append(letter_dict(core, letter))
             letter = letter.next
@@ -143,7 +143,7 @@ cdef list list_results(Core* core):
     cdef size_t size
     cdef list found = []
     while function != NULL:
-        result = function.first_result
+        result = first_result(function)
         while result != NULL:
             size = write_handle(core, handle, result.number)
             found.append({
@@ -298,33 +298,33 @@ cdef dict server_metrics(Core* core):
 
 
 cdef dict function_metrics(Core* core, Function* function):
-    cdef Tally nothing
-    cdef Tally* tally = function.tally
+    cdef History nothing
+    cdef History* history = function.history
     cdef int64_t oldest = core.now
     cdef int i
     for i in range(3):
         oldest = min(oldest, oldest_of(function.queues[i].head, core.now))
-    if tally == NULL:
-        memset(&nothing, 0, sizeof(Tally))
-        tally = &nothing
+    if history == NULL:
+        memset(&nothing, 0, sizeof(History))
+        history = &nothing
     return {
-        "submitted": tally.submitted,
-        "coalesced": tally.coalesced,
-        "refused": tally.refused,
-        "completed": tally.completed,
-        "failed": tally.failed,
-        "exceptions": tally.exceptions,
-        "dropped": tally.dropped,
-        "requeued": tally.requeued,
-        "timeouts": tally.timeouts,
+        "submitted": history.submitted,
+        "coalesced": history.coalesced,
+        "refused": history.refused,
+        "completed": history.completed,
+        "failed": history.failed,
+        "exceptions": history.exceptions,
+        "dropped": history.dropped,
+        "requeued": history.requeued,
+        "timeouts": history.timeouts,
         "queued": {PRIORITIES[i]: function.queued[i] for i in range(3)},
-        "dead": function.letters,
-        "results": function.results,
+        "dead": history.letters,
+        "results": history.results,
         "running": function.running,
         "workers": function.workers,
         "oldest_seconds": (core.now - oldest) / 1e9,
-        "waiting": histogram(tally.waiting, tally.waiting_ns),
-        "processing": histogram(tally.running, tally.running_ns),
+        "waiting": histogram(history.waiting, history.waiting_ns),
+        "processing": histogram(history.running, history.running_ns),
     }
 
 

@@ -12,6 +12,7 @@ from gearfast.dispatch._ask cimport is_reserved
 from gearfast.dispatch._end cimport fail
 from gearfast.dispatch._function cimport function_drop, function_get, queue_push
 from gearfast.dispatch._grab cimport enqueue
+from gearfast.dispatch._history cimport history_of
 from gearfast.dispatch._index cimport index_first, index_insert, index_next
 from gearfast.dispatch._job cimport (
     BESIDE,
@@ -51,12 +52,11 @@ from gearfast.dispatch._records cimport (
     REASON_FULL,
     Core,
     Function,
+    History,
     Job,
     Node,
     Peer,
-    Tally,
 )
-from gearfast.dispatch._tally cimport tally_of
 from gearfast.dispatch._timers cimport NEVER, timer_clear, timer_set, timer_when
 
 cdef enum:
@@ -69,7 +69,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     `peer` NULL: the server itself wants a background job, and is not answered. `wanted.number` is the job's.
     """
     cdef Function* function
-    cdef Tally* tally
+    cdef History* history
     cdef Job* job
     cdef uint64_t hash = 0
     cdef bint has_key
@@ -81,8 +81,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
     if is_reserved(wanted.function):
         return RESERVED
     function = function_get(core, wanted.function.data, wanted.function.size)
-    tally = tally_of(function) if function != NULL else NULL
-    if tally == NULL:
+    history = history_of(function) if function != NULL else NULL
+    if history == NULL:
         return NO_MEMORY
     if peer != NULL:
         peer.flags |= PEER_CLIENT
@@ -114,7 +114,7 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         if job_by_data(job):
             memcpy(job_data_hash(job), &hash, sizeof(hash))
         index_insert(&core.uniques, job_node(job), hash)
-    tally.submitted += 1
+    history.submitted += 1
     core.stats.submitted += 1
     if due:
         delay(core, job)
@@ -140,7 +140,7 @@ cdef inline int64_t flag(Core* core, Job* job, Submission* wanted) noexcept nogi
 cdef inline void delay(Core* core, Job* job) noexcept nogil:
     """It waits for its time, which its timer has."""
     job.flags |= JOB_DELAYED
-    queue_push(&job.function.delayed, job)
+    queue_push(&job.function.history.delayed, job)
     core.delayed_count += 1
 
 
@@ -192,7 +192,7 @@ cdef bint make_room(Core* core, Function* function, int priority) noexcept nogil
 
 cdef int turn_away(Core* core, Function* function, size_t functions, int why) noexcept nogil:
     """A submission is refused. Names of functions that never had a job would have no ceiling: a new one goes."""
-    function.tally.refused += 1
+    function.history.refused += 1
     if core.function_count > functions:
         function_drop(core, function)
     return why
@@ -223,11 +223,11 @@ cdef int join(Core* core, Peer* peer, Job* job, Submission* wanted) noexcept nog
         if outcome != SUBMITTED:
             return outcome
     elif too_many_waiters(core):
-        job.function.tally.refused += 1
+        job.function.history.refused += 1
         return QUEUE_FULL
     elif waiter_add(core, peer, job) < 0:
         return NO_MEMORY
-    job.function.tally.coalesced += 1
+    job.function.history.coalesced += 1
     core.stats.coalesced += 1
     confirm(core, peer, wanted, job)
     return SUBMITTED

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint64_t
 from gearfast.dispatch._bytes cimport bytes_number, bytes_numbers
 from gearfast.dispatch._end cimport abandon, drop_failed
 from gearfast.dispatch._grab cimport rise_again
+from gearfast.dispatch._history cimport first_letter, first_result
 from gearfast.dispatch._job cimport job_is_durable
 from gearfast.dispatch._journal cimport batch_clear, journal_take
 from gearfast.dispatch._lease cimport queues_part
@@ -109,13 +110,14 @@ cdef void let_run_out(Core* core, Peer* peer) noexcept nogil:
 cdef void forget_durable(Core* core, Function* function) noexcept nogil:
     """Queued jobs and those that wait for their time; who waits for one gets WORK_FAIL. Letters and results too."""
     cdef int priority
-    cdef Letter* letter = function.first_letter
+    cdef Letter* letter = first_letter(function)
     cdef Letter* newer
-    cdef Result* result = function.first_result
+    cdef Result* result = first_result(function)
     cdef Result* later
     for priority in range(PRIORITIES):
         forget_jobs(core, function.queues[priority].head)
-    forget_jobs(core, function.delayed.head)
+    if function.history != NULL:
+        forget_jobs(core, function.history.delayed.head)
     while letter != NULL:
         newer = letter.next
         if job_is_durable(letter.job):

@@ -202,5 +202,5 @@ cdef uint32_t room_for_jobs(Core* core, Function* function) noexcept nogil:
     if policy.concurrency:
         room = min(room, <int64_t>policy.concurrency - function.running)
     if policy.interval:
-        room = min(room, (core.now + policy.slack - max(function.ahead, core.now)) // policy.interval + 1)
+        room = min(room, (core.now + policy.slack - max(function.history.paced, core.now)) // policy.interval + 1)
     return <uint32_t>max(room, 1)
