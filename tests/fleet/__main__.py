@@ -26,7 +26,7 @@ LOG = Path(__file__).with_name("LOG.md")
 ROUND = 60.0
 """Seconds of trouble in a round."""
 DRIVERS = ("reactor", "stream")
-COLUMNS = ("acknowledged", "ends stored", "done again", "taken over", "leases")
+COLUMNS = ("acknowledged", "ends stored", "done again", "taken over", "leases", "joined")
 TITLE = f"""\
 # Several servers on one store
 

@@ -5,13 +5,15 @@
 2. No job is given out by anybody once a worker knows that its end is stored.
 3. Who owns a job is linearizable: the times in which two servers hold it with valid leases have no moment in common,
    and a server gives a job out in such a time of its own only; but for one that was refused, which is in no store.
-4. No handle is given twice.
-5. In the end each server keeps and gives out jobs again.
+4. No handle is given twice, but to those who give the same unique.
+5. Of the jobs with one unique no two are there at one moment, and nobody is given one that had ended before it asked.
+6. In the end each server keeps and gives out jobs again.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
@@ -98,16 +100,22 @@ class Owners:
 
 
 def _lost(history: History) -> Iterator[str]:
-    done = set(history.done)
+    done = {handle for _, handle in history.done}
     for ack in history.acks:
         if ack.handle not in done:
             yield f"lost: {ack.handle} was acknowledged by node {ack.node} at {ack.time} and never done"
 
 
+def _earliest(times: Iterable[tuple[int, str]]) -> dict[str, int]:
+    """By handle."""
+    found: dict[str, int] = {}
+    for time, handle in times:
+        found[handle] = min(time, found.get(handle, time))
+    return found
+
+
 def _after_end(history: History) -> Iterator[str]:
-    ends: dict[str, int] = {}
-    for time, handle in history.stored:
-        ends[handle] = min(time, ends.get(handle, time))
+    ends = _earliest(history.stored)
     for give in history.gives:
         end = ends.get(give.handle)
         if end is not None and give.woken > end:
@@ -151,9 +159,35 @@ def _owned(history: History) -> Iterator[str]:
 
 
 def _handles(history: History) -> Iterator[str]:
-    for handle, times in Counter(ack.handle for ack in history.acks).items():
+    uniques = {(ack.handle, ack.unique) for ack in history.acks if ack.unique}
+    jobs = Counter(handle for handle, _ in uniques) + Counter(ack.handle for ack in history.acks if not ack.unique)
+    for handle, times in jobs.items():
         if times > 1:
             yield f"twice: {handle} is the handle of {times} jobs"
+
+
+def _uniques(history: History) -> Iterator[str]:
+    """A job is surely there from when somebody has first heard of it until a worker first says that it is done."""
+    heard = _earliest(
+        [(ack.time, ack.handle) for ack in history.acks] + [(begin.time, begin.handle) for begin in history.begins]
+    )
+    done = _earliest(history.done)
+    ends = _earliest(history.stored)
+    jobs: dict[str, set[str]] = defaultdict(set)
+    for ack in history.acks:
+        if not ack.unique:
+            continue
+        jobs[ack.unique].add(ack.handle)
+        if ends.get(ack.handle, ack.asked) < ack.asked:
+            yield f"joined too late: {ack.handle} ended at {ends[ack.handle]}, {ack.unique} was asked at {ack.asked}"
+    for unique, handles in sorted(jobs.items()):
+        spans = [(heard[handle], done.get(handle, math.inf), handle) for handle in handles]
+        until, last = -math.inf, ""
+        for begin, end, handle in sorted(span for span in spans if span[0] < span[1]):
+            if begin < until:
+                yield f"two of {unique}: {handle} is there at {begin}, and {last} until {until}"
+            if end > until:
+                until, last = end, handle
 
 
 def _served(history: History) -> Iterator[str]:
@@ -164,13 +198,13 @@ def _served(history: History) -> Iterator[str]:
 
 def check(history: History) -> list[str]:
     """All that is wrong, a line each; empty if nothing is."""
-    parts = (_lost, _after_end, _owned, _handles, _served)
+    parts = (_lost, _after_end, _owned, _handles, _uniques, _served)
     return [fault for part in parts for fault in part(history)]
 
 
 def figures(history: History) -> dict[str, int]:
     """How much there was to prove it from."""
-    times = Counter(history.done)
+    times = Counter(handle for _, handle in history.done)
     first: dict[tuple[str, int], set[int]] = {}
     taken = 0
     for has in history.has:
@@ -183,4 +217,5 @@ def figures(history: History) -> dict[str, int]:
         "done again": sum(count - 1 for count in times.values()),
         "taken over": taken,
         "leases": len(history.leases),
+        "joined": sum(count - 1 for count in Counter(ack.handle for ack in history.acks if ack.unique).values()),
     }

@@ -21,11 +21,13 @@ LEAVES = re.compile(r"Server (\d+): leaves at (\d+) ns")
 
 
 class Ack(NamedTuple):
-    """A client has got JOB_CREATED."""
+    """A client has got JOB_CREATED. With a unique it may be that of a job that was there; asked for at `asked`."""
 
     time: int
     node: int
     handle: str
+    asked: int = 0
+    unique: str = ""
 
 
 class Begin(NamedTuple):
@@ -74,13 +76,13 @@ class End(NamedTuple):
 
 @dataclass
 class History:
-    """`done`: a worker has sent WORK_COMPLETE. `stored`: it knows that the store has that. `served`: nodes that have
-    kept and given out a new job each after everything was healed, of so many `nodes`."""
+    """`done`: a worker is about to send WORK_COMPLETE. `stored`: it knows that the store has that. `served`: nodes that
+    have kept and given out a new job each after everything was healed, of so many `nodes`."""
 
     nodes: int = 0
     acks: list[Ack] = field(default_factory=list)
     begins: list[Begin] = field(default_factory=list)
-    done: list[str] = field(default_factory=list)
+    done: list[tuple[int, str]] = field(default_factory=list)
     stored: list[tuple[int, str]] = field(default_factory=list)
     gives: list[Give] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
@@ -116,7 +118,7 @@ def _note(history: History, kind: str, values: list[Any]) -> None:
         case "begin":
             history.begins.append(Begin(*values))
         case "done":
-            history.done.append(values[1])
+            history.done.append((values[0], values[1]))
         case "stored":
             history.stored.append((values[0], values[1]))
         case "end":

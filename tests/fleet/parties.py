@@ -20,6 +20,7 @@ PATIENCE = 2.0 * SLOW
 """Seconds after which a party takes its connection for lost."""
 KINDS = (Command.SUBMIT_JOB_BG, Command.SUBMIT_JOB_HIGH_BG, Command.SUBMIT_JOB_LOW_BG)
 SIZES = (0,) * 20 + (1000,) * 5 + (70_000,)
+UNIQUES = (b"",) * 9 + (b"red", b"green", b"blue")
 
 
 class Ledger:
@@ -31,10 +32,10 @@ class Ledger:
         self.open: set[str] = set()
         self.done: set[str] = set()
 
-    def ack(self, node: int, handle: bytes) -> None:
-        """A client was told that a job is kept."""
+    def ack(self, node: int, handle: bytes, asked: int = 0, unique: bytes = b"") -> None:
+        """A client was told that a job is kept; one with this unique, for which it had asked then."""
         name = handle.decode()
-        self.notes.add("ack", time.monotonic_ns(), node, name)
+        self.notes.add("ack", time.monotonic_ns(), node, name, asked, unique.decode())
         with self.lock:
             if name not in self.done:
                 self.open.add(name)
@@ -133,15 +134,17 @@ class Submitter(Party):
     def serve(self, wire: Wire) -> None:
         while not self.stop.is_set():
             count = self.rng.randrange(1, 6)
+            uniques = [self.rng.choice(UNIQUES) for _ in range(count)]
             packets = [
-                encode(self.rng.choice(KINDS), b"kept", b"", bytes(self.rng.choice(SIZES))) for _ in range(count)
+                encode(self.rng.choice(KINDS), b"kept", unique, bytes(self.rng.choice(SIZES))) for unique in uniques
             ]
+            asked = time.monotonic_ns()
             wire.sock.sendall(b"".join(packets))
-            for _ in range(count):
+            for unique in uniques:
                 got = wire.get()
                 assert isinstance(got, Packet)
                 if got.command == Command.JOB_CREATED:
-                    self.ledger.ack(self.node.number, got.args[0])
+                    self.ledger.ack(self.node.number, got.args[0], asked, unique)
                 else:
                     self.refused += 1
             self.stop.wait(self.rng.uniform(0, 0.06))

@@ -30,7 +30,7 @@ def sound() -> History:
             Begin(121, 125, 2, handle(1)),
             Begin(130, 133, 2, handle(1, 2)),
         ],
-        done=[handle(2), handle(1), handle(1, 2)],
+        done=[(38, handle(2)), (126, handle(1)), (135, handle(1, 2))],
         stored=[(40, handle(2)), (128, handle(1)), (140, handle(1, 2))],
         gives=[
             Give(21, 22, "s1.0", handle(1)),
@@ -57,6 +57,7 @@ def test_a_sound_history_has_no_faults() -> None:
         "done again": 0,
         "taken over": 1,
         "leases": 4,
+        "joined": 0,
     }
 
 
@@ -65,7 +66,7 @@ def test_an_empty_history_has_no_faults() -> None:
 
 
 def a_job_is_lost(history: History) -> None:
-    history.done.remove(handle(1, 2))
+    history.done.remove((135, handle(1, 2)))
 
 
 def a_job_is_given_out_after_its_end(history: History) -> None:
@@ -108,7 +109,7 @@ def a_job_is_given_out_between_two_leases(history: History) -> None:
     history.leases.append(Lease("s1.0", 3, 310, 390))
     history.has.append(Has("s1.0", 3, 201, (3,)))
     history.acks.append(Ack(220, 1, handle(3)))
-    history.done.append(handle(3))
+    history.done.append((301, handle(3)))
     history.gives.append(Give(295, 300, "s1.0", handle(3)))
 
 
@@ -139,6 +140,27 @@ def a_handle_is_given_twice(history: History) -> None:
     history.acks.append(Ack(31, 2, handle(1)))
 
 
+def one_handle_is_given_for_two_uniques(history: History) -> None:
+    history.acks += [Ack(33, 2, handle(2), 29, "red"), Ack(34, 2, handle(2), 29, "blue")]
+    history.acks.remove(Ack(30, 2, handle(2)))
+
+
+def two_jobs_have_one_unique(history: History) -> None:
+    history.acks[0] = Ack(15, 1, handle(1), 12, "red")
+    history.acks[2] = Ack(30, 2, handle(2), 28, "red")
+
+
+def a_job_of_a_unique_runs_before_the_other_is_done(history: History) -> None:
+    """And both are acknowledged only when the first one has ended."""
+    history.acks[0] = Ack(130, 1, handle(1), 12, "red")
+    history.acks[2] = Ack(130, 2, handle(2), 28, "red")
+
+
+def somebody_is_given_a_job_that_has_ended(history: History) -> None:
+    history.acks[2] = Ack(30, 2, handle(2), 28, "red")
+    history.acks.append(Ack(45, 1, handle(2), 41, "red"))
+
+
 def a_server_does_not_serve_again(history: History) -> None:
     history.served.discard(1)
 
@@ -162,6 +184,10 @@ def a_server_does_not_serve_again(history: History) -> None:
         (a_server_has_left_and_gives_out, "not its own"),
         (nobody_noted_that_it_was_given_out, "unseen"),
         (a_handle_is_given_twice, "twice"),
+        (one_handle_is_given_for_two_uniques, "twice"),
+        (two_jobs_have_one_unique, "two of red"),
+        (a_job_of_a_unique_runs_before_the_other_is_done, "two of red"),
+        (somebody_is_given_a_job_that_has_ended, "joined too late"),
         (a_server_does_not_serve_again, "not serving"),
     ],
 )
@@ -204,6 +230,18 @@ def the_lease_was_renewed_late_but_in_time(history: History) -> None:
     history.gives.append(Give(311, 312, "s1.0", handle(3)))
 
 
+def a_job_is_joined_as_its_end_is_on_its_way(history: History) -> None:
+    history.acks[2] = Ack(30, 2, handle(2), 28, "red")
+    history.acks.append(Ack(43, 1, handle(2), 39, "red"))
+
+
+def a_unique_goes_from_job_to_job(history: History) -> None:
+    history.acks[0] = Ack(41, 1, handle(1), 39, "red")
+    history.acks[2] = Ack(30, 2, handle(2), 28, "red")
+    history.begins.pop(0)
+    history.gives.pop(0)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -213,6 +251,8 @@ def the_lease_was_renewed_late_but_in_time(history: History) -> None:
         a_job_was_refused_and_runs_where_it_was_submitted,
         given_out_as_its_end_was_on_its_way,
         the_lease_was_renewed_late_but_in_time,
+        a_job_is_joined_as_its_end_is_on_its_way,
+        a_unique_goes_from_job_to_job,
     ],
 )
 def test_a_true_history_is_accepted(change: Callable[[History], None]) -> None:
@@ -224,7 +264,7 @@ def test_a_true_history_is_accepted(change: Callable[[History], None]) -> None:
 def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     notes = Notes(tmp_path / "history.jsonl")
     notes.add("nodes", 1)
-    notes.add("ack", 15, 1, handle(7))
+    notes.add("ack", 15, 1, handle(7), 12, "red")
     notes.add("begin", 20, 24, 1, handle(7))
     notes.add("done", 25, handle(7))
     notes.add("stored", 30, handle(7))
@@ -242,9 +282,9 @@ def test_a_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     history = load(tmp_path, frozenset({"kept"}))
     assert history == History(
         1,
-        [Ack(15, 1, handle(7))],
+        [Ack(15, 1, handle(7), 12, "red")],
         [Begin(20, 24, 1, handle(7))],
-        [handle(7)],
+        [(25, handle(7))],
         [(30, handle(7))],
         [Give(21, 22, "s1.0", handle(7))],
         [Lease("s1.0", 7, 10, 100)],
