@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, StoreError, Write
-from gearfast.store.sqlite import SqliteStore
+from gearfast.store.sqlite import LOG_BYTES, SqliteStore
 from gearfast.store.urls import make_store
 
 
@@ -111,4 +111,41 @@ def test_a_section_that_is_not_what_was_written(tmp_path: Path) -> None:
     with pytest.raises(SectionDamaged, match="section 1 is damaged") as caught:
         store.read([2, 1])
     assert caught.value.section == 1
+    store.close()
+
+
+def log_of(store: SqliteStore) -> Path:
+    return Path(f"{store.path}-wal")
+
+
+def test_the_log_has_its_room_from_the_start(tmp_path: Path) -> None:
+    """And what is behind its last commit is not taken for one when its process has died."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    size = log_of(store).stat().st_size
+    for id in range(1, 21):
+        store.write(Write(id, id + 1, [Section(SectionInfo(id, id, id, 1, 7), b"records")]))
+    assert log_of(store).stat().st_size == size == LOG_BYTES
+    left = tmp_path / "left.db"
+    left.write_bytes(Path(store.path).read_bytes())
+    log_of(SqliteStore(left)).write_bytes(log_of(store).read_bytes())
+    store.close()
+    again = SqliteStore(left)
+    assert len(again.open().sections) == 20
+    again.close()
+    assert not log_of(again).exists()
+
+
+def test_a_disk_without_room_for_the_log(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="needs a limit of a file's size: resource.setrlimit")
+    store = SqliteStore(tmp_path / "jobs.db")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LOG_BYTES // 2, hard))
+    try:
+        store.open()
+        assert log_of(store).stat().st_size < LOG_BYTES // 2
+        store.write(Write(1, 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert store.open().batch == 1
     store.close()
