@@ -35,6 +35,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._journal cimport (
+    has_lapsed,
     journal_add,
     journal_bytes,
     journal_promise,
@@ -234,9 +235,12 @@ cdef int join(Core* core, Peer* peer, Job* job, Submission* wanted) noexcept nog
 
 
 cdef int join_background(Core* core, Peer* peer, Job* job) noexcept nogil:
-    """Somebody who does not wait wants a job that is there already: it becomes durable if it is not yet."""
+    """Somebody who does not wait wants a job that is there already: it becomes durable if it is not yet.
+
+    One that is another server's by now, as the lease is over, may have been done there before this was asked for.
+    """
     if core.journal != NULL:
-        if not job_is_durable(job) and journal_refuses(core):
+        if has_lapsed(core) or not job_is_durable(job) and journal_refuses(core):
             return NOT_STORED
         if peer != NULL and journal_reserve(core, peer, job) < 0:
             return NO_MEMORY

@@ -76,6 +76,18 @@ def test_durable_jobs_are_refused_while_it_is_over(wire: Leased) -> None:
     wire.peer("d").send(submit(b"f", b"u")).expect(NOT_STORED)
 
 
+def test_nobody_joins_a_durable_job_while_it_is_over(wire: Leased) -> None:
+    """Another server may have done it before it was asked for again."""
+    first, second = wire.peer("c").send(submit(b"f", b"u")), wire.peer("d")
+    wire.commit()
+    first.expect(R.JOB_CREATED(handle(1)))
+    second.send(submit(b"f", b"u")).expect(R.JOB_CREATED(handle(1)))
+    wire.pass_time(10)
+    first.send(submit(b"f", b"u")).expect(NOT_STORED)
+    wire.renew(10)
+    second.send(submit(b"f", b"u")).expect(R.JOB_CREATED(handle(1)))
+
+
 def test_other_jobs_go_on_in_their_order(wire: Leased) -> None:
     """Those that were queued behind durable ones too."""
     client = wire.peer("c")
