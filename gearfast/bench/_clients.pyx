@@ -147,9 +147,9 @@ cdef class Clients(Load):
             getpeername(self.conns[0].fd, <sockaddr*>&self.peer, &self.peer_size)
 
     def __dealloc__(self):
-        free(self.template_)
-        if self.timer >= 0:
+        if self.template_ != NULL and self.timer >= 0:  # else there was no time to set it
             close(self.timer)
+        free(self.template_)
 
     def _make_template(self, bytes function, int priority):
         filler = b"." * self.payload

@@ -55,6 +55,8 @@ cdef class Load:
         self.conns = <Conn*>calloc(max(self.count, 1), sizeof(Conn))
         if self.conns == NULL or self.poller < 0:
             raise MemoryError
+        for index in range(self.count):
+            self.conns[index].fd = -1  # until it has its socket: 0 would be closed in its stead
         if self.count and isinstance(sockets[0], TlsLink):
             self.links = list(sockets)
         for index, sock in enumerate(sockets):

@@ -159,7 +159,7 @@ def test_on_uvloop_if_the_child_only_ends(require: Any, job_server: ServerProces
             assert client.run("work", timeout=PATIENCE) == b"fine"
         process.terminate()
         out, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0 and "lost" not in err
+    assert process.returncode == 0 and "lost" not in err, err
     assert out.splitlines() == [f"left in good order {process.pid}"]
 
 

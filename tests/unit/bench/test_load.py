@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
+import os
 import socket
 import sys
 import threading
@@ -124,9 +126,37 @@ def test_a_lost_connection_ends_the_run() -> None:
     clients.close()
 
 
+def closes_standard_input(call: Callable[[], object]) -> bool:
+    """Whether descriptor 0, which is what C has where nothing was set, is closed by a call and what it leaves."""
+    before = os.dup(0)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    try:
+        call()
+        gc.collect()
+        os.fstat(0)
+    except OSError:
+        return True
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    return False
+
+
 def test_a_payload_must_hold_its_tag() -> None:
-    with pytest.raises(ValueError, match="12 bytes"):
-        Clients([], payload=11)
+    def make() -> None:
+        with pytest.raises(ValueError, match="12 bytes"):
+            Clients([], payload=11)
+
+    assert not closes_standard_input(make)
+
+
+def test_a_load_without_its_sockets_closes_nothing_else() -> None:
+    def make() -> None:
+        with pytest.raises(AttributeError):
+            Clients([None, None])  # type: ignore[list-item]
+
+    assert not closes_standard_input(make)
 
 
 @pytest.mark.parametrize("grabs", [1, 3])
