@@ -185,8 +185,14 @@ FIGURES: Final[dict[str, Figure]] = {
         Figure(
             "durable-latency", "a durable job submitted, against a bare SQLite commit of a row", "ratio", at_most=1.5
         ),
+        Figure(
+            "durable-latency-rested",
+            "the same, against a bare commit that comes behind the round trip of an ECHO_REQ",
+            "ratio",
+        ),
         Figure("durable-latency-us", "a durable job submitted, one at a time, median", "us"),
-        Figure("durable-bare-us", "a bare SQLite commit of a row, median", "us"),
+        Figure("durable-bare-us", "a bare SQLite commit of a row, right behind the one before it, median", "us"),
+        Figure("durable-rested-us", "one behind the round trip of an ECHO_REQ, which is not counted, median", "us"),
         Figure("durable-first", "1 million queued jobs, killed: start to the first one given out", "s", at_most=0.5),
         Figure("durable-all", "1 million queued jobs, killed: start until all are back", "s", at_most=4.0),
         *_queues(),

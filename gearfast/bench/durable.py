@@ -64,6 +64,12 @@ class Link:
             if self.read().command != Command.JOB_CREATED:
                 raise ServerError("a background job was refused")
 
+    def echo(self) -> None:
+        """One round trip."""
+        self.sock.sendall(encode(Command.ECHO_REQ, WORKLOAD))
+        if self.read().command != Command.ECHO_RES:
+            raise ServerError("an ECHO_REQ was not answered")
+
 
 @contextlib.contextmanager
 def temporary() -> Iterator[Path]:
@@ -108,13 +114,16 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[float]]:
-    """Medians, in µs, of `samples` rounds: of a submission until its JOB_CREATED, and of a bare commit of one row.
+def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[float], list[float]]:
+    """Medians, in µs, of `samples` rounds: of a submission until its JOB_CREATED, and of bare commits of one row.
 
-    pin: "one": client and server share a CPU, as do the commits; else they run anywhere. Raises ServerError, OSError.
+    These are one right behind the other, and, as a disk that has rested may take longer, each behind the round trip of
+    an ECHO_REQ, which is not counted. pin: "one": client and server share a CPU, as do the commits; else they run
+    anywhere. Raises ServerError, OSError.
     """
     ours: list[float] = []
     bare: list[float] = []
+    rested: list[float] = []
     mine = cpus(pin)[0] if pin == "one" else None
     with pinned(mine), temporary() as folder, running(folder) as (_, link):
         row = sqlite3.connect(folder / "bare.db", isolation_level=None)
@@ -122,25 +131,28 @@ def commit_latency(samples: int, pin: str = "one") -> tuple[list[float], list[fl
         row.execute("PRAGMA synchronous = FULL")
         row.execute("CREATE TABLE job (id INTEGER PRIMARY KEY, data BLOB)")
 
-        def submit() -> None:
+        def submit() -> float:
+            start = time.perf_counter()
             link.submit(1)
+            return time.perf_counter() - start
 
-        def commit() -> None:
+        def commit() -> float:
+            start = time.perf_counter()
             row.execute("INSERT INTO job (data) VALUES (?)", (WORKLOAD,))
+            return time.perf_counter() - start
+
+        def rest_and_commit() -> float:
+            link.echo()
+            return commit()
 
         for _ in range(WARM_UP):
             commit()
         for turn in range(samples):
-            pair = ((ours, submit), (bare, commit))
-            for values, once in pair if turn % 2 == 0 else pair[::-1]:
-                taken = []
-                for _ in range(COMMITS):
-                    start = time.perf_counter()
-                    once()
-                    taken.append(time.perf_counter() - start)
-                values.append(_median(taken) * 1e6)
+            kinds = ((ours, submit), (bare, commit), (rested, rest_and_commit))
+            for values, once in kinds if turn % 2 == 0 else kinds[::-1]:
+                values.append(_median([once() for _ in range(COMMITS)]) * 1e6)
         row.close()
-    return ours, bare
+    return ours, bare, rested
 
 
 def count_jobs(sock: socket.socket) -> int:

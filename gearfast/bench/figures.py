@@ -97,8 +97,14 @@ def _queue(name: str, samples: int, pin: str) -> dict[str, list[float]]:
 def _latency(name: str, samples: int, pin: str) -> dict[str, list[float]]:
     from gearfast.bench.durable import commit_latency
 
-    ours, bare = commit_latency(samples, pin)
-    return {"durable-latency": paired_ratios(ours, bare), "durable-latency-us": ours, "durable-bare-us": bare}
+    ours, bare, rested = commit_latency(samples, pin)
+    return {
+        "durable-latency": paired_ratios(ours, bare),
+        "durable-latency-rested": paired_ratios(ours, rested),
+        "durable-latency-us": ours,
+        "durable-bare-us": bare,
+        "durable-rested-us": rested,
+    }
 
 
 def _return(name: str, samples: int, pin: str) -> dict[str, list[float]]:
@@ -155,7 +161,16 @@ _MEASUREMENTS: Final[dict[str, Callable[[str, int, str], dict[str, list[float]]]
     **{name: _functions for name in FIGURES if name.startswith(("function-", "registration-"))},
     **{name: _connections for name in FIGURES if name.startswith("connection-")},
     **{name: _queue for name in FIGURES if name.startswith("queue-")},
-    **dict.fromkeys(("durable-latency", "durable-latency-us", "durable-bare-us"), _latency),
+    **dict.fromkeys(
+        (
+            "durable-latency",
+            "durable-latency-rested",
+            "durable-latency-us",
+            "durable-bare-us",
+            "durable-rested-us",
+        ),
+        _latency,
+    ),
     "durable-first": _return,
     "durable-all": _return,
     **{name: _library for name in FIGURES if name.startswith("library-") and name not in _FOOTPRINT},
