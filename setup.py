@@ -10,6 +10,8 @@ Every gearfast/**/*.pyx is one extension. The environment variable GEARFAST_BUIL
     sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, with C asserts
     coverage   line tracing in the extensions, for coverage.py's Cython plugin
 
+CYTHON_CACHE_DIR, a folder, keeps the C for builds elsewhere from the same sources.
+
 GEARFAST_ONLY, a list such as gearfast._codec,gearfast.dispatch, builds only what lies at or below these names.
 
 Directives that change what the code means stand in the .pyx files, so that a file reads the same wherever it is built.
@@ -85,6 +87,7 @@ class BuildExtensions(build_ext):
             build_dir=str(CYTHON),
             nthreads=os.cpu_count() or 1 if sys.platform == "linux" else 0,
             include_path=["."],
+            cache=os.environ.get("CYTHON_CACHE_DIR") or False,
             compiler_directives={"language_level": 3, **({"linetrace": True} if BUILD == "coverage" else {})},
         )
         sources = {extension.name: extension.sources for extension in generated}
