@@ -61,6 +61,7 @@ from gearfast.dispatch._job cimport (
 )
 from gearfast.dispatch._journal cimport may_be_given
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     HELD,
     IN_LINE,
     JOB_BACKGROUND,
@@ -388,7 +389,7 @@ cdef int check_job(Core* core, Job* job) except -1:
 
 
 cdef int check_unique(Core* core, Job* job) except -1:
-    """It is found under its key, and as the only one with that key and function."""
+    """It is found under its key, and as the only one with that key and function whose claim is not to be decided."""
     cdef bint by_data = job_by_data(job)
     cdef Node* node
     cdef Job* other
@@ -404,11 +405,11 @@ cdef int check_unique(Core* core, Job* job) except -1:
         other = node_job(node)
         if other.function == job.function and job_by_data(other) == by_data and key_of(other) == key:
             same += 1
-            if other != job:
+            if other != job and not (job.worker | other.worker) & CLAIMED:
                 wrong_job(job, f"the same unique and function as job {other.number}")
         node = index_next(node)
-    if same != 1:
-        wrong_job(job, "it is not found among the uniques")
+    if same == 0 or same > 3:
+        wrong_job(job, f"it is found {same} times among the uniques")
     return 0
 
 

@@ -117,10 +117,10 @@ cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
         handles_get(&core.handles, number) != NULL or letter_find(core, number) != NULL)
 
 
-cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
-    """Whether the next packet gives out a job of the store, so not of this batch, which is another server's by now.
+cdef bint is_given_out(Core* core, Old* old) noexcept nogil:
+    """Whether the next packet gives out a durable job, which may be another server's by now.
 
-    Or one that has ended since: it was queued again when this connection's far side closed, and given to another one.
+    One of this batch too: the store may have it, and its answer be lost. Or one that has ended since: it was queued again when this connection's far side closed, and given to another one.
     """
     cdef const char* data = old.out.data + old.out.begin + old.at
     cdef size_t here = old.out.end - old.out.begin - old.at
@@ -135,7 +135,7 @@ cdef bint is_given_out(Core* core, Old* old, Batch* batch) noexcept nogil:
     data += HEADER_BYTES
     end = <const char*>memchr(data, 0, here - HEADER_BYTES)
     job = handles_get(&core.handles, number_of_handle(core, data, end - data)) if end != NULL else NULL
-    return job == NULL or job_is_durable(job) and not batch_has(batch, job.number)
+    return job == NULL or job_is_durable(job)
 
 
 cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) noexcept nogil:
@@ -151,7 +151,7 @@ cdef int rewrite(Core* core, Peer* peer, Old* old, size_t left, Batch* batch) no
             if amended < 0 or not amended and copy(core, peer, old, size) < 0:
                 return -1
             continue
-        if lapsed and is_given_out(core, old, batch):
+        if lapsed and is_given_out(core, old):
             peer_cut(core, peer)
             return -1
         if not is_refused(core, old, batch):

@@ -3,7 +3,7 @@
 """How a batch ends: all that it told is in the store, or nothing of it.
 
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
-longer durable and run out; those that have ended have ended. What the batch told of jobs that are in the store already,
+longer durable and run out, once: the store may have had them after all, and another server have them by now; those that have ended have ended. What the batch told of jobs that are in the store already,
 dead letters and results included, is told again with the next one, for which those wait who asked about it.
 """
 
@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memmove
 
 from gearfast.dispatch._absent cimport absence_joined, sweep
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
-from gearfast.dispatch._end cimport drop, drop_failed
+from gearfast.dispatch._end cimport drop, drop_failed, ignore
 from gearfast.dispatch._function cimport queue_remove
 from gearfast.dispatch._grab cimport enqueue
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
@@ -155,7 +155,10 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
             if job.worker & CLAIMED:
                 job.worker &= ~<uint32_t>CLAIMED
                 let_go(core, job, head.due)
-        elif not job.flags & JOB_RUNNING:
+        elif job.flags & JOB_RUNNING:
+            job.flags &= ~<int>JOB_BACKGROUND
+            ignore(core, job)
+        else:
             drop_failed(core, job)
 
 

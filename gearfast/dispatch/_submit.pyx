@@ -27,6 +27,7 @@ from gearfast.dispatch._job cimport (
     job_new,
     job_node,
     job_priority,
+    job_unique,
     job_workload,
     node_job,
     node_unique,
@@ -35,6 +36,7 @@ from gearfast.dispatch._job cimport (
     write_handle,
 )
 from gearfast.dispatch._journal cimport (
+    batch_has,
     has_lapsed,
     journal_add,
     journal_bytes,
@@ -89,6 +91,8 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         peer.flags |= PEER_CLIENT
     has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
     job = find_same(core, function, wanted, &hash) if has_key else NULL
+    if job != NULL and wanted.background and is_being_decided(core, job):
+        job = find_other(core, job, hash)
     if job != NULL:
         return join(core, peer, job, wanted)
     why = why_not(core, function, wanted)
@@ -275,6 +279,30 @@ cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t
     if key == &wanted.unique:
         return find_unique(core, function, key[0], hash[0])
     return find_data(core, function, key, hash[0])
+
+
+cdef inline bint is_being_decided(Core* core, Job* job) noexcept nogil:
+    """Whether the store is asked just now who has this job's unique.
+
+    It may have answered already, and a job that has it instead may have ended since: so nobody joins this one any more,
+    but becomes a job whose claim is decided after it, against this one too.
+    """
+    return job.worker & CLAIMED and core.journal != NULL and core.journal.committing != NULL \
+        and batch_has(core.journal.committing, job.number)
+
+
+cdef Job* find_other(Core* core, Job* job, uint64_t hash) noexcept nogil:
+    """Another job of the same function and unique, of which nothing is being decided; or NULL."""
+    cdef Node* node = index_first(&core.uniques, hash)
+    cdef Job* other
+    while node != NULL:
+        other = node_job(node)
+        if other.function == job.function and other.unique_size == job.unique_size \
+                and memcmp(node_unique(node), job_unique(job), job.unique_size) == 0 \
+                and not is_being_decided(core, other):
+            return other
+        node = index_next(node)
+    return NULL
 
 
 cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil:

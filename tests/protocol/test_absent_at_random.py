@@ -25,6 +25,17 @@ KEEP = Policies.parse({"h": {"tries": 2, "keep_failed": 50, "expire": 40, "backo
 Key = tuple[bytes, int]
 
 
+def added(batch: Batch) -> dict[int, bytes]:
+    """The records of a batch, by the numbers of their jobs."""
+    found = {}
+    at = 0
+    while at < len(batch.records):
+        size = int.from_bytes(batch.records[at : at + 4], "little")
+        found[int.from_bytes(batch.records[at + 8 : at + 16], "little")] = batch.records[at : at + size]
+        at += size
+    return found
+
+
 class Store:
     """Batches as a store has them: the last record of each job that has not ended."""
 
@@ -32,12 +43,7 @@ class Store:
         self.records: dict[int, bytes] = {}
 
     def write(self, batch: Batch) -> None:
-        at = 0
-        while at < len(batch.records):
-            size = int.from_bytes(batch.records[at : at + 4], "little")
-            number = int.from_bytes(batch.records[at + 8 : at + 16], "little")
-            self.records[number] = batch.records[at : at + size]
-            at += size
+        self.records |= added(batch)
         for number in numbers(batch.ended):
             self.records.pop(number, None)
 
@@ -46,7 +52,8 @@ class Store:
 
 
 class Run:
-    """One run. `queues`: what is queued by function and priority, in order; `taken`: what a worker has."""
+    """One run. `queues`: what is queued by function and priority, in order; `taken`: what a worker has; `once`: what of
+    that is not tried again; `joined`: for what somebody waits."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -70,6 +77,8 @@ class Run:
         self.client = self.wire.peer("c")
         self.worker = self.wire.worker("w", *FUNCTIONS)
         self.taken: dict[bytes, tuple[Key, bytes]] = {}
+        self.once: set[bytes] = set()
+        self.joined: set[bytes] = set()
         self.wire.sound()
 
     def step(self) -> None:
@@ -114,11 +123,12 @@ class Run:
             self.client.take()
 
     def fail_batch(self) -> None:
-        """Its queued jobs are dropped; those that were taken run out."""
+        """Its queued jobs are dropped; those that were taken run out, and once, if nobody waits for them."""
         before = {job["number"]: job["workload"] for job in self.dispatcher.jobs() if not job["running"]}
         batch = self.dispatcher.take_batch()
         if batch is None:
             return
+        self.once |= {b"H:local:%d" % number for number in added(batch)} & self.taken.keys() - self.joined
         self.dispatcher.settle(False)
         self.wire.tick()
         self.client.take()
@@ -143,8 +153,9 @@ class Run:
     def lose(self) -> None:
         """The worker is gone: its jobs are queued again, last grabbed first."""
         self.worker.leave()
-        for key, workload in reversed(self.taken.values()):
-            self.queues[key].append(workload)
+        for job, (key, workload) in reversed(self.taken.items()):
+            if job not in self.once:
+                self.queues[key].append(workload)
         self.taken.clear()
         self.worker = self.wire.worker("w", *FUNCTIONS)
 
@@ -165,6 +176,7 @@ class Run:
         if queued:
             job = self.random.choice(queued)
             self.client.send(Q.SUBMIT_JOB(job["function"].encode(), job["unique"], b"joined"))
+            self.joined.add(job["handle"].encode())
             self.client.take()
         assert self.dispatcher.job_count == len(self.dispatcher.jobs())
 

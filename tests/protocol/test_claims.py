@@ -65,20 +65,63 @@ def test_a_job_waits_for_its_claim(wire: Claiming) -> None:
 
 
 def test_who_is_second_gets_the_first_one_s_handle(wire: Claiming) -> None:
-    """Whoever joined the job too, before or after the batch was taken."""
+    """Whoever joined the job too, before the batch was taken."""
     one = wire.peer("c").send(submit(b"f", b"u"), submit(b"f", b"v"))
     other = wire.peer("d").send(submit(b"f", b"u"))
     wire.batch()
-    late = wire.peer("e").send(submit(b"f", b"u"), submit(b"f", b"w")).expect_nothing()
+    late = wire.peer("e").send(submit(b"f", b"w")).expect_nothing()
     wire.decide({1: OTHER})
     one.expect(R.JOB_CREATED(handle(OTHER)), R.JOB_CREATED(handle(2)))
     other.expect(R.JOB_CREATED(handle(OTHER)))
-    late.expect(R.JOB_CREATED(handle(OTHER)))
     assert [job["number"] for job in wire.dispatcher.jobs()] == [2, 3]
     batch = wire.batch()
     assert (batch.claims, batch.ended, batch.freed) == (((3, b"f", b"w"),), b"", ())
     wire.decide()
     late.expect(R.JOB_CREATED(handle(3)))
+
+
+def test_who_asks_while_a_claim_is_being_decided_claims_anew(wire: Claiming) -> None:
+    """The store may have answered before that, and the job that has the unique instead may have ended since."""
+    early = wire.peer("c").send(submit(b"f", b"u", b"1"))
+    wire.batch()
+    late = [wire.peer(name).send(submit(b"f", b"u", b"2")) for name in "de"]
+    wire.decide({1: OTHER})
+    early.expect(R.JOB_CREATED(handle(OTHER)))
+    assert wire.batch().claims == ((2, b"f", b"u"),)
+    wire.decide()
+    for each in late:
+        each.expect(R.JOB_CREATED(handle(2)))
+    wire.worker("w", b"f").send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"2"))
+
+
+def test_who_asks_while_a_claim_is_being_decided_may_get_the_job_that_has_won(wire: Claiming) -> None:
+    early = wire.peer("c").send(submit(b"f", b"u", b"1"))
+    wire.batch()
+    late = wire.peer("d").send(submit(b"f", b"u", b"2"))
+    wire.decide()
+    early.expect(R.JOB_CREATED(handle(1)))
+    wire.batch()
+    latest = wire.peer("e").send(submit(b"f", b"u", b"3"))  # joins the one that is decided
+    wire.decide({2: 1})
+    late.expect(R.JOB_CREATED(handle(1)))
+    if wire.dispatcher.batch_waits:
+        wire.commit()
+    latest.expect(R.JOB_CREATED(handle(1)))
+    assert [job["number"] for job in wire.dispatcher.jobs()] == [1]
+    wire.worker("w", b"f").send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b"1"))
+
+
+def test_a_job_that_somebody_waits_for_and_a_claim_that_comes_later(wire: Claiming) -> None:
+    early = wire.peer("c").send(submit(b"f", b"u", b"1"))
+    wire.batch()
+    wire.peer("d").send(Q.SUBMIT_JOB(b"f", b"u", b"1")).expect(R.JOB_CREATED(handle(1)))
+    late = wire.peer("e").send(submit(b"f", b"u", b"2"))
+    wire.decide({1: OTHER})
+    early.expect(R.JOB_CREATED(handle(OTHER)))
+    wire.batch()
+    wire.decide()
+    late.expect(R.JOB_CREATED(handle(2)))
+    assert [job["number"] for job in wire.dispatcher.jobs()] == [1, 2]
 
 
 def test_a_unique_that_is_taken_may_be_asked_for_again(wire: Claiming) -> None:

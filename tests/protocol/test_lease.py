@@ -365,10 +365,30 @@ def test_what_waited_is_sent_once_the_batch_is_stored(wire: Leased) -> None:
 
 
 def test_a_job_of_the_batch_that_waited_runs_out(wire: Leased) -> None:
-    """The store never had it, so it is nobody else's."""
+    """While this server has its lease the job is nobody else's, whether the store has it or not."""
+    both = wire.worker("w", b"f").send(submit(b"f", b"", b"1"), Q.GRAB_JOB()).expect_nothing()
+    wire.batch()
+    wire.settle(False)
+    both.expect(NOT_STORED, R.JOB_ASSIGN(handle(1), b"f", b"1"))
+    both.send(Q.WORK_COMPLETE(handle(1), b"")).expect_nothing()
+
+
+def test_a_job_of_the_batch_that_waited_is_not_given_out_once_the_lease_is_over(wire: Leased) -> None:
+    """The store may have it although no answer came, and then another server may have done it."""
     both = wire.worker("w", b"f").send(submit(b"f", b"", b"1"), Q.GRAB_JOB()).expect_nothing()
     wire.batch()
     wire.pass_time(10)
     wire.settle(False)
-    both.expect(NOT_STORED, R.JOB_ASSIGN(handle(1), b"f", b"1"))
-    both.send(Q.WORK_COMPLETE(handle(1), b"")).expect_nothing()
+    both.expect_closed()
+    assert wire.dispatcher.jobs() == []
+
+
+def test_a_job_of_a_batch_that_is_given_up_is_not_tried_again(wire: Leased) -> None:
+    """It runs out with the worker that has it; of the next one nobody knows whether another server has it."""
+    client, worker = wire.peer("c").send(submit(b"f", b"", b"1")), wire.worker("w", b"f").send(Q.GRAB_JOB())
+    worker.expect(R.JOB_ASSIGN(handle(1), b"f", b"1"))
+    wire.batch()
+    wire.settle(False)
+    client.expect(NOT_STORED)
+    worker.leave()
+    assert wire.dispatcher.jobs() == []
