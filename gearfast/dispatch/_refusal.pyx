@@ -120,7 +120,8 @@ cdef bint is_refused(Core* core, Old* old, Batch* batch) noexcept nogil:
 cdef bint is_given_out(Core* core, Old* old) noexcept nogil:
     """Whether the next packet gives out a durable job, which may be another server's by now.
 
-    One of this batch too: the store may have it, and its answer be lost. Or one that has ended since: it was queued again when this connection's far side closed, and given to another one.
+    One of this batch too: the store may have it, and its answer be lost. Or one that has ended since: it was queued
+    again when this connection's far side closed, and given to another one.
     """
     cdef const char* data = old.out.data + old.out.begin + old.at
     cdef size_t here = old.out.end - old.out.begin - old.at

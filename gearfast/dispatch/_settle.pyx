@@ -3,8 +3,9 @@
 """How a batch ends: all that it told is in the store, or nothing of it.
 
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
-longer durable and run out, once: the store may have had them after all, and another server have them by now; those that have ended have ended. What the batch told of jobs that are in the store already,
-dead letters and results included, is told again with the next one, for which those wait who asked about it.
+longer durable and run out, once: the store may have them after all, and another server by now; those that have ended
+have ended. What the batch told of jobs that are in the store already, dead letters and results included, is told again
+with the next one, for which those wait who asked about it.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -91,8 +91,6 @@ cdef int submit(Core* core, Peer* peer, Submission* wanted) noexcept nogil:
         peer.flags |= PEER_CLIENT
     has_key = wanted.unique.size != 0 and key_of(wanted).size != 0
     job = find_same(core, function, wanted, &hash) if has_key else NULL
-    if job != NULL and wanted.background and is_being_decided(core, job):
-        job = find_other(core, job, hash)
     if job != NULL:
         return join(core, peer, job, wanted)
     why = why_not(core, function, wanted)
@@ -275,10 +273,14 @@ cdef inline Field* key_of(Submission* wanted) noexcept nogil:
 cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t* hash) noexcept nogil:
     """The job that this submission coalesces with, or NULL; and its hash among the uniques."""
     cdef Field* key = key_of(wanted)
+    cdef Job* job
     hash[0] = unique_hash(core, function, key.data, key.size)
-    if key == &wanted.unique:
-        return find_unique(core, function, key[0], hash[0])
-    return find_data(core, function, key, hash[0])
+    if key != &wanted.unique:
+        return find_data(core, function, key, hash[0])
+    job = find_unique(core, function, key[0], hash[0])
+    if job != NULL and wanted.background and is_being_decided(core, job):
+        return find_other(core, job, hash[0])
+    return job
 
 
 cdef inline bint is_being_decided(Core* core, Job* job) noexcept nogil:
