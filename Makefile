@@ -33,7 +33,7 @@ help:  ## this list
 	touch $@
 
 .venv/.package: .venv/.base
-	$(PIP) install --no-build-isolation --no-deps --editable .
+	GEARFAST_ONLY=none $(PIP) install --no-build-isolation --no-deps --editable .  # it would compile elsewhere, and again
 	touch $@
 
 .venv/.built: .venv/.package $(SOURCES)

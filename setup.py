@@ -12,7 +12,8 @@ Every gearfast/**/*.pyx is one extension. The environment variable GEARFAST_BUIL
 
 CYTHON_CACHE_DIR, a folder, keeps the C for builds elsewhere from the same sources.
 
-GEARFAST_ONLY, a list such as gearfast._codec,gearfast.dispatch, builds only what lies at or below these names.
+GEARFAST_ONLY, a list such as gearfast._codec,gearfast.dispatch, builds only what lies at or below these names;
+"none" is nothing, for an editable install, which would not leave its objects to the next build.
 
 Directives that change what the code means stand in the .pyx files, so that a file reads the same wherever it is built.
 
