@@ -27,7 +27,6 @@ from gearfast.dispatch._job cimport (
     job_new,
     job_node,
     job_priority,
-    job_unique,
     job_workload,
     node_job,
     node_unique,
@@ -273,14 +272,10 @@ cdef inline Field* key_of(Submission* wanted) noexcept nogil:
 cdef Job* find_same(Core* core, Function* function, Submission* wanted, uint64_t* hash) noexcept nogil:
     """The job that this submission coalesces with, or NULL; and its hash among the uniques."""
     cdef Field* key = key_of(wanted)
-    cdef Job* job
     hash[0] = unique_hash(core, function, key.data, key.size)
-    if key != &wanted.unique:
-        return find_data(core, function, key, hash[0])
-    job = find_unique(core, function, key[0], hash[0])
-    if job != NULL and wanted.background and is_being_decided(core, job):
-        return find_other(core, job, hash[0])
-    return job
+    if key == &wanted.unique:
+        return find_unique(core, function, key[0], hash[0], wanted.background)
+    return find_data(core, function, key, hash[0])
 
 
 cdef inline bint is_being_decided(Core* core, Job* job) noexcept nogil:
@@ -293,26 +288,12 @@ cdef inline bint is_being_decided(Core* core, Job* job) noexcept nogil:
         and batch_has(core.journal.committing, job.number)
 
 
-cdef Job* find_other(Core* core, Job* job, uint64_t hash) noexcept nogil:
-    """Another job of the same function and unique, of which nothing is being decided; or NULL."""
-    cdef Node* node = index_first(&core.uniques, hash)
-    cdef Job* other
-    while node != NULL:
-        other = node_job(node)
-        if other.function == job.function and other.unique_size == job.unique_size \
-                and memcmp(node_unique(node), job_unique(job), job.unique_size) == 0 \
-                and not is_being_decided(core, other):
-            return other
-        node = index_next(node)
-    return NULL
-
-
 cdef Job* job_for(Core* core, Function* function, Field unique, Field key) noexcept nogil:
     """The job of this function that a submission with this unique joins, or NULL. `key`: see key_of."""
     cdef uint64_t hash = unique_hash(core, function, key.data, key.size)
     if is_dash(unique.data, unique.size):
         return find_data(core, function, &key, hash)
-    return find_unique(core, function, key, hash)
+    return find_unique(core, function, key, hash, False)
 
 
 cdef inline uint64_t last_bytes(const char* data, size_t size) noexcept nogil:
@@ -323,8 +304,8 @@ cdef inline uint64_t last_bytes(const char* data, size_t size) noexcept nogil:
     return last
 
 
-cdef inline Job* find_unique(Core* core, Function* function, Field unique, uint64_t hash) noexcept nogil:
-    """The job of this function and unique, which is not `-`; or NULL.
+cdef inline Job* find_unique(Core* core, Function* function, Field unique, uint64_t hash, bint decided) noexcept nogil:
+    """The job of this function and unique, which is not `-`; or NULL. `decided`: none whose claim is being decided.
 
     Uniques that count, or are random, differ in their last bytes. The function comes last: it lies in another line of
     the cache.
@@ -335,7 +316,8 @@ cdef inline Job* find_unique(Core* core, Function* function, Field unique, uint6
     while node != NULL:
         job = node_job(node)
         if job.unique_size == unique.size and last_bytes(node_unique(node), unique.size) == last \
-                and memcmp(node_unique(node), unique.data, unique.size) == 0 and job.function == function:
+                and memcmp(node_unique(node), unique.data, unique.size) == 0 and job.function == function \
+                and not (decided and is_being_decided(core, job)):
             return job
         node = index_next(node)
     return NULL
@@ -368,7 +350,7 @@ cdef Job* job_by_unique(Core* core, const char* unique, size_t size) noexcept no
         core.effort += 1
         job = NULL
         if function.total:
-            job = find_unique(core, function, key, unique_hash(core, function, unique, size))
+            job = find_unique(core, function, key, unique_hash(core, function, unique, size), False)
         if job != NULL and (newest == NULL or job.number > newest.number):
             newest = job
         function = function.next

@@ -49,10 +49,14 @@ def reserve_log(db: sqlite3.Connection) -> None:
     lock of a file is on the file itself, not on its log. Without room on the disk the log grows as it is written.
     """
     path = db.execute("PRAGMA database_list").fetchone()[2]
+    if not path:  # `:memory:`
+        return
     with contextlib.suppress(OSError):
         log = os.open(f"{path}-wal", os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             size = os.lseek(log, 0, os.SEEK_END)
+            if size >= LOG_BYTES:
+                return
             try:
                 while (here := os.lseek(log, 0, os.SEEK_CUR)) < LOG_BYTES:
                     os.write(log, bytes(LOG_BYTES - here))

@@ -149,3 +149,14 @@ def test_a_disk_without_room_for_the_log(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.open().batch == 1
     store.close()
+
+
+def test_in_memory_there_is_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that happens to have such a name is left alone."""
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "-wal"
+    other.write_bytes(b"another program's")
+    store = SqliteStore(":memory:")
+    store.open()
+    store.close()
+    assert other.read_bytes() == b"another program's"
