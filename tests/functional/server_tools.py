@@ -210,7 +210,10 @@ class ServerProcess:
         return Wire(self.address)
 
     def signal(self, name: str) -> None:
+        """With SIGSTOP all its threads stand still when this returns."""
         self.process.send_signal(getattr(signal, name))
+        if name == "SIGSTOP":
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
 
     def wait(self) -> int:
         """Exit status, once it has ended and all its lines are here."""

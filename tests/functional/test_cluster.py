@@ -7,7 +7,6 @@ import asyncio
 import itertools
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -159,6 +158,8 @@ def test_who_shares_a_store_is_told(store: str) -> None:
         assert all(500 < row["lease"] <= 600 and 0 <= row["lag"] < 100 for row in rows)
         assert admin("--server", other.labels[0], "cluster").stdout.count("\t") == 12
         for server in (one, other):
+            server.signal("SIGSTOP")  # who is killed last does not see that the other one has ended
+        for server in (one, other):
             server.signal("SIGKILL")
             server.wait()
         done = admin("cluster", "--store", store, "--json")
@@ -302,12 +303,12 @@ def test_a_server_that_stands_still_and_wakes_up(store: str) -> None:
             eventually(lambda before=before: len(history.kept) > before + 20)  # type: ignore[misc]
             pid = servers[n].process.pid
             began = time.monotonic()
-            os.kill(pid, signal.SIGSTOP)
+            servers[n].signal("SIGSTOP")
             try:
                 with servers[n - 1].connect() as wire:
                     eventually(lambda wire=wire, pid=pid: str(pid) not in [row[2] for row in cluster(wire)])  # type: ignore[misc]
             finally:
-                os.kill(pid, signal.SIGCONT)
+                servers[n].signal("SIGCONT")
             stood.append((n, began, time.monotonic()))
             servers[n].wait_line("The lease was lost", sum(which == n for which, _, _ in stood) - 1)
         stop.set()
