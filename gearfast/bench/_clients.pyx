@@ -272,7 +272,7 @@ cdef class Clients(Load):
             if c.spare_count == 0:
                 tried += 1
                 if tried == self.count:
-                    return                              # all windows are full: what is due waits for them
+                    break                               # all windows are full: what is due waits for them
                 continue
             tried = 0
             self._submit(c, self.due)

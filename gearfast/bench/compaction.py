@@ -153,6 +153,7 @@ def measure(seconds: float, queue: int, rate: float) -> Outcome:
                 raise ServerError(f"a worker failed: {failed}")
             due += TURN
             time.sleep(max(0.0, due - time.monotonic()))
+        file = max(file, _size(folder))
         taken = time.monotonic() - began
         cpu = cpu_seconds(server.pid) - cpu
         queued = jobs - quick.done - slow.done

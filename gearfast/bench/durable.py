@@ -101,8 +101,8 @@ def running(folder: Path, *flags: str, store: str = "") -> Iterator[tuple[subpro
     server = _start(folder, store, *flags)
     try:
         link = _reach(folder, server)
-        yield server, link
-        link.sock.close()
+        with contextlib.closing(link.sock):
+            yield server, link
     finally:
         server.kill()
         server.wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -167,11 +168,9 @@ class Server:
             self.pid = int(children[0]) if children else self.pid
 
     def _listen(self, cpus: set[int] | None) -> None:
-        """Starts a server that is told its port. Raises ServerError if it is not there or lacks Unix sockets."""
-        port = _free_port()
-        self.address = self._path or f"{'tls:' if self._tls else ''}127.0.0.1:{port}"
+        """Starts a server; gearmand has to be told a port. Raises ServerError if it is not there or lacks an option."""
         if self.name == "gearfast":
-            command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", str(port)]
+            command = [sys.executable, "-m", "gearfast", "server", "--listen", "127.0.0.1", "--port", "0"]
             if self._path:
                 command += ["--unix", self._path]
             if self._store:
@@ -186,6 +185,8 @@ class Server:
                 raise ServerError("gearmand is measured over TCP, without TLS")
             if self._store:
                 raise ServerError("gearmand is measured without a store")
+            port = _free_port()
+            self.address = f"127.0.0.1:{port}"
             # Its own backlog of 32 would let most of a thousand connections wait a second for their second SYN.
             command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", "--backlog", "4096"]
             command += GEARMAND_OPTIONS[self.name]
@@ -197,12 +198,21 @@ class Server:
             command[:0] = self._under
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
+    def _find_port(self) -> None:
+        """The address of gearfast is in its log as soon as it listens there. Raises OSError before that."""
+        said = re.search(r"Listening on (127\.0\.0\.1:\d+)", Path(self._folder.name, "log").read_text())
+        if said is None:
+            raise FileNotFoundError("its log does not say where it listens")
+        self.address = self._path or f"{'tls:' if self._tls else ''}{said[1]}"
+
     def _wait_ready(self) -> None:
         """Polls, since not every server says when it listens."""
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS * (10 if self._under else 1)
         while True:
             try:
+                if not self.address:
+                    self._find_port()
                 connect(self.address).close()
                 return
             except OSError as error:

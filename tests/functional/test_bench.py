@@ -17,6 +17,7 @@ if sys.platform != "linux":
     pytest.skip("gearfast bench runs on Linux only", allow_module_level=True)
 
 from gearfast import Command, Decoder, Packet, encode
+from gearfast.bench import servers
 from gearfast.bench.harness import measure
 from gearfast.bench.load import Loader, LoadError, Meter, connect
 from gearfast.bench.servers import Server, ServerError, compile_floor
@@ -118,6 +119,15 @@ def test_a_server_with_a_store_of_its_own() -> None:
         assert loader.sample(30.0, Meter(server.cpu)).jobs == JOBS
     with pytest.raises(ServerError), Server("gearfast=oracle://bench", store=True):
         pass
+
+
+def test_a_server_never_has_the_port_of_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It chooses its own: one that was free a moment ago may be somebody else's by then."""
+    with Server("gearfast") as taken:
+        port = int(taken.address.rpartition(":")[2])
+        monkeypatch.setattr(servers, "_free_port", lambda: port)
+        with Server("gearfast") as server:
+            assert server.address != taken.address
 
 
 def test_servers_that_cannot_be_started_say_why(tmp_path: Path) -> None:

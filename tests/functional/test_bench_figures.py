@@ -176,6 +176,13 @@ def test_a_long_run_of_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert f"{found['jobs']:,} jobs, {found['queued']:,} queued" in capsys.readouterr().out
 
 
+def test_what_a_figure_had_open_is_closed_when_it_fails(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), durable.running(tmp_path) as (server, link):
+        raise ZeroDivisionError
+    assert link.sock.fileno() == -1
+    assert server.returncode is not None
+
+
 def test_a_takeover(database_url: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
     takeover.main([database_url("postgresql"), "--jobs", "3000", "--lease", "1"])
     assert re.fullmatch(r"3,000 jobs were there -?\d+\.\d\d s after the end of the lease\n", capsys.readouterr().out)

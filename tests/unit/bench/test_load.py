@@ -40,15 +40,23 @@ def serve(sock: socket.socket, answer: Answer) -> threading.Thread:
     return thread
 
 
-def run_clients(answer: Answer, **settings: object) -> dict[str, object]:
+def run_clients(answer: Answer, rate: float = 0.0, **settings: object) -> dict[str, object]:
+    """What is counted with 100 jobs, or until the run is called off since it does not end."""
     mine, theirs = socket.socketpair()
     thread = serve(theirs, answer)
-    clients = Clients([mine], **settings)  # type: ignore[arg-type]
+    control, call = os.pipe()
+    alarm = threading.Timer(30.0, os.write, (call, b"end"))
+    alarm.start()
+    clients = Clients([mine], control, **settings)  # type: ignore[arg-type]
     try:
-        return dict(clients.run(10.0, 100))
+        return dict(clients.run(10.0, 100, rate))
     finally:
+        alarm.cancel()
+        alarm.join()
         clients.close()
         thread.join()
+        os.close(control)
+        os.close(call)
 
 
 def finish(packet: Packet) -> bytes:
@@ -76,6 +84,11 @@ def test_clients_count_each_finished_job_once() -> None:
     assert counted["jobs"] == 100
     assert counted["wrong"] == 0
     assert sum(counted["histogram"]) == 100  # type: ignore[call-overload]
+
+
+def test_jobs_that_are_due_at_once_are_sent_although_the_window_is_full() -> None:
+    counted = run_clients(finish, rate=1e9, window=2)
+    assert counted["jobs"] == 100
 
 
 @pytest.mark.parametrize("kind", [1, 2])
