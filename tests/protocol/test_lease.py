@@ -133,6 +133,25 @@ def test_jobs_that_are_lost_while_it_is_over(wire: Leased) -> None:
     client.expect(R.WORK_COMPLETE(handle(2), b""))
 
 
+def test_other_jobs_go_on_when_the_last_of_them_has_left_the_queue_without_its_turn() -> None:
+    """Here as it was lost once too often; a job that comes after it still goes before those that are durable."""
+    wire = Leased(job_retries=1)
+    client, durable = wire.peer("c"), wire.peer("d")
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"lost")).expect(R.JOB_CREATED(handle(1)))
+    worker = wire.worker("w", b"f").send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b"lost"))
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"2")).expect(R.JOB_CREATED(handle(2)))
+    durable.send(submit(b"f", b"", b"durable"))
+    wire.commit()
+    durable.expect(R.JOB_CREATED(handle(3)))
+    wire.pass_time(10)
+    worker.leave()
+    client.expect(R.WORK_FAIL(handle(1)))
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"4")).expect(R.JOB_CREATED(handle(4)))
+    wire.sound()
+    assert wire.worker("x", b"f").grab_all() == [b"2", b"4"]
+    wire.silent()
+
+
 def test_ends_are_told_once_it_is_renewed(wire: Leased) -> None:
     client, worker = wire.peer("c").send(submit(b"f")), wire.worker("w", b"f").send(Q.GRAB_JOB())
     worker.expect(R.JOB_ASSIGN(handle(1), b"f", b""))
