@@ -152,6 +152,24 @@ def test_other_jobs_go_on_when_the_last_of_them_has_left_the_queue_without_its_t
     wire.silent()
 
 
+def test_a_job_that_is_not_durable_any_more_goes_on(wire: Leased) -> None:
+    """Its batch was given up; who waits for it has it done all the same, before durable jobs."""
+    durable = wire.peer("d").send(submit(b"f", b"", b"durable"))
+    wire.commit()
+    durable.expect(R.JOB_CREATED(handle(1)))
+    client = wire.peer("c").send(Q.SUBMIT_JOB(b"f", b"u", b"both")).expect(R.JOB_CREATED(handle(2)))
+    durable.send(submit(b"f", b"u"))
+    wire.batch()
+    wire.pass_time(10)
+    worker = wire.worker("w", b"f").send(Q.GRAB_JOB(), Q.PRE_SLEEP()).expect(R.NO_JOB())
+    wire.settle(False)
+    durable.expect(NOT_STORED)
+    worker.expect(R.NOOP())
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"both"))
+    worker.send(Q.WORK_COMPLETE(handle(2), b"r"))
+    client.expect(R.WORK_COMPLETE(handle(2), b"r"))
+
+
 def test_ends_are_told_once_it_is_renewed(wire: Leased) -> None:
     client, worker = wire.peer("c").send(submit(b"f")), wire.worker("w", b"f").send(Q.GRAB_JOB())
     worker.expect(R.JOB_ASSIGN(handle(1), b"f", b""))
