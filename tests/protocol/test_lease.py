@@ -266,6 +266,23 @@ def test_a_worker_that_asks_whether_an_end_is_stored_is_never_told_so(wire: Leas
     runs.send(Q.GET_STATUS(handle(3))).expect_closed()
 
 
+def test_nor_after_another_job_whose_result_is_kept() -> None:
+    wire = Leased(policies=kept())
+    client, worker = wire.peer("c").send(submit(b"f")), wire.worker("w", b"f").send(Q.GRAB_JOB())
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1)))
+    worker.expect(R.JOB_ASSIGN(handle(1), b"f", b""))
+    wire.lose()
+    client.send(submit(b"f"))
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1000)))
+    worker.send(Q.WORK_COMPLETE(handle(1), b"never stored"), Q.GRAB_JOB())
+    worker.expect(R.JOB_ASSIGN(handle(1000), b"f", b""))
+    worker.send(Q.WORK_COMPLETE(handle(1000), b""))
+    worker.send(Q.ECHO_REQ(b"stored?")).expect_closed()
+    wire.sound()
+
+
 def test_it_takes_a_batch_that_is_settled(wire: Leased) -> None:
     client = wire.peer("c").send(submit(b"f"))
     wire.batch()
