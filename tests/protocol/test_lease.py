@@ -345,6 +345,23 @@ def test_other_jobs_go_on_where_workloads_are_absent() -> None:
     assert taken(far, name="x") == list(range(COUNT))
 
 
+def test_a_sleeping_worker_is_woken_for_what_is_behind_an_absent_job() -> None:
+    far = Far()
+    far.submit(COUNT)
+    worker = far.worker("w", b"f")
+    while worker.send(Q.GRAB_JOB()).seen()[0].name == "JOB_ASSIGN":
+        pass
+    worker.sleep()
+    client = far.peer("c").send(Q.SUBMIT_JOB(b"f", b"", b"foreground"))
+    created = client.one("JOB_CREATED")[0]
+    worker.expect_nothing()
+    far.dispatcher.lease_until = far.monotonic + SECOND
+    far.pass_time(1)
+    worker.expect(R.NOOP())
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(created, b"f", b"foreground"))
+    far.sound()
+
+
 def test_absent_jobs_leave() -> None:
     far = Far()
     far.submit(COUNT)
