@@ -110,7 +110,7 @@ class AsyncAdminClient:
         """What holds for a function: the keys that its patterns set, the most specific first; empty if none does."""
         return await self._call(commands.policy(function))
 
-    async def set_policy(self, pattern: str, **settings: object) -> None:
+    async def set_policy(self, pattern: str, /, **settings: object) -> None:
         """Change keys of a pattern's policy, at once and until the server reads its configuration again.
 
         `settings`: see `FunctionPolicy`; None takes a key away. Keys that are not named stay.
@@ -185,7 +185,7 @@ class AsyncAdminClient:
         }
         await self._call(schedule_commands.add_schedule(name, settings))
 
-    async def set_schedule(self, name: str, **settings: object) -> None:
+    async def set_schedule(self, name: str, /, **settings: object) -> None:
         """Change keys of a schedule that was added by command; None gives one its default again."""
         await self._call(schedule_commands.set_schedule(name, settings))
 

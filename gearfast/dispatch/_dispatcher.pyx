@@ -52,6 +52,7 @@ from gearfast.dispatch._policy cimport resolve_all
 from gearfast.dispatch._records cimport (
     HIGH,
     JOB_DELAYED,
+    JOB_IGNORED,
     LOW,
     MOST_LOSSES,
     ORDER_FUNCTION,
@@ -348,6 +349,19 @@ cdef class Dispatcher:
     def running_count(self):
         """Jobs that a worker has."""
         return self.core.running_count
+
+    @property
+    def memory_only_count(self):
+        """Jobs that somebody wants and that no store has: they end with this process."""
+        cdef size_t count = self.core.job_count - self.core.ignored_count - self.durable_count
+        cdef size_t i
+        cdef Job* job
+        for i in range(self.core.slot_count):
+            job = self.core.slots[i].peer.jobs if self.core.slots[i].peer != NULL else NULL
+            while job != NULL:
+                count -= job.flags & JOB_IGNORED != 0
+                job = job.next
+        return count
 
     @property
     def peer_count(self):

@@ -29,20 +29,24 @@ cdef void queue_by_time(Core* core, Job* job) noexcept nogil:
 
 
 cdef void queue_ahead(Core* core, Job* job) noexcept nogil:
-    """Of its queue, in which all durable jobs come last: to the end of the others."""
+    """Of its queue, in which all durable jobs come last: to the end of the others.
+
+    Where that is, is known, unless the job that was there has left the queue otherwise than for its turn.
+    """
     cdef int priority = job_priority(job)
     cdef Queue* queue = &job.function.queues[priority]
     cdef Job* last = handles_get(&core.handles, job.function.history.ahead[priority])
+    cdef Job* after = queue.head
     job.function.history.ahead[priority] = job.number
     if last != NULL and last != job and last.function == job.function and not last.flags & JOB_STATE \
             and job_priority(last) == priority and not job_is_durable(last):
-        if last.next != NULL:
-            insert_before(queue, job, last.next)
-            return
-    elif queue.head != NULL and job_is_durable(queue.head):
-        insert_before(queue, job, queue.head)
-        return
-    queue_push(queue, job)
+        after = last.next
+    while after != NULL and not job_is_durable(after):
+        after = after.next
+    if after != NULL:
+        insert_before(queue, job, after)
+    else:
+        queue_push(queue, job)
 
 
 cdef void queues_part(Function* function) noexcept nogil:

@@ -16,6 +16,7 @@ from gearfast.dispatch._index cimport hash_number, index_first, index_insert, in
 from gearfast.dispatch._job cimport is_dash, job_is_durable, job_slot, job_unique, job_worker, unique_hash
 from gearfast.dispatch._journal cimport journal_end_result, journal_keep
 from gearfast.dispatch._records cimport (
+    FENCE_LOST,
     JOB_BACKGROUND,
     JOB_IGNORED,
     RESULT_DATA,
@@ -249,7 +250,7 @@ cdef bint result_keep(Core* core, Job* job, int outcome, const Field* data, bint
     result.denominator = job.denominator
     result_add(core, result, outcome, <uint32_t>size, core.wall)
     if job_is_durable(job):
-        if job_slot(job):
+        if job_slot(job) and job_worker(core, job).fence != FENCE_LOST:
             job_worker(core, job).fence = core.journal.gathering.number
         journal_keep(core, job, result)
     return True

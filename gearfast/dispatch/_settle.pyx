@@ -15,9 +15,9 @@ from gearfast.dispatch._absent cimport absence_joined, sweep
 from gearfast.dispatch._bytes cimport bytes_add_number, bytes_number, bytes_numbers, bytes_space
 from gearfast.dispatch._end cimport drop, drop_failed, ignore
 from gearfast.dispatch._function cimport queue_remove
-from gearfast.dispatch._grab cimport enqueue
+from gearfast.dispatch._grab cimport enqueue, level_of_priority, rise
 from gearfast.dispatch._holds cimport hold_postpone, hold_release
-from gearfast.dispatch._job cimport handles_get, job_is_absent, job_is_durable, job_losses
+from gearfast.dispatch._job cimport handles_get, job_is_absent, job_is_durable, job_losses, job_priority
 from gearfast.dispatch._journal cimport (
     batch_clear,
     batch_has,
@@ -28,6 +28,7 @@ from gearfast.dispatch._journal cimport (
     numbers_have,
     sort_late,
 )
+from gearfast.dispatch._lease cimport queue_last
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport peer_by_id, peer_cut
 from gearfast.dispatch._record cimport RECORD_CLAIM, RECORD_LETTER, RECORD_RESULT, RECORD_REWRITE, Head
@@ -36,6 +37,7 @@ from gearfast.dispatch._records cimport (
     JOB_BACKGROUND,
     JOB_DELAYED,
     JOB_RUNNING,
+    JOB_STATE,
     MOST_LOSSES,
     Batch,
     Bytes,
@@ -156,11 +158,20 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
             if job.worker & CLAIMED:
                 job.worker &= ~<uint32_t>CLAIMED
                 let_go(core, job, head.due)
+            elif has_lapsed(core) and not job.flags & JOB_STATE:
+                go_ahead(core, job)
         elif job.flags & JOB_RUNNING:
             job.flags &= ~<int>JOB_BACKGROUND
             ignore(core, job)
         else:
             drop_failed(core, job)
+
+
+cdef void go_ahead(Core* core, Job* job) noexcept nogil:
+    """A queued job is not durable any more: while the lease has lapsed it is given out before those that are."""
+    queue_remove(&job.function.queues[job_priority(job)], job)
+    queue_last(core, job)
+    rise(core, job.function, level_of_priority(core, job_priority(job)))
 
 
 cdef void end_claims(Core* core, Batch* batch) noexcept nogil:

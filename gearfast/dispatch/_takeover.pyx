@@ -41,6 +41,8 @@ cdef void lapse(Core* core) noexcept nogil:
     core.journal.lapsed = True
     while function != NULL:
         queues_part(function)
+        if function.absence != NULL:
+            rise_again(core, function)  # what was behind an absent job may be next now
         function = function.next
 
 

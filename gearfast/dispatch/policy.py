@@ -174,6 +174,14 @@ class FunctionPolicy:
     )
 
     @property
+    def rate_a_second(self) -> float:
+        """Jobs that `rate` allows in a second; 0: no limit."""
+        if self.rate is None or self.rate == "0":
+            return 0.0
+        number, _, unit = self.rate.partition("/")
+        return float(number) / _UNITS[unit]
+
+    @property
     def interval_ns(self) -> int:
         """Nanoseconds between two jobs at `rate`; 0: no limit."""
         if self.rate is None or self.rate == "0":
@@ -184,9 +192,7 @@ class FunctionPolicy:
     @property
     def burst_size(self) -> int:
         """`burst`, or its default."""
-        if self.burst is not None:
-            return self.burst
-        return max(math.ceil(1e9 / self.interval_ns), 1) if self.interval_ns else 1
+        return max(math.ceil(self.rate_a_second), 1) if self.burst is None else self.burst
 
     @property
     def shares(self) -> tuple[int, int, int]:

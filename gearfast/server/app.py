@@ -103,7 +103,7 @@ class ServerApp:
             await service.start(listeners)
             await self._until_end(service)
         finally:
-            lost = service.dispatcher.job_count - service.dispatcher.durable_count
+            lost = service.dispatcher.memory_only_count
             await service.close()
             if lost:
                 logger.warning("%d jobs were in memory only and are lost", lost, extra={"jobs": lost})

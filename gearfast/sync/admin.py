@@ -112,7 +112,7 @@ class AdminClient:
         """What holds for a function: the keys that its patterns set, the most specific first; empty if none does."""
         return self._call(commands.policy(function))
 
-    def set_policy(self, pattern: str, **settings: object) -> None:
+    def set_policy(self, pattern: str, /, **settings: object) -> None:
         """Change keys of a pattern's policy, at once and until the server reads its configuration again.
 
         `settings`: see `FunctionPolicy`; None takes a key away. Keys that are not named stay.
@@ -187,7 +187,7 @@ class AdminClient:
         }
         self._call(schedule_commands.add_schedule(name, settings))
 
-    def set_schedule(self, name: str, **settings: object) -> None:
+    def set_schedule(self, name: str, /, **settings: object) -> None:
         """Change keys of a schedule that was added by command; None gives one its default again."""
         self._call(schedule_commands.set_schedule(name, settings))
 

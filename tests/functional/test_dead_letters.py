@@ -157,8 +157,8 @@ class TestCommandLine:
         [
             (("show",), USAGE, "show HANDLE"),
             (("requeue",), USAGE, "requeue or drop"),
-            (("show", "H:none:1"), FAILED, "does not know the job"),
-            (("drop", "nothing"), FAILED, "does not know the job"),
+            (("show", "H:none:1"), FAILED, "does not know the job; `gearfast admin dead` lists"),
+            (("drop", "nothing"), FAILED, "does not know the job; `gearfast admin dead` lists"),
             (("revive", "f"), USAGE, "revive"),
         ],
     )

@@ -219,6 +219,8 @@ class TestCommandLine:
         ("words", "status", "text"),
         [
             (("set", "f", "timout=3"), FAILED, "did you mean timeout"),
+            (("set", "f", "pattern=3"), FAILED, "unknown key pattern"),
+            (("set", "f", "self=3"), FAILED, "unknown key self"),
             (("unset", "f"), FAILED, "f has no policy"),
             (("set", "f"), USAGE, "set PATTERN KEY=VALUE"),
             (("set", "f", "timeout"), USAGE, "is not KEY=VALUE"),

@@ -397,8 +397,8 @@ class TestAdministration:
         ("words", "status", "text"),
         [
             (("show",), USAGE, "show HANDLE"),
-            (("show", "H:none:1"), FAILED, "does not know the job"),
-            (("drop", "nothing"), FAILED, "does not know the job"),
+            (("show", "H:none:1"), FAILED, "does not know the job; `gearfast admin results` lists"),
+            (("drop", "nothing"), FAILED, "does not know the job; `gearfast admin results` lists"),
             (("requeue", "f"), USAGE, "requeue"),
         ],
     )

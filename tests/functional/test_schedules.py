@@ -335,6 +335,7 @@ class TestCommandLine:
             (("add", "x"), USAGE, "add NAME KEY=VALUE"),
             (("set", "x", "every"), USAGE, "is not KEY=VALUE"),
             (("set", "x", "every=1m"), FAILED, "there is no schedule x"),
+            (("set", "x", "name=y"), FAILED, "there is no schedule x"),
             (("remove",), USAGE, "add NAME KEY=VALUE"),
             (("run", "x"), FAILED, "there is no schedule x"),
             (("list", "x"), USAGE, "add NAME KEY=VALUE"),

@@ -188,6 +188,23 @@ def test_the_limit_ends_it_and_the_lost_jobs_are_counted(start: Start) -> None:
         server.wait_line("WARNING 2 jobs were in memory only and are lost")
 
 
+def test_what_nobody_wants_any_more_is_not_lost(start: Start) -> None:
+    """Jobs that were cancelled, queued and running, and one whose client has left."""
+    with start("--shutdown-limit", "0.05") as server:
+        client, worker, handle = start_job(server)
+        with client, worker, server.connect() as other, server.connect() as leaves:
+            queued = other.submit(b"g", background=True)
+            leaves.submit(b"g")
+            leaves.close()
+            eventually(lambda: sum(line.endswith(b"\t1\t0") for line in worker.lines("show jobs")) == 1)
+            for job in (handle, queued):
+                assert other.line(f"cancel job {job.decode()}") == b"OK"
+            server.signal("SIGTERM")
+            assert server.wait() == 0
+        server.wait_line("Shutdown complete")
+        assert "lost" not in server.log
+
+
 def test_a_second_signal_ends_it_at_once(start: Start) -> None:
     with start("--shutdown-limit", "3600") as server:
         client, worker, _ = start_job(server)

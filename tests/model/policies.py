@@ -63,7 +63,7 @@ def allowed(policies: dict[str, dict[str, Any]], name: bytes) -> Allowed | None:
         drop_oldest=keys.get("full") == "drop-oldest",
         concurrency=keys.get("concurrency", 0),
         interval=interval,
-        burst=keys.get("burst", -(-NS // interval) if interval else 1),
+        burst=keys.get("burst", max(-(-int(number) * NS // UNITS[unit]), 1)),
         expire=int(keys.get("expire", 0) * NS),
         weights=tuple(keys.get("weights", ())),
         keep_failed=keys.get("keep_failed", 0),

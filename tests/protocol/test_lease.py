@@ -133,6 +133,43 @@ def test_jobs_that_are_lost_while_it_is_over(wire: Leased) -> None:
     client.expect(R.WORK_COMPLETE(handle(2), b""))
 
 
+def test_other_jobs_go_on_when_the_last_of_them_has_left_the_queue_without_its_turn() -> None:
+    """Here as it was lost once too often; a job that comes after it still goes before those that are durable."""
+    wire = Leased(job_retries=1)
+    client, durable = wire.peer("c"), wire.peer("d")
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"lost")).expect(R.JOB_CREATED(handle(1)))
+    worker = wire.worker("w", b"f").send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b"lost"))
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"2")).expect(R.JOB_CREATED(handle(2)))
+    durable.send(submit(b"f", b"", b"durable"))
+    wire.commit()
+    durable.expect(R.JOB_CREATED(handle(3)))
+    wire.pass_time(10)
+    worker.leave()
+    client.expect(R.WORK_FAIL(handle(1)))
+    client.send(Q.SUBMIT_JOB(b"f", b"", b"4")).expect(R.JOB_CREATED(handle(4)))
+    wire.sound()
+    assert wire.worker("x", b"f").grab_all() == [b"2", b"4"]
+    wire.silent()
+
+
+def test_a_job_that_is_not_durable_any_more_goes_on(wire: Leased) -> None:
+    """Its batch was given up; who waits for it has it done all the same, before durable jobs."""
+    durable = wire.peer("d").send(submit(b"f", b"", b"durable"))
+    wire.commit()
+    durable.expect(R.JOB_CREATED(handle(1)))
+    client = wire.peer("c").send(Q.SUBMIT_JOB(b"f", b"u", b"both")).expect(R.JOB_CREATED(handle(2)))
+    durable.send(submit(b"f", b"u"))
+    wire.batch()
+    wire.pass_time(10)
+    worker = wire.worker("w", b"f").send(Q.GRAB_JOB(), Q.PRE_SLEEP()).expect(R.NO_JOB())
+    wire.settle(False)
+    durable.expect(NOT_STORED)
+    worker.expect(R.NOOP())
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"both"))
+    worker.send(Q.WORK_COMPLETE(handle(2), b"r"))
+    client.expect(R.WORK_COMPLETE(handle(2), b"r"))
+
+
 def test_ends_are_told_once_it_is_renewed(wire: Leased) -> None:
     client, worker = wire.peer("c").send(submit(b"f")), wire.worker("w", b"f").send(Q.GRAB_JOB())
     worker.expect(R.JOB_ASSIGN(handle(1), b"f", b""))
@@ -229,6 +266,23 @@ def test_a_worker_that_asks_whether_an_end_is_stored_is_never_told_so(wire: Leas
     runs.send(Q.GET_STATUS(handle(3))).expect_closed()
 
 
+def test_nor_after_another_job_whose_result_is_kept() -> None:
+    wire = Leased(policies=kept())
+    client, worker = wire.peer("c").send(submit(b"f")), wire.worker("w", b"f").send(Q.GRAB_JOB())
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1)))
+    worker.expect(R.JOB_ASSIGN(handle(1), b"f", b""))
+    wire.lose()
+    client.send(submit(b"f"))
+    wire.commit()
+    client.expect(R.JOB_CREATED(handle(1000)))
+    worker.send(Q.WORK_COMPLETE(handle(1), b"never stored"), Q.GRAB_JOB())
+    worker.expect(R.JOB_ASSIGN(handle(1000), b"f", b""))
+    worker.send(Q.WORK_COMPLETE(handle(1000), b""))
+    worker.send(Q.ECHO_REQ(b"stored?")).expect_closed()
+    wire.sound()
+
+
 def test_it_takes_a_batch_that_is_settled(wire: Leased) -> None:
     client = wire.peer("c").send(submit(b"f"))
     wire.batch()
@@ -289,6 +343,23 @@ def test_other_jobs_go_on_where_workloads_are_absent() -> None:
     far.dispatcher.lease_until = far.monotonic + SECOND
     far.sound()
     assert taken(far, name="x") == list(range(COUNT))
+
+
+def test_a_sleeping_worker_is_woken_for_what_is_behind_an_absent_job() -> None:
+    far = Far()
+    far.submit(COUNT)
+    worker = far.worker("w", b"f")
+    while worker.send(Q.GRAB_JOB()).seen()[0].name == "JOB_ASSIGN":
+        pass
+    worker.sleep()
+    client = far.peer("c").send(Q.SUBMIT_JOB(b"f", b"", b"foreground"))
+    created = client.one("JOB_CREATED")[0]
+    worker.expect_nothing()
+    far.dispatcher.lease_until = far.monotonic + SECOND
+    far.pass_time(1)
+    worker.expect(R.NOOP())
+    worker.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(created, b"f", b"foreground"))
+    far.sound()
 
 
 def test_absent_jobs_leave() -> None:

@@ -222,6 +222,23 @@ class TestBackoff:
         assert not wire.dispatcher.idle
 
 
+def test_a_wait_that_has_begun_goes_on(make_wire: MakeWire) -> None:
+    """As it was drawn by the policy of then; the time-out of a job that runs stays too."""
+    wire = make_wire(policies=allowed(backoff=10, backoff_kind="fixed", timeout=5))
+    client, worker = wire.peer("c"), wire.worker("w", b"f")
+    client.submit(b"f", b"x")
+    assert worker.grab() == b"x"
+    client.send(b"policy set f backoff=1 timeout=60\n").expect(b"OK\r\n")
+    assert wire.tick() == 5 * 10**9
+    worker.leave()
+    client.send(b"policy set f backoff=100\n").expect(b"OK\r\n")
+    assert wire.tick() == 10**9
+    client.send(b"policy unset f\n").expect(b"OK\r\n")
+    assert wire.tick() == 10**9
+    wire.pass_time(1)
+    assert wire.worker("x", b"f").grab() == b"x"
+
+
 class TestRetryOnFail:
     @pytest.mark.parametrize("name", ["WORK_FAIL", "WORK_EXCEPTION"])
     def test_waiters_hear_nothing_until_the_end(self, make_wire: MakeWire, name: str) -> None:

@@ -202,7 +202,14 @@ def test_tables_that_are_none(table: object, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "burst", "interval", "size"),
-    [("100/s", None, 10**7, 100), ("100/s", 20, 10**7, 20), ("30/m", None, 2 * 10**9, 1), ("0", None, 0, 1)],
+    [
+        ("100/s", None, 10**7, 100),
+        ("100/s", 20, 10**7, 20),
+        ("3/s", None, 333_333_333, 3),
+        ("90/m", None, 666_666_667, 2),
+        ("30/m", None, 2 * 10**9, 1),
+        ("0", None, 0, 1),
+    ],
 )
 def test_rates(rate: str, burst: int | None, interval: int, size: int) -> None:
     policy = FunctionPolicy(rate=rate, burst=burst)
