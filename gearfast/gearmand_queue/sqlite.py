@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +27,7 @@ TABLE = "gearman_queue"
 
 def read(path: str, table: str = TABLE) -> Iterator[Row | Skipped]:
     """The jobs in the order in which they were stored. Raises QueueError."""
-    if not Path(path).is_file():
-        raise QueueError(f"{path}: there is no such file")
+    _check(path)
     begun = False
     try:
         for row in _rows(path, table):
@@ -36,6 +37,17 @@ def read(path: str, table: str = TABLE) -> Iterator[Row | Skipped]:
         if begun or not any(Path(path + end).exists() for end in ("-journal", "-wal")):
             raise QueueError(f"{path}: {error}") from error
         yield from _of_a_copy(path, table)
+
+
+def _check(path: str) -> None:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise QueueError(f"{path}: a queue of libsqlite3 is a file, and this is none")
+        open(path, "rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise QueueError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise QueueError(f"{path}: {error.strerror}") from None
 
 
 def _of_a_copy(path: str, table: str) -> Iterator[Row | Skipped]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -55,6 +58,25 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path.write_text("hello " * 1000)
     with pytest.raises(QueueError, match=r"queue\.db: file is not a database"):
         list(read(str(path)))
+
+
+def test_a_file_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for who is not gearmand's user: who may not enter its folder, or not read its file."""
+    with pytest.raises(QueueError, match=r"a queue of libsqlite3 is a file, and this is none"):
+        list(read(str(tmp_path)))
+    path = tmp_path / "queue.db"
+    make(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(QueueError, match=r"queue\.db: Permission denied"):
+            list(read(str(path)))
+    monkeypatch.setattr(builtins, "open", refused)
+    with pytest.raises(QueueError, match=r"queue\.db: Permission denied"):
+        list(read(str(path)))
+
+
+def refused(path: object, *args: object, **options: object) -> object:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
 
 def test_a_transaction_that_was_cut_off(tmp_path: Path) -> None:
