@@ -10,6 +10,8 @@ from gearfast.types import Priority
 
 __all__ = ["QueueError", "Row", "Skipped", "to_row"]
 
+_NEVER: Final = 1 << 63
+"""A time that no server takes."""
 _PRIORITIES: Final = {0: Priority.HIGH, 1: Priority.NORMAL, 2: Priority.LOW}
 
 
@@ -51,6 +53,8 @@ def _whole(value: Any, default: int) -> int:
         return int(value)
     except (TypeError, ValueError):
         return default
+    except OverflowError:  # SQLite makes an infinite number of a text of 400 digits
+        return _NEVER if value > 0 else default
 
 
 def to_row(unique: Any, function: Any, priority: Any, data: Any, when: Any) -> Row | Skipped:

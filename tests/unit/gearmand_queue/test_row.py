@@ -9,6 +9,9 @@ from gearfast.gearmand_queue.urls import read_queue
 from gearfast.types import Priority
 
 
+INFINITE = float("inf")
+
+
 @pytest.mark.parametrize(
     ("columns", "row"),
     [
@@ -20,6 +23,8 @@ from gearfast.types import Priority
         # What no gearmand wrote.
         ((None, b"f", None, 12, -5), Row("f", b"", b"12", Priority.NORMAL, 0, "'f', unique ''")),
         ((b"u", b"f", 77, b"x", "soon"), Row("f", b"u", b"x", Priority.NORMAL, 0, "'f', unique 'u'")),
+        ((b"u", b"f", INFINITE, b"x", -INFINITE), Row("f", b"u", b"x", Priority.NORMAL, 0, "'f', unique 'u'")),
+        ((b"u", b"f", 1, b"x", INFINITE), Row("f", b"u", b"x", Priority.NORMAL, 1 << 63, "'f', unique 'u'")),
         # MySQL has a NUL behind 63 bytes.
         (
             (b"u" * 63 + b"\0", b"f", 1, b"", 0),
