@@ -8,7 +8,6 @@ from gearfast.gearmand_queue.row import QueueError, Row, Skipped, to_row
 from gearfast.gearmand_queue.urls import read_queue
 from gearfast.types import Priority
 
-
 INFINITE = float("inf")
 
 
@@ -78,6 +77,7 @@ def test_keys_of_redis(
         ("redis://h", {"table": "x"}, "--table is for SQL"),
         ("no/such/file.db", {}, "no/such/file.db: there is no such file"),
         ("sqlite:////no/such.db", {}, "/no/such.db: there is no such file"),
+        ("sqlite://such.db", {}, "sqlite://such.db: a queue of libsqlite3 is sqlite:///FILE, with three slashes"),
         ("mysql://h", {}, "names no database"),
         ("mysql://h/db?charset=x", {}, "unix_socket=PATH is the only option"),
     ],
@@ -87,3 +87,12 @@ def test_queues_that_cannot_be(url: str, options: dict[str, str], words: str) ->
         pytest.importorskip("pymysql")
     with pytest.raises(QueueError, match=words):
         list(read_queue(url, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:s3/cret@h/db", "mysql://[u:s3cret@h/db", "redis://u:s3/cret@h/0", "sqlite://[s3"]
+)
+def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(QueueError, match="the URL is not well formed: a port is a number") as caught:
+        list(read_queue(url))
+    assert "s3" not in str(caught.value)
