@@ -176,6 +176,42 @@ def test_rows_that_gearmand_itself_cannot_start_with(sqlite_queue: Queue, requir
         assert sorted(do_all(server, ["f"], 2)) == [("f", b"empty", b""), ("f", b"timeless", b"x")]
 
 
+def migrated(options: list[str], url: str, *more: str) -> list[tuple[str, bytes, bytes]]:
+    """What workers get of a job that a gearmand with these options left, whose names are not ASCII."""
+    with running("gearmand", *options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
+        client.submit_background("größe", EVERY_BYTE, unique="tür")
+        gearmand.stop()
+    with running("gearfast") as server:
+        result = migrate(Queue("", options, url, lambda: None), server, *more)
+        assert result.returncode == 0, result.stderr
+        assert "1 jobs taken" in result.stdout
+        return do_all(server, ["größe"], 1)
+
+
+def test_a_database_of_postgres_that_is_not_utf8(need_database: Callable[[str], Any], require: Any) -> None:
+    """And a table's name as it was given to gearmand, which PostgreSQL made lower case."""
+    require.program("gearmand", "gearman-job-server")
+    with need_database("postgresql").Postgres() as database:
+        with database.admin() as connection:
+            connection.autocommit = True
+            connection.execute("CREATE DATABASE old ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+        options = ["-q", "Postgres", "--libpq-conninfo", f"host={database.folder} user=gearfast dbname=old"]
+        url = f"postgresql://gearfast@/old?host={database.folder}"
+        done = migrated([*options, "--libpq-table", "MyQueue"], url, "--table", "MyQueue")
+    assert done == [("größe", "tür".encode(), EVERY_BYTE)]
+
+
+def test_a_table_of_mysql_that_is_not_utf8(mysql_queue: Queue, require: Any) -> None:
+    """MariaDB's library translates what gearmand sends into the character set of the table."""
+    require.program("gearmand", "gearman-job-server")
+    import pymysql
+
+    port = int(mysql_queue.options[mysql_queue.options.index("--mysql-port") + 1])
+    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER DATABASE jobs CHARACTER SET latin1")
+    assert migrated(mysql_queue.options, mysql_queue.url) == [("größe", "tür".encode(), EVERY_BYTE)]
+
+
 def test_functions_with_dashes_in_redis(redis_queue: Queue, require: Any) -> None:
     require.program("gearmand", "gearman-job-server")
     with running("gearmand", *redis_queue.options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:

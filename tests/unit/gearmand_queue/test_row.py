@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from gearfast.gearmand_queue.mysql import _sent
 from gearfast.gearmand_queue.redis import _names
 from gearfast.gearmand_queue.row import QueueError, Row, Skipped, to_row
 from gearfast.gearmand_queue.urls import read_queue
@@ -87,6 +88,20 @@ def test_queues_that_cannot_be(url: str, options: dict[str, str], words: str) ->
         pytest.importorskip("pymysql")
     with pytest.raises(QueueError, match=words):
         list(read_queue(url, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "raw", "sent"),
+    [
+        ("f", b"f", b"f"),
+        ("tür", "tür".encode("latin-1"), "tür"),  # MariaDB's library, a table of Latin 1
+        ("tÃ¼r", "tür".encode(), b"t\xc3\xbcr"),  # an old one of MySQL, the same
+        (b"\xff", b"\xff", b"\xff"),  # a column of bytes
+        (None, None, None),
+    ],
+)
+def test_names_of_mysql(text: str | bytes | None, raw: bytes | None, sent: str | bytes | None) -> None:
+    assert _sent(text, raw) == sent
 
 
 @pytest.mark.parametrize(
