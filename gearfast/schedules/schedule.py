@@ -195,7 +195,8 @@ def parse_schedule(name: str, values: Mapping[str, object], base: Schedule | Non
     if "workload_base64" in values:
         if "workload" in values:
             raise ValueError("workload and workload_base64: one of them")
-        values["workload"] = _decoded(values.pop("workload_base64"))
+        text = values.pop("workload_base64")
+        values["workload"] = "" if text == "" and base is not None else _decoded(text)
     for key, value in values.items():
         field = KEYS.get(key)
         if field is None:

@@ -145,6 +145,7 @@ class TestKeys:
         assert parse_schedule("s", {"cron": "@hourly"}, interval).every is None
         with pytest.raises(ValueError, match="one of cron and every"):
             parse_schedule("s", {"every": ""}, interval)
+        assert parse_schedule("s", {"workload_base64": ""}, base).workload == b""
 
     def test_every_key_has_its_help(self) -> None:
         assert all(field.metadata["help"] and field.metadata["shown"] for field in KEYS.values())
