@@ -297,7 +297,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for verb in VERBS:
         if verb.flag:
             _add_flag(group, verb)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb", prog="gearfast admin")
     for verb in sorted(VERBS, key=lambda verb: verb.name):
         sub = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
         for name, options in verb.arguments:
@@ -406,7 +406,8 @@ def _ask(
 def _complaint(answer: Answer) -> str:
     text = str(answer.value)
     if isinstance(answer.value, JobNotFound):
-        text += "; `gearfast admin jobs` lists those that are there"
+        kept = answer.verb.name if answer.verb.name in ("dead", "results") else "jobs"
+        text += f"; `gearfast admin {kept}` lists those that are there"
     elif answer.verb.name == "shutdown" and getattr(answer.value, "code", "") == "UNKNOWN_COMMAND":
         text = "it has no such command; a signal to the process that `gearfast admin getpid` names ends it"
     return text if answer.server in text else f"{answer.server}: {text}"
