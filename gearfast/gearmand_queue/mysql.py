@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from gearfast.gearmand_queue import row
 from gearfast.gearmand_queue.row import QueueError, to_row
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:
             charset="utf8mb4",
             unix_socket=_socket(parts.query),
             connect_timeout=10,
+            read_timeout=row.PATIENCE,
         )
         with connection, connection.cursor(SSCursor) as cursor:
             cursor.execute("START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT")

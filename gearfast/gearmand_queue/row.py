@@ -8,7 +8,10 @@ from typing import Any, Final
 
 from gearfast.types import Priority
 
-__all__ = ["QueueError", "Row", "Skipped", "to_row"]
+__all__ = ["PATIENCE", "QueueError", "Row", "Skipped", "to_row"]
+
+PATIENCE: Final = 60.0
+"""Seconds that a database may say nothing; what listens there may be no database at all."""
 
 _NEVER: Final = 1 << 63
 """A time that no server takes."""

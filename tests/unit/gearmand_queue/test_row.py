@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from gearfast.gearmand_queue import row
 from gearfast.gearmand_queue.mysql import _sent
 from gearfast.gearmand_queue.redis import _names
 from gearfast.gearmand_queue.row import QueueError, Row, Skipped, to_row
@@ -111,3 +114,12 @@ def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
     with pytest.raises(QueueError, match="the URL is not well formed: a port is a number") as caught:
         list(read_queue(url))
     assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://u@127.0.0.1:{}/db", "redis://127.0.0.1:{}/0"])
+def test_what_listens_there_says_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a Gearman server, and many another, does to whom waits for a greeting."""
+    pytest.importorskip("pymysql" if url.startswith("mysql") else "redis")
+    monkeypatch.setattr(row, "PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(QueueError, match=r"(?i)timed out|timeout"):
+        list(read_queue(url.format(silent.getsockname()[1])))
