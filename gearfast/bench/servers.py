@@ -102,6 +102,16 @@ def _free_port() -> int:
         return port
 
 
+_NAMES = "gearfast[=URL], floor, gearmand, gearmand-t1 or HOST:PORT[@PID]"
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless `Server` knows it."""
+    kind = name.partition("=")[0]
+    if ":" not in kind and kind not in ("gearfast", "floor", *GEARMAND_OPTIONS):
+        raise ValueError(f"unknown server {kind}: {_NAMES}")
+
+
 class Server:
     """A running job server; a context manager that stops it.
 
@@ -191,9 +201,7 @@ class Server:
             command = [binary, "-p", str(port), "-l", "stderr", "--listen", "127.0.0.1", "--backlog", "4096"]
             command += GEARMAND_OPTIONS[self.name]
         else:
-            raise ServerError(
-                f"unknown server {self.name}: gearfast[=URL], floor, gearmand, gearmand-t1 or HOST:PORT[@PID]"
-            )
+            raise ServerError(f"unknown server {self.name}: {_NAMES}")
         with pinned(cpus), open(os.path.join(self._folder.name, "log"), "wb") as log:
             command[:0] = self._under
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

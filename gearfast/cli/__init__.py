@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from gearfast.errors import ConnectError, ConnectionLost, DeadlineExceeded, GearfastError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["COMMANDS", "FAILED", "OK", "TIMED_OUT", "UNREACHABLE", "USAGE", "main", "status_of"]
 
@@ -67,25 +67,34 @@ class _Parser(argparse.ArgumentParser):
     """The sub-command that is called, which an option that nobody knows was meant for."""
 
     def error(self, message: str) -> NoReturn:
-        word = next((word for word in message.split() if word.startswith("--")), None)
+        word = next((word.partition("=")[0] for word in message.split() if word.startswith("-")), "")
         near: list[str] = []
-        if word is not None and message.startswith("unrecognized"):
-            near = difflib.get_close_matches(word.partition("=")[0], self._all_options(), 1)
+        if message.startswith("unrecognized"):
+            near = difflib.get_close_matches(word, self._all_options(), 1, 0.6 if word.startswith("--") else 1.0)
         elif (unknown := _CHOICE.search(message)) is not None:
             near = difflib.get_close_matches(unknown[1], self._all_choices(), 1)
         name = f"{self.prog} {self.command}" if self.command in COMMANDS else self.prog
         hint = f"did you mean {near[0]}?" if near else f"see {name} --help"
+        if near == [word]:  # it is known, but not there
+            hint = f"its place is in `{self._usage() or f'{name} [options]'}`"
         self.exit(USAGE, f"{name}: {message}; {hint}\n")
+
+    def _usage(self) -> str | None:
+        """How the command is called, if it has words for that."""
+        return next((each.usage for each in self._commands() if each.prog == f"{self.prog} {self.command}"), None)
+
+    def _commands(self) -> Iterator[argparse.ArgumentParser]:
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from action.choices.values()
 
     def _all_choices(self) -> list[str]:
         return [str(choice) for action in self._actions for choice in action.choices or ()]
 
     def _all_options(self) -> list[str]:
         names = list(self._option_string_actions)
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    names += parser._option_string_actions
+        for parser in self._commands():
+            names += parser._option_string_actions
         return names
 
 

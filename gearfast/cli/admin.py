@@ -297,7 +297,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for verb in VERBS:
         if verb.flag:
             _add_flag(group, verb)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb", prog="gearfast admin")
     for verb in sorted(VERBS, key=lambda verb: verb.name):
         sub = verbs.add_parser(verb.name, help=verb.help, description=verb.help.capitalize() + ".")
         for name, options in verb.arguments:

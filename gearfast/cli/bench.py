@@ -101,10 +101,13 @@ def _say(text: str) -> None:
 
 
 def _names(args: argparse.Namespace) -> list[str]:
-    """Rows and figures that are asked for. Raises ValueError on an unknown one."""
+    """Rows and figures that are asked for. Raises ValueError on an unknown one, or an unknown server."""
     from gearfast.bench.bars import FIGURES, with_references
+    from gearfast.bench.servers import check_name
     from gearfast.bench.traffic import QUICK, ROWS
 
+    for server in args.servers:
+        check_name(server)
     everything = [*ROWS, *FIGURES]
     if args.rows is None:
         return everything if args.full else list(QUICK)

@@ -103,8 +103,6 @@ class _Migration:
                     self._leave(row.where, result)
                 elif isinstance(result, BaseException):
                     raise result
-                else:
-                    self.taken[row.function] += 1
 
     async def _submit(self, client: AsyncClient, row: Row) -> None:
         from gearfast.types import Priority
@@ -117,6 +115,7 @@ class _Migration:
             priority=Priority.NORMAL if later else row.priority,
             at=row.at if later else None,
         )
+        self.taken[row.function] += 1
 
 
 async def _submit_all(args: argparse.Namespace, migration: _Migration) -> None:
@@ -148,18 +147,27 @@ def run(args: argparse.Namespace) -> int:
     from gearfast.gearmand_queue.urls import read_queue
 
     try:
-        entries = read_queue(args.queue, table=args.table, prefix=args.prefix, functions=args.function)
-        migration = _Migration(entries)
+        migration = _Migration(read_queue(args.queue, table=args.table, prefix=args.prefix, functions=args.function))
+    except QueueError as error:
+        return _broken(error)
+    try:
         if args.dry_run:
             migration.count()
         else:
-            try:
-                asyncio.run(_submit_all(args, migration))
-            except GearfastError:
-                _show(args, migration)  # what was taken until then
-                raise
+            asyncio.run(_submit_all(args, migration))
     except QueueError as error:
-        print(f"gearfast migrate: {error}", file=sys.stderr)
-        return USAGE
+        if not (migration.taken or migration.left):
+            return _broken(error)
+        _show(args, migration)  # what was taken until then
+        _broken(error)
+        return FAILED
+    except (GearfastError, KeyboardInterrupt):
+        _show(args, migration)
+        raise
     _show(args, migration)
     return FAILED if migration.left else OK
+
+
+def _broken(error: Exception) -> int:
+    print(f"gearfast migrate: {error}", file=sys.stderr)
+    return USAGE

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gearfast.gearmand_queue.row import QueueError, to_row
 
@@ -25,8 +25,10 @@ def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:
         from psycopg import sql
     except ImportError:
         raise QueueError('PostgreSQL needs psycopg: pip install "gearfast[postgres]"') from None
-    query = sql.SQL("SELECT unique_key, function_name, priority, data, when_to_run FROM {}").format(
-        sql.Identifier(*table.split("."))
+    # As bytes: gearmand's connection has the database's encoding, so names and uniques are there as it got them.
+    query = sql.SQL(
+        "SELECT convert_to(unique_key, getdatabaseencoding()), convert_to(function_name, getdatabaseencoding()),"
+        " priority, data, when_to_run FROM {}"
     )
     try:
         with psycopg.connect(url) as connection:
@@ -34,9 +36,18 @@ def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             with connection.cursor("gearfast", binary=True) as cursor:
                 cursor.itersize = _CHUNK
-                for row in cursor.execute(query):
+                for row in cursor.execute(query.format(sql.Identifier(*_found(connection, table).split(".")))):
                     yield to_row(*row)
     except psycopg.errors.UndefinedTable:
         raise QueueError(f"there is no table {table}; gearmand's is {TABLE} unless --libpq-table says else") from None
     except psycopg.Error as error:
         raise QueueError(f"PostgreSQL: {error}".strip()) from error
+
+
+def _found(connection: Any, table: str) -> str:
+    """gearmand writes the name without quotes: PostgreSQL makes it lower case, unless the table was made by others."""
+    from psycopg import sql
+
+    quoted = sql.Identifier(*table.split(".")).as_string(connection)
+    (there,) = connection.execute("SELECT to_regclass(%s) IS NOT NULL", [quoted]).fetchone()
+    return table if there else table.lower()

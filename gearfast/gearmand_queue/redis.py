@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from gearfast.gearmand_queue import row
 from gearfast.gearmand_queue.row import QueueError, Skipped, to_row
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def read(url: str, prefix: str = PREFIX, functions: Collection[str] = ()) -> Ite
     known = [name.encode() for name in functions]
     start = prefix.encode() + b"-"
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=10) as client:
+        with redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=row.PATIENCE) as client:
             keys: list[bytes] = []
             seen: set[bytes] = set()
             for key in client.scan_iter(match=re.sub(rb"([*?\[\]\\])", rb"\\\1", start) + b"*", count=_CHUNK):

@@ -8,8 +8,13 @@ from typing import Any, Final
 
 from gearfast.types import Priority
 
-__all__ = ["QueueError", "Row", "Skipped", "to_row"]
+__all__ = ["PATIENCE", "QueueError", "Row", "Skipped", "to_row"]
 
+PATIENCE: Final = 60.0
+"""Seconds that a database may say nothing; what listens there may be no database at all."""
+
+_NEVER: Final = 1 << 63
+"""A time that no server takes."""
 _PRIORITIES: Final = {0: Priority.HIGH, 1: Priority.NORMAL, 2: Priority.LOW}
 
 
@@ -51,6 +56,8 @@ def _whole(value: Any, default: int) -> int:
         return int(value)
     except (TypeError, ValueError):
         return default
+    except OverflowError:  # SQLite makes an infinite number of a text of 400 digits
+        return _NEVER if value > 0 else default
 
 
 def to_row(unique: Any, function: Any, priority: Any, data: Any, when: Any) -> Row | Skipped:

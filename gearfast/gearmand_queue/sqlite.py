@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +27,11 @@ TABLE = "gearman_queue"
 
 def read(path: str, table: str = TABLE) -> Iterator[Row | Skipped]:
     """The jobs in the order in which they were stored. Raises QueueError."""
-    if not Path(path).is_file():
-        raise QueueError(f"{path}: there is no such file")
+    _check(path)
+    if Path(path + "-wal").exists() and not Path(path + "-shm").exists():
+        # It would be made anew.
+        yield from _of_a_copy(path, table)
+        return
     begun = False
     try:
         for row in _rows(path, table):
@@ -36,6 +41,17 @@ def read(path: str, table: str = TABLE) -> Iterator[Row | Skipped]:
         if begun or not any(Path(path + end).exists() for end in ("-journal", "-wal")):
             raise QueueError(f"{path}: {error}") from error
         yield from _of_a_copy(path, table)
+
+
+def _check(path: str) -> None:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise QueueError(f"{path}: a queue of libsqlite3 is a file, and this is none")
+        open(path, "rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise QueueError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise QueueError(f"{path}: {error.strerror}") from None
 
 
 def _of_a_copy(path: str, table: str) -> Iterator[Row | Skipped]:
@@ -53,8 +69,15 @@ def _of_a_copy(path: str, table: str) -> Iterator[Row | Skipped]:
             raise QueueError(f"{path}: {error}") from error
 
 
+def _in_wal_mode(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
 def _rows(path: str, table: str) -> Iterator[Row | Skipped]:
-    with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as db:
+    # Who only reads a file in WAL mode makes the two beside it all the same, and gearmand may not use another's.
+    alone = "&immutable=1" if _in_wal_mode(path) and not Path(path + "-wal").exists() else ""
+    with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro{alone}", uri=True)) as db:
         db.text_factory = bytes
         name = table.replace('"', '""')
         columns = {column.decode() for _, column, *_ in db.execute(f'PRAGMA table_info("{name}")')}

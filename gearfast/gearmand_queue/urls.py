@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from gearfast.gearmand_queue.row import QueueError
 
@@ -33,8 +33,9 @@ def read_queue(
     if not separator or scheme == "sqlite":
         from gearfast.gearmand_queue import sqlite
 
-        path = unquote(urlsplit(url).path).removeprefix("/") if separator else url
-        return sqlite.read(path, table or sqlite.TABLE)
+        return sqlite.read(_path(url) if separator else url, table or sqlite.TABLE)
+    if scheme in ("mysql", *_REDIS):  # libpq has URLs of its own
+        _split(url)
     if scheme in ("postgresql", "postgres"):
         from gearfast.gearmand_queue import postgres
 
@@ -48,3 +49,25 @@ def read_queue(
 
         return redis.read(url, prefix or redis.PREFIX, functions)
     raise QueueError(f"{scheme}://: a queue is a path or sqlite:///FILE, postgresql://…, mysql://… or redis://…")
+
+
+def _path(url: str) -> str:
+    parts = _split(url)
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or not path or parts.query or parts.fragment:
+        raise QueueError(f"{url}: a queue of libsqlite3 is sqlite:///FILE, with three slashes before a relative path")
+    return path
+
+
+def _split(url: str) -> SplitResult:
+    """Raises QueueError, also for a port that is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        # It would tell what it could not read, which may be half of a password.
+        raise QueueError(
+            f"{url.partition(':')[0]}://…: the URL is not well formed: a port is a number, and characters of a "
+            "password that mean something in a URL are written %40 and the like"
+        ) from None
+    return parts

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from gearfast.protocol import RESULT_FUNCTION, RESULT_NOW_FUNCTION
 from gearfast.schedules.cron import check_cron, check_zone, next_match
 from gearfast.values import choice, seconds, switch
 
@@ -33,6 +34,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("must be a text that is not empty")
     return value
+
+
+def _function(value: object) -> str:
+    text = _text(value)
+    if text in (RESULT_FUNCTION, RESULT_NOW_FUNCTION):
+        raise ValueError("is answered by the server itself, who asks has to wait for it: no schedule can have it")
+    return text
 
 
 def _workload(value: object) -> bytes:
@@ -90,7 +98,7 @@ class Schedule:
     """
 
     name: str
-    function: str = _key("", _text, "the function of the job", "has to be given")
+    function: str = _key("", _function, "the function of the job", "has to be given")
     workload: bytes = _key(b"", _workload, "its workload, a text; or any bytes as `workload_base64`", "empty")
     cron: str | None = _key(
         None,
@@ -187,7 +195,8 @@ def parse_schedule(name: str, values: Mapping[str, object], base: Schedule | Non
     if "workload_base64" in values:
         if "workload" in values:
             raise ValueError("workload and workload_base64: one of them")
-        values["workload"] = _decoded(values.pop("workload_base64"))
+        text = values.pop("workload_base64")
+        values["workload"] = "" if text == "" and base is not None else _decoded(text)
     for key, value in values.items():
         field = KEYS.get(key)
         if field is None:

@@ -385,6 +385,10 @@ def load_file(path: str | Path) -> dict[str, object]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: no TOML: {error}") from None
     tables: dict[str, object] = {name: table.pop(name) for name in _TABLES if name in table}
+    for name, value in table.items():
+        # Not as a setting by the name of all that stands in it, which none is near to.
+        if isinstance(value, Mapping) and (near := difflib.get_close_matches(name.lower(), _TABLES, 1, 0.75)):
+            raise ConfigError(f"{path}: unknown table {name}; did you mean {near[0]}?")
     values = {**_flatten(table), **tables}
     return {name: _parsed(name, value, str(path)) for name, value in values.items()}
 

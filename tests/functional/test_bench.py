@@ -177,3 +177,8 @@ def test_the_command_lists_rows_and_refuses_others() -> None:
     refused = subprocess.run([*COMMAND, "--rows", "fg-9x9"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "unknown row fg-9x9" in refused.stderr
+    refused = subprocess.run(
+        [*COMMAND, "--rows", "fg-1x1", "--servers", "gearfst,floor"], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "unknown server gearfst: gearfast[=URL], floor, gearmand" in refused.stderr

@@ -182,13 +182,21 @@ def test_refusals(gearfast: Callable[..., int], capsysbinary: Out) -> None:
     output, errors = capsysbinary.readouterr()
     assert output == b""
     assert b"UNKNOWN_JOB" in errors and b"`gearfast admin jobs` lists those that are there" in errors
+    for kept in ("dead", "results"):
+        assert gearfast(kept, "drop", "H:nobody:1") == FAILED
+        assert f"`gearfast admin {kept}` lists those that are there" in capsysbinary.readouterr().err.decode()
     for words, hint in [
         ([], b"what? one of: cancel, cluster, create,"),
         (["stauts"], b"did you mean status?"),
         (["--stauts"], b"did you mean --status?"),
-        (["status", "--workers"], b""),
+        (["status", "--workers"], b"its place is in `gearfast admin [options] COMMAND ...`\n"),
+        (["status", "--timeout=3"], b"its place is in `gearfast admin [options] COMMAND ...`\n"),
+        (["status", "-p", "4730"], b"its place is in `gearfast admin [options] COMMAND ...`\n"),
         (["--workers", "status"], b"not both"),
-        (["cancel"], b"HANDLE"),
+        (
+            ["cancel"],
+            b"gearfast admin cancel: the following arguments are required: HANDLE; see gearfast admin cancel --",
+        ),
         (["maxqueue", "f", "1", "2"], b"three"),
         (["maxqueue", "f", "x"], b"invalid int value"),
     ]:

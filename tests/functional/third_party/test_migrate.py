@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from gearfast import Client, Job, Priority, Worker
+from gearfast import Client, Job, Packet, Priority, Worker
+from gearfast.cli.migrate import WINDOW
 from gearfast.demo.processes import free_port
+from gearfast.protocol import Command
 
+from ..fault_proxy import Connection, ScriptedPeer
 from ..servers import PATIENCE, ServerFailed, ServerProcess, running
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs gearmand")
@@ -170,6 +176,42 @@ def test_rows_that_gearmand_itself_cannot_start_with(sqlite_queue: Queue, requir
         assert sorted(do_all(server, ["f"], 2)) == [("f", b"empty", b""), ("f", b"timeless", b"x")]
 
 
+def migrated(options: list[str], url: str, *more: str) -> list[tuple[str, bytes, bytes]]:
+    """What workers get of a job that a gearmand with these options left, whose names are not ASCII."""
+    with running("gearmand", *options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
+        client.submit_background("größe", EVERY_BYTE, unique="tür")
+        gearmand.stop()
+    with running("gearfast") as server:
+        result = migrate(Queue("", options, url, lambda: None), server, *more)
+        assert result.returncode == 0, result.stderr
+        assert "1 jobs taken" in result.stdout
+        return do_all(server, ["größe"], 1)
+
+
+def test_a_database_of_postgres_that_is_not_utf8(need_database: Callable[[str], Any], require: Any) -> None:
+    """And a table's name as it was given to gearmand, which PostgreSQL made lower case."""
+    require.program("gearmand", "gearman-job-server")
+    with need_database("postgresql").Postgres() as database:
+        with database.admin() as connection:
+            connection.autocommit = True
+            connection.execute("CREATE DATABASE old ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+        options = ["-q", "Postgres", "--libpq-conninfo", f"host={database.folder} user=gearfast dbname=old"]
+        url = f"postgresql://gearfast@/old?host={database.folder}"
+        done = migrated([*options, "--libpq-table", "MyQueue"], url, "--table", "MyQueue")
+    assert done == [("größe", "tür".encode(), EVERY_BYTE)]
+
+
+def test_a_table_of_mysql_that_is_not_utf8(mysql_queue: Queue, require: Any) -> None:
+    """MariaDB's library translates what gearmand sends into the character set of the table."""
+    require.program("gearmand", "gearman-job-server")
+    import pymysql
+
+    port = int(mysql_queue.options[mysql_queue.options.index("--mysql-port") + 1])
+    with pymysql.connect(host="127.0.0.1", port=port, user="root") as connection, connection.cursor() as cursor:
+        cursor.execute("ALTER DATABASE jobs CHARACTER SET latin1")
+    assert migrated(mysql_queue.options, mysql_queue.url) == [("größe", "tür".encode(), EVERY_BYTE)]
+
+
 def test_functions_with_dashes_in_redis(redis_queue: Queue, require: Any) -> None:
     require.program("gearmand", "gearman-job-server")
     with running("gearmand", *redis_queue.options) as gearmand, Client(f"{gearmand.host}:{gearmand.port}") as client:
@@ -208,3 +250,51 @@ def test_a_job_server_that_is_away(sqlite_queue: Queue) -> None:
     assert result.returncode == 3
     assert "0 jobs taken" in result.stdout
     assert "Traceback" not in result.stderr
+
+
+def make_sqlite(path: str, rows: list[tuple[str, bytes]]) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE gearman_queue (unique_key TEXT, function_name TEXT, priority, data, when_to_run)")
+        db.executemany("INSERT INTO gearman_queue VALUES (?, 'f', 1, ?, 0)", rows)
+    db.close()
+
+
+def test_a_queue_that_is_damaged_further_on(sqlite_queue: Queue) -> None:
+    """Who runs it again knows how much is there twice, for jobs without a unique."""
+    make_sqlite(sqlite_queue.url, [(f"u{n}", bytes(3000)) for n in range(600)])
+    with Path(sqlite_queue.url).open("r+b") as file:
+        file.seek(file.seek(0, os.SEEK_END) // 2)
+        file.write(b"\xde" * 9000)
+    with running("gearfast") as server:
+        result = migrate(sqlite_queue, server)
+        assert result.returncode == 1
+        there = server.function("f").total
+        assert there > 0
+        assert f"{there} jobs taken, 0 left where they are" in result.stdout
+        assert result.stderr == f"gearfast migrate: {sqlite_queue.url}: database disk image is malformed\n"
+
+
+def test_ctrl_c_tells_what_was_taken(sqlite_queue: Queue) -> None:
+    make_sqlite(sqlite_queue.url, [(f"u{n}", b"x") for n in range(WINDOW + 1)])
+    one_more = threading.Event()
+
+    def play(connection: Connection) -> None:
+        connection.read("OPTION_REQ")
+        connection.send(Packet(Command.OPTION_RES, [b"exceptions"]))
+        for number in range(WINDOW):
+            connection.read("SUBMIT_JOB_BG")
+            connection.send(Packet(Command.JOB_CREATED, [b"H:it:%d" % number]))
+        connection.read("SUBMIT_JOB_BG")
+        one_more.set()
+        connection.wait_for_end()
+
+    command = [sys.executable, "-m", "gearfast", "migrate", sqlite_queue.url, "--server"]
+    with (
+        ScriptedPeer(play) as server,
+        subprocess.Popen([*command, server.address], stdout=subprocess.PIPE, text=True) as process,
+    ):
+        assert one_more.wait(PATIENCE)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert f"{WINDOW} jobs taken, 0 left where they are" in output

@@ -41,6 +41,11 @@ def test_unknown_option_gets_a_near_match(capsys: pytest.CaptureFixture[str]) ->
     assert "did you mean --port?" in capsys.readouterr().err
 
 
+def test_an_option_before_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check", "server"]) == USAGE
+    assert capsys.readouterr().err.endswith(": --check; its place is in `gearfast server [options]`\n")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from gearfast._version import __version__
 

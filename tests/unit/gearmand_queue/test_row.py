@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from gearfast.gearmand_queue import row
+from gearfast.gearmand_queue.mysql import _sent
 from gearfast.gearmand_queue.redis import _names
 from gearfast.gearmand_queue.row import QueueError, Row, Skipped, to_row
 from gearfast.gearmand_queue.urls import read_queue
 from gearfast.types import Priority
+
+INFINITE = float("inf")
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,8 @@ from gearfast.types import Priority
         # What no gearmand wrote.
         ((None, b"f", None, 12, -5), Row("f", b"", b"12", Priority.NORMAL, 0, "'f', unique ''")),
         ((b"u", b"f", 77, b"x", "soon"), Row("f", b"u", b"x", Priority.NORMAL, 0, "'f', unique 'u'")),
+        ((b"u", b"f", INFINITE, b"x", -INFINITE), Row("f", b"u", b"x", Priority.NORMAL, 0, "'f', unique 'u'")),
+        ((b"u", b"f", 1, b"x", INFINITE), Row("f", b"u", b"x", Priority.NORMAL, 1 << 63, "'f', unique 'u'")),
         # MySQL has a NUL behind 63 bytes.
         (
             (b"u" * 63 + b"\0", b"f", 1, b"", 0),
@@ -73,6 +81,7 @@ def test_keys_of_redis(
         ("redis://h", {"table": "x"}, "--table is for SQL"),
         ("no/such/file.db", {}, "no/such/file.db: there is no such file"),
         ("sqlite:////no/such.db", {}, "/no/such.db: there is no such file"),
+        ("sqlite://such.db", {}, "sqlite://such.db: a queue of libsqlite3 is sqlite:///FILE, with three slashes"),
         ("mysql://h", {}, "names no database"),
         ("mysql://h/db?charset=x", {}, "unix_socket=PATH is the only option"),
     ],
@@ -82,3 +91,35 @@ def test_queues_that_cannot_be(url: str, options: dict[str, str], words: str) ->
         pytest.importorskip("pymysql")
     with pytest.raises(QueueError, match=words):
         list(read_queue(url, **options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "raw", "sent"),
+    [
+        ("f", b"f", b"f"),
+        ("tür", "tür".encode("latin-1"), "tür"),  # MariaDB's library, a table of Latin 1
+        ("tÃ¼r", "tür".encode(), b"t\xc3\xbcr"),  # an old one of MySQL, the same
+        (b"\xff", b"\xff", b"\xff"),  # a column of bytes
+        (None, None, None),
+    ],
+)
+def test_names_of_mysql(text: str | bytes | None, raw: bytes | None, sent: str | bytes | None) -> None:
+    assert _sent(text, raw) == sent
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:s3/cret@h/db", "mysql://[u:s3cret@h/db", "redis://u:s3/cret@h/0", "sqlite://[s3"]
+)
+def test_a_url_that_is_none_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(QueueError, match="the URL is not well formed: a port is a number") as caught:
+        list(read_queue(url))
+    assert "s3" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://u@127.0.0.1:{}/db", "redis://127.0.0.1:{}/0"])
+def test_what_listens_there_says_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a Gearman server, and many another, does to whom waits for a greeting."""
+    pytest.importorskip("pymysql" if url.startswith("mysql") else "redis")
+    monkeypatch.setattr(row, "PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(QueueError, match=r"(?i)timed out|timeout"):
+        list(read_queue(url.format(silent.getsockname()[1])))

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -57,6 +60,25 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
         list(read(str(path)))
 
 
+def test_a_file_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for who is not gearmand's user: who may not enter its folder, or not read its file."""
+    with pytest.raises(QueueError, match=r"a queue of libsqlite3 is a file, and this is none"):
+        list(read(str(tmp_path)))
+    path = tmp_path / "queue.db"
+    make(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", refused)
+        with pytest.raises(QueueError, match=r"queue\.db: Permission denied"):
+            list(read(str(path)))
+    monkeypatch.setattr(builtins, "open", refused)
+    with pytest.raises(QueueError, match=r"queue\.db: Permission denied"):
+        list(read(str(path)))
+
+
+def refused(path: object, *args: object, **options: object) -> object:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
 def test_a_transaction_that_was_cut_off(tmp_path: Path) -> None:
     """gearmand was killed while it wrote: what it had not committed is no job, and stays undone in the file itself."""
     path = tmp_path / "queue.db"
@@ -78,3 +100,44 @@ def test_a_transaction_that_was_cut_off(tmp_path: Path) -> None:
     assert functions(path) == ["kept"]
     assert (path.read_bytes(), journal.read_bytes()) == before
     assert sorted(one.name for one in tmp_path.iterdir()) == ["queue.db", "queue.db-journal"]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in folder.iterdir()}
+
+
+def test_a_file_in_wal_mode_stays_alone(tmp_path: Path) -> None:
+    """SQLite's own files beside it would be this user's, and gearmand, as another, could not open its queue."""
+    path = tmp_path / "queue.db"
+    with make(path) as db:
+        db.execute("INSERT INTO gearman_queue VALUES ('u', 'f', 1, 'x', 0)")
+    assert db.execute("PRAGMA journal_mode = wal").fetchone() == ("wal",)
+    db.close()
+    before = files(tmp_path)
+    assert list(before) == ["queue.db"]
+    assert functions(path) == ["f"]
+    assert files(tmp_path) == before
+
+
+def test_a_write_ahead_log_of_a_gearmand_that_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "killed" / "queue.db"
+    path.parent.mkdir()
+    script = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('PRAGMA journal_mode = wal')\n"
+        f"db.execute('{TABLE.format('gearman_queue')}')\n"
+        "db.execute('INSERT INTO gearman_queue VALUES (?, ?, 1, ?, 0)', ('u', 'logged', b'x'))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    before = files(path.parent)
+    assert functions(path) == ["logged"]
+    after = files(path.parent)
+    # What is in the -shm is for those that are connected, and is made from the log.
+    assert after.keys() == before.keys()
+    assert (after["queue.db"], after["queue.db-wal"]) == (before["queue.db"], before["queue.db-wal"])
+    path.with_name("queue.db-shm").unlink()
+    before = files(path.parent)
+    assert functions(path) == ["logged"]
+    assert files(path.parent) == before

@@ -89,6 +89,11 @@ class TestKeys:
             ({"cron": "* * * * *", "every": "1m"}, "one of cron and every has to be given, not both"),
             ({"function": "", "every": "1m"}, "function: '' must be a text that is not empty"),
             ({"evry": "1m"}, "unknown key evry; did you mean every?"),
+            (
+                {"every": "1m", "function": "gearfast.result"},
+                "function: 'gearfast.result' is answered by the server itself",
+            ),
+            ({"every": "1m", "function": "gearfast.result.now"}, "is answered by the server itself"),
             ({"every": "soon"}, "every: 'soon' must be a time such as 30s"),
             ({"every": ""}, "every: '' must be a time such as 30s"),
             ({"every": "0.01s"}, "every: '0.01s' must be 0.1s at least"),
@@ -140,6 +145,7 @@ class TestKeys:
         assert parse_schedule("s", {"cron": "@hourly"}, interval).every is None
         with pytest.raises(ValueError, match="one of cron and every"):
             parse_schedule("s", {"every": ""}, interval)
+        assert parse_schedule("s", {"workload_base64": ""}, base).workload == b""
 
     def test_every_key_has_its_help(self) -> None:
         assert all(field.metadata["help"] and field.metadata["shown"] for field in KEYS.values())

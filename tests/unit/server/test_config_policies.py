@@ -77,7 +77,7 @@ def test_without_a_table_there_is_none(tmp_path: Path) -> None:
         ('[functions."a*"]\nrate = "fast"\n', "functions: a*: rate: 'fast' must be a rate such as 100/s"),
         ("[functions]\ntimeout = 3\n", "functions: timeout: must be a table of keys"),
         ("functions = 3\n", "functions: must be a table of functions or patterns"),
-        ("[function.a]\ntimeout = 3\n", "unknown setting function_a_timeout"),
+        ("[function.a]\ntimeout = 3\n", "unknown table function; did you mean functions?"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

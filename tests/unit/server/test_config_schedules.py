@@ -73,6 +73,8 @@ def test_without_a_table_there_is_none(tmp_path: Path) -> None:
         ('[schedules.a]\nfunction = "f"\ncron = "daily"\n', "schedules: a: cron: 'daily' is no cron expression"),
         ('[schedules.a]\ncron = "* * * * *"\n', "schedules: a: function: has to be given"),
         ("schedules = 3\n", "schedules: must be a table of names"),
+        ('[schedule.a]\nfunction = "f"\nevery = 60\n', "unknown table schedule; did you mean schedules?"),
+        ("[Function.user]\ntimeout = 60\n", "unknown table Function; did you mean functions?"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
