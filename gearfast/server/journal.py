@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearfast.dispatch import survivors
 from gearfast.server.fetch import Fetch
+from gearfast.server.given_up import GivenUp
 from gearfast.server.lease import Share
 from gearfast.server.log import logger
 from gearfast.server.notes import Notes
 from gearfast.server.plan import in_order, in_parts, joined, planned
-from gearfast.server.uniques import Uniques, keyed
+from gearfast.server.uniques import Uniques
 from gearfast.store._sections import Sections
 from gearfast.store.base import (
     RANGE_BITS,
@@ -92,7 +93,7 @@ class Journal:
         self._closing = threading.Event()
         self._away = False
         self._untidy = False
-        self._given_up: dict[int, list[tuple[bytes, int]]] = {}
+        self._given_up = GivenUp()
 
     def _enter(self) -> dict[str, bytes]:
         """Opens the store for the first time, or as a new server; the notes there."""
@@ -459,6 +460,7 @@ class Journal:
             return
         if stored:
             self._notes.are_written()
+            self._given_up.forget()
         elif bound:
             self._notes.give_up(bound)
         self._batch = batch.number
@@ -486,7 +488,8 @@ class Journal:
         return True
 
     def _write_batch(self, batch: Batch) -> None:
-        write = planned(batch, self.next_number, self._sections, self._losses, self._notes.unwritten)
+        told = self._given_up.without_known(batch)
+        write = planned(told, self.next_number, self._sections, self._losses, self._notes.unwritten)
         self._uniques.write(batch, write, self._sections, self._write)
 
     def _write(self, write: Write) -> None:
@@ -561,7 +564,7 @@ class Journal:
         self._seatless = True
         self._sections = Sections()
         self._coming = []
-        self._given_up.clear()
+        self._given_up.forget()
         if self._fetch.is_busy:
             self._fetch.end()
             self._post(self._supply_end, b"")
@@ -656,24 +659,22 @@ class Journal:
         if not self._away:
             logger.error("The store stays away, durable jobs are refused: %s", error)
         self._away = True
-        self._given_up[batch.number] = keyed(batch.claims)
+        self._given_up.add(batch)
         self._post(self._refuse, True)
         self._sections = Sections()
 
     def _open_again(self) -> Contents:
         """Opens the store after an error.
 
-        Batches that were given up may be in it after all: their clients were told that they are not, so they go.
+        Batches that were given up may be in it after all: their clients were told that they are not, so their jobs go.
         """
         began = self._clock()
         contents = self.store.open()
-        stored = sorted(self._given_up.keys() & {info.id for info in contents.sections})
-        if stored:
-            write = Write(contents.batch, self.next_number, drop=stored, notes=self._notes.taken_back)
-            write.releases = [claim for id in stored for claim in self._given_up[id]]
+        write = self._given_up.undo(contents, self.next_number, self._notes.taken_back)
+        if write is not None:
             self.store.write(write)
             contents = self.store.open()
-        self._given_up.clear()
+        self._given_up.undone()
         self._adopt(contents)
         self._renewed(began)
         return contents

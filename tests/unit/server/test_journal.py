@@ -309,6 +309,56 @@ def test_a_note_that_is_bound_is_lost_with_its_jobs(tmp_path: Path, lies: bool) 
     assert sections_in(path) == []
 
 
+def test_ends_that_are_told_twice_count_once(tmp_path: Path) -> None:
+    """The write that failed had been done: its ends, which go with the next one again, take no other job along."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    server = machine.dispatcher
+    server.receive(machine.peer, b"".join(encode(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n) for n in range(3)))
+    machine.commit()
+    worker = server.connect()
+    server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * 2)
+    first, second = (b"H:%d" % job["number"] for job in server.jobs() if job["running"])
+    machine.store.away = machine.store.lies = True
+    server.receive(worker, encode(Command.WORK_COMPLETE, first, b""))
+    machine.journal.take()
+    machine.run(lambda: bool(server.refusing))
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not server.refusing and machine.journal.is_idle)
+    server.receive(worker, encode(Command.WORK_COMPLETE, second, b""))
+    assert machine.close() == (names(2), [])
+    again = Machine(path)
+    again.back()
+    assert again.close() == (names(2), [])
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["it stays", "it goes meanwhile"])
+def test_what_a_refused_batch_tells_of_earlier_jobs_stays(tmp_path: Path, dropped: bool) -> None:
+    """A dead letter in it is that of a job that was acknowledged: it does not go with the jobs that were refused."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    server = machine.dispatcher
+    server.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"0") * 2)
+    machine.commit()
+    worker = server.connect()
+    server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    (number,) = (job["number"] for job in server.jobs() if job["running"])
+    machine.store.away = machine.store.lies = True
+    server.receive(worker, encode(Command.WORK_FAIL, b"H:%d" % number))
+    server.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"1"))
+    machine.journal.take()
+    machine.run(lambda: bool(server.refusing))
+    if dropped:
+        server.receive(machine.peer, b"dead drop *\n")
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not server.refusing and machine.journal.is_idle)
+    dead = [] if dropped else names(0)
+    assert machine.close() == (names(0), dead)
+    again = Machine(path)
+    again.back()
+    assert again.close() == (names(0), dead)
+
+
 def names(*numbers: int) -> list[bytes]:
     return [b"%d" % number for number in numbers]
 
