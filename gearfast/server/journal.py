@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from gearfast.dispatch import survivors
+from gearfast.server.come_back import ComeBack
 from gearfast.server.fetch import Fetch
 from gearfast.server.given_up import GivenUp
 from gearfast.server.lease import Share
@@ -33,7 +33,6 @@ from gearfast.store.base import (
     Contents,
     SeatLost,
     SectionDamaged,
-    SectionInfo,
     SharedStore,
     Store,
     StoreError,
@@ -86,6 +85,7 @@ class Journal:
         self._uniques = Uniques(store)
         self._starting = True
         self._broken = self._seatless = self._without = False
+        self._coming = ComeBack(store, self._leave_alone)
         self._notes = Notes(self._enter())
         self._leads = self._told_leads = self.share is None or self.share.leads
         self._queue: SimpleQueue[Any] = SimpleQueue()
@@ -104,8 +104,7 @@ class Journal:
             contents = self.share.beat(0) or contents
         self._losses: dict[int, int] = {}
         self._ranges: set[int] = set()
-        self._coming: list[SectionInfo] = []
-        self._coming_losses: dict[int, int] = {}
+        self._coming.begin_anew()
         self.next_number = contents.next_number
         self._batch = contents.batch
         self._adopt(contents)
@@ -316,11 +315,11 @@ class Journal:
             self.share.took(self._ranges)
         if not (new := found - known):
             return
-        self._coming += [info for info in infos if info.id >> RANGE_BITS in new]
+        self._coming.sections += [info for info in infos if info.id >> RANGE_BITS in new]
         for number, losses in contents.losses.items():
             its = number >> RANGE_BITS
             if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
-                self._losses[number] = self._coming_losses[number] = losses
+                self._losses[number] = self._coming.losses[number] = losses
 
     def _run(self) -> None:
         while self._come_back() and self._serve():
@@ -328,15 +327,19 @@ class Journal:
 
     def _come_back(self) -> bool:
         """Sends jobs of the store back, a part at a time, while it serves; False at the end."""
-        if not self._coming and not self._starting:
+        if not self._coming.sections and not self._starting:
             return True
         self._starting = False
         generation = self._generation
-        coming, self._coming = self._coming, []
-        losses, self._coming_losses = self._coming_losses, {}
+        coming, losses = self._coming.take()
         self._post(self._begin_restoring)
         for ids in in_parts(coming, CHUNK):
-            self._send_back(ids)
+            while (records := None if self._away else self._coming.read(ids, self._sections)) is None:
+                if not self._serve(wait_for="readable"):
+                    return False
+                if generation != self._generation:
+                    return True
+            self._post(self._bring_back, *records)
             if not self._serve(wait_for="restored"):
                 return False
             if generation != self._generation:
@@ -350,7 +353,9 @@ class Journal:
             self._fetch_some()
             if self.share is not None and self.share.wait == 0:
                 self._beat()
-            if self._coming and wait_for is None:
+            if self._coming.sections and wait_for is None:
+                return True
+            if wait_for == "readable" and self._is_readable():
                 return True
             try:
                 item = self._queue.get(timeout=self._pause())
@@ -374,13 +379,20 @@ class Journal:
 
     def _pause(self) -> float | None:
         """Seconds after which something is to be done though nothing has come; None: nothing is."""
-        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+        if self._away or self._coming.is_stuck or (self._fetch.is_busy and self._fetch.is_stuck):
             pause: float | None = PAUSES[-1]
         else:
             pause = 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
         if self.share is None:
             return pause
         return self.share.wait if pause is None else min(pause, self.share.wait)
+
+    def _is_readable(self) -> bool:
+        """Whether the store, which could not be read, may be read again."""
+        if self._coming.is_due:
+            self._coming.wait()
+            self._look_again()
+        return not (self._away or self._seatless or self._coming.is_stuck)
 
     def _use_leisure(self, tidy: bool) -> None:
         """Nothing has come for a while."""
@@ -403,38 +415,6 @@ class Journal:
                 fetch.fail(error)
         if fetch.is_done:
             self._post(self._supply_end, fetch.end())
-
-    def _send_back(self, ids: list[int]) -> None:
-        try:
-            records = self._live(ids)
-        except StoreError as error:
-            logger.error("Jobs of the store stay there: %s", error)
-            self._queue.put("restored")
-            return
-        self._post(self._bring_back, *records)
-
-    def _live(self, ids: list[int]) -> tuple[bytes, bytes]:
-        """The records of sections, and the numbers of those that do not count, rising.
-
-        A job whose record was written anew has ended in one section and not in the other: then those that count.
-        """
-        parts = self._read_whole(ids)
-        ended = [self._sections.ended_of(id) for id in ids]
-        if not self._sections.has_late:
-            return b"".join(parts), b"".join(ended)
-        try:
-            return b"".join(survivors(part, gone)[0] for part, gone in zip(parts, ended, strict=True)), b""
-        except ValueError as error:
-            raise StoreError(str(error)) from None
-
-    def _read_whole(self, ids: list[int]) -> list[bytes]:
-        """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
-        while True:
-            try:
-                return self.store.read(ids)
-            except SectionDamaged as error:
-                ids.remove(error.section)
-                self._leave_alone(error)
 
     def _leave_alone(self, error: SectionDamaged) -> None:
         """A damaged section is neither read nor written any more, so that somebody may look at it."""
@@ -552,9 +532,9 @@ class Journal:
         self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
-        before = len(self._coming)
+        before = len(self._coming.sections)
         self._adopt(contents)
-        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming[before:])
+        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming.sections[before:])
         logger.info("Took over what a server left that has ended: %d jobs", jobs)
 
     def _start_anew(self) -> None:
@@ -563,7 +543,7 @@ class Journal:
         self._generation += 1
         self._seatless = True
         self._sections = Sections()
-        self._coming = []
+        self._coming.begin_anew()
         self._given_up.forget()
         if self._fetch.is_busy:
             self._fetch.end()
@@ -676,6 +656,7 @@ class Journal:
             contents = self.store.open()
         self._given_up.undone()
         self._adopt(contents)
+        self._coming.opened()
         self._renewed(began)
         return contents
 

@@ -16,6 +16,7 @@ from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
+from gearfast.server import come_back, journal
 from gearfast.server.journal import Journal
 from gearfast.store.base import Contents, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
@@ -307,6 +308,81 @@ def test_a_note_that_is_bound_is_lost_with_its_jobs(tmp_path: Path, lies: bool) 
     machine.journal.close()
     assert notes_in(path) == {"fired": b"1", "other": b"2"}
     assert sections_in(path) == []
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store is tried again soon, and jobs come back one section at a time."""
+    monkeypatch.setattr(journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(journal, "CHUNK", 1)
+    monkeypatch.setattr(come_back, "PAUSE", 0.01)
+
+
+def some_jobs(path: Path, count: int) -> list[bytes]:
+    machine = Machine(path)
+    machine.submit(count)
+    return machine.close()[0]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_jobs_come_back_from_a_store_that_could_not_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """None is left there for another start, and until all are here nothing is said about those that are not."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Unreadable(Faulty):
+        unreadable = 2
+
+    again = Machine(path, store=Unreadable)
+    again.back()
+    assert again.close() == (jobs, [])
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "Jobs of the store cannot be read yet: the disk is away"
+    ]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_jobs_come_back_though_the_store_takes_nothing_for_a_while(tmp_path: Path) -> None:
+    """A batch is given up while they do, though the store itself can be opened."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Full(Faulty):
+        full = True
+
+        def write(self, write: Write) -> None:
+            if self.full and write.add:
+                raise StoreError("the disk is full")
+            super().write(write)
+
+    again = Machine(path, store=Full)
+    again.dispatcher.receive(again.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    again.journal.take()
+    again.run(lambda: bool(again.dispatcher.refusing))
+    again.back()
+    assert again.close() == (jobs, [])
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_cannot_be_read_for_good_holds_nobody_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A sector is gone, say: the sections on it are left alone, those around them come back."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Sector(Faulty):
+        def read(self, sections: Iterable[int]) -> list[bytes]:
+            ids = list(sections)
+            if {4, 5} & set(ids):
+                raise StoreError("input/output error")
+            return super().read(ids)
+
+    again = Machine(path, store=Sector)
+    again.back()
+    assert again.close() == ([*jobs[:3], *jobs[5:]], [])
+    assert [record.getMessage() for record in caplog.records if "stay there" in record.getMessage()] == [
+        f"input/output error (section {id}): 1 jobs stay there" for id in (4, 5)
+    ]
+    assert len(sections_in(path)) == 10
 
 
 def test_ends_that_are_told_twice_count_once(tmp_path: Path) -> None:
