@@ -305,9 +305,17 @@ class Journal:
     def _adopt(self, contents: Contents) -> None:
         """What the store has for this server; what is new of it is to come back to the dispatcher."""
         self._sections = Sections()
-        infos = [info for info in in_order(contents) if info.id not in self._damaged]
-        for info in infos:
-            self._sections.add(info)
+        infos = []
+        for info in in_order(contents):
+            if info.id in self._damaged:
+                continue
+            try:
+                self._sections.add(info)
+            except SectionDamaged as error:
+                self._damaged.add(info.id)
+                logger.error("%s: its jobs stay there", error)
+            else:
+                infos.append(info)
         known = self._ranges
         found = {info.id >> RANGE_BITS for info in infos}
         self._ranges = known | found | {contents.batch >> RANGE_BITS}

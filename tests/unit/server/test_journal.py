@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import SimpleQueue
@@ -166,6 +167,26 @@ def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         "section 7 is damaged: 1 jobs stay there",
     ]
     assert len(sections_in(tmp_path / "jobs.db")) == 10
+
+
+def test_a_section_that_cannot_be_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the file says of it is spoilt, not its records: a count that was 1 and is 0, say."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 5)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE section SET count = 0 WHERE id = 3")
+    db.close()
+    caplog.set_level(logging.ERROR, "gearfast")
+    again = Machine(path)
+    again.back()
+    again.submit(JOBS)
+    assert again.dispatcher.job_count == JOBS + 4
+    again.journal.close()
+    assert [job["workload"] for job in again.dispatcher.jobs()][:4] == [*jobs[:2], *jobs[3:]]
+    assert [record.getMessage() for record in caplog.records] == ["section 3 is damaged: its jobs stay there"]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM section WHERE id = 3").fetchone() == (1,)
+    db.close()
 
 
 def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_job(tmp_path: Path) -> None:
