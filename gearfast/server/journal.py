@@ -19,20 +19,20 @@ from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from gearfast.dispatch import survivors
+from gearfast.server.come_back import ComeBack
 from gearfast.server.fetch import Fetch
+from gearfast.server.given_up import GivenUp
 from gearfast.server.lease import Share
 from gearfast.server.log import logger
 from gearfast.server.notes import Notes
 from gearfast.server.plan import in_order, in_parts, joined, planned
-from gearfast.server.uniques import Uniques, keyed
+from gearfast.server.uniques import Uniques
 from gearfast.store._sections import Sections
 from gearfast.store.base import (
     RANGE_BITS,
     Contents,
     SeatLost,
     SectionDamaged,
-    SectionInfo,
     SharedStore,
     Store,
     StoreError,
@@ -85,6 +85,7 @@ class Journal:
         self._uniques = Uniques(store)
         self._starting = True
         self._broken = self._seatless = self._without = False
+        self._coming = ComeBack(store, self._leave_alone)
         self._notes = Notes(self._enter())
         self._leads = self._told_leads = self.share is None or self.share.leads
         self._queue: SimpleQueue[Any] = SimpleQueue()
@@ -92,7 +93,7 @@ class Journal:
         self._closing = threading.Event()
         self._away = False
         self._untidy = False
-        self._given_up: dict[int, list[tuple[bytes, int]]] = {}
+        self._given_up = GivenUp()
 
     def _enter(self) -> dict[str, bytes]:
         """Opens the store for the first time, or as a new server; the notes there."""
@@ -103,8 +104,7 @@ class Journal:
             contents = self.share.beat(0) or contents
         self._losses: dict[int, int] = {}
         self._ranges: set[int] = set()
-        self._coming: list[SectionInfo] = []
-        self._coming_losses: dict[int, int] = {}
+        self._coming.begin_anew()
         self.next_number = contents.next_number
         self._batch = contents.batch
         self._adopt(contents)
@@ -305,9 +305,17 @@ class Journal:
     def _adopt(self, contents: Contents) -> None:
         """What the store has for this server; what is new of it is to come back to the dispatcher."""
         self._sections = Sections()
-        infos = [info for info in in_order(contents) if info.id not in self._damaged]
-        for info in infos:
-            self._sections.add(info)
+        infos = []
+        for info in in_order(contents):
+            if info.id in self._damaged:
+                continue
+            try:
+                self._sections.add(info)
+            except SectionDamaged as error:
+                self._damaged.add(info.id)
+                logger.error("%s: its jobs stay there", error)
+            else:
+                infos.append(info)
         known = self._ranges
         found = {info.id >> RANGE_BITS for info in infos}
         self._ranges = known | found | {contents.batch >> RANGE_BITS}
@@ -315,11 +323,11 @@ class Journal:
             self.share.took(self._ranges)
         if not (new := found - known):
             return
-        self._coming += [info for info in infos if info.id >> RANGE_BITS in new]
+        self._coming.sections += [info for info in infos if info.id >> RANGE_BITS in new]
         for number, losses in contents.losses.items():
             its = number >> RANGE_BITS
             if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
-                self._losses[number] = self._coming_losses[number] = losses
+                self._losses[number] = self._coming.losses[number] = losses
 
     def _run(self) -> None:
         while self._come_back() and self._serve():
@@ -327,15 +335,19 @@ class Journal:
 
     def _come_back(self) -> bool:
         """Sends jobs of the store back, a part at a time, while it serves; False at the end."""
-        if not self._coming and not self._starting:
+        if not self._coming.sections and not self._starting:
             return True
         self._starting = False
         generation = self._generation
-        coming, self._coming = self._coming, []
-        losses, self._coming_losses = self._coming_losses, {}
+        coming, losses = self._coming.take()
         self._post(self._begin_restoring)
         for ids in in_parts(coming, CHUNK):
-            self._send_back(ids)
+            while (records := None if self._away else self._coming.read(ids, self._sections)) is None:
+                if not self._serve(wait_for="readable"):
+                    return False
+                if generation != self._generation:
+                    return True
+            self._post(self._bring_back, *records)
             if not self._serve(wait_for="restored"):
                 return False
             if generation != self._generation:
@@ -349,7 +361,9 @@ class Journal:
             self._fetch_some()
             if self.share is not None and self.share.wait == 0:
                 self._beat()
-            if self._coming and wait_for is None:
+            if self._coming.sections and wait_for is None:
+                return True
+            if wait_for == "readable" and self._is_readable():
                 return True
             try:
                 item = self._queue.get(timeout=self._pause())
@@ -373,13 +387,20 @@ class Journal:
 
     def _pause(self) -> float | None:
         """Seconds after which something is to be done though nothing has come; None: nothing is."""
-        if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
+        if self._away or self._coming.is_stuck or (self._fetch.is_busy and self._fetch.is_stuck):
             pause: float | None = PAUSES[-1]
         else:
             pause = 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
         if self.share is None:
             return pause
         return self.share.wait if pause is None else min(pause, self.share.wait)
+
+    def _is_readable(self) -> bool:
+        """Whether the store, which could not be read, may be read again."""
+        if self._coming.is_due:
+            self._coming.wait()
+            self._look_again()
+        return not (self._away or self._seatless or self._coming.is_stuck)
 
     def _use_leisure(self, tidy: bool) -> None:
         """Nothing has come for a while."""
@@ -402,38 +423,6 @@ class Journal:
                 fetch.fail(error)
         if fetch.is_done:
             self._post(self._supply_end, fetch.end())
-
-    def _send_back(self, ids: list[int]) -> None:
-        try:
-            records = self._live(ids)
-        except StoreError as error:
-            logger.error("Jobs of the store stay there: %s", error)
-            self._queue.put("restored")
-            return
-        self._post(self._bring_back, *records)
-
-    def _live(self, ids: list[int]) -> tuple[bytes, bytes]:
-        """The records of sections, and the numbers of those that do not count, rising.
-
-        A job whose record was written anew has ended in one section and not in the other: then those that count.
-        """
-        parts = self._read_whole(ids)
-        ended = [self._sections.ended_of(id) for id in ids]
-        if not self._sections.has_late:
-            return b"".join(parts), b"".join(ended)
-        try:
-            return b"".join(survivors(part, gone)[0] for part, gone in zip(parts, ended, strict=True)), b""
-        except ValueError as error:
-            raise StoreError(str(error)) from None
-
-    def _read_whole(self, ids: list[int]) -> list[bytes]:
-        """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
-        while True:
-            try:
-                return self.store.read(ids)
-            except SectionDamaged as error:
-                ids.remove(error.section)
-                self._leave_alone(error)
 
     def _leave_alone(self, error: SectionDamaged) -> None:
         """A damaged section is neither read nor written any more, so that somebody may look at it."""
@@ -459,6 +448,7 @@ class Journal:
             return
         if stored:
             self._notes.are_written()
+            self._given_up.forget()
         elif bound:
             self._notes.give_up(bound)
         self._batch = batch.number
@@ -486,7 +476,8 @@ class Journal:
         return True
 
     def _write_batch(self, batch: Batch) -> None:
-        write = planned(batch, self.next_number, self._sections, self._losses, self._notes.unwritten)
+        told = self._given_up.without_known(batch)
+        write = planned(told, self.next_number, self._sections, self._losses, self._notes.unwritten)
         self._uniques.write(batch, write, self._sections, self._write)
 
     def _write(self, write: Write) -> None:
@@ -549,9 +540,9 @@ class Journal:
         self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
-        before = len(self._coming)
+        before = len(self._coming.sections)
         self._adopt(contents)
-        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming[before:])
+        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming.sections[before:])
         logger.info("Took over what a server left that has ended: %d jobs", jobs)
 
     def _start_anew(self) -> None:
@@ -560,8 +551,8 @@ class Journal:
         self._generation += 1
         self._seatless = True
         self._sections = Sections()
-        self._coming = []
-        self._given_up.clear()
+        self._coming.begin_anew()
+        self._given_up.forget()
         if self._fetch.is_busy:
             self._fetch.end()
             self._post(self._supply_end, b"")
@@ -656,25 +647,24 @@ class Journal:
         if not self._away:
             logger.error("The store stays away, durable jobs are refused: %s", error)
         self._away = True
-        self._given_up[batch.number] = keyed(batch.claims)
+        self._given_up.add(batch)
         self._post(self._refuse, True)
         self._sections = Sections()
 
     def _open_again(self) -> Contents:
         """Opens the store after an error.
 
-        Batches that were given up may be in it after all: their clients were told that they are not, so they go.
+        Batches that were given up may be in it after all: their clients were told that they are not, so their jobs go.
         """
         began = self._clock()
         contents = self.store.open()
-        stored = sorted(self._given_up.keys() & {info.id for info in contents.sections})
-        if stored:
-            write = Write(contents.batch, self.next_number, drop=stored, notes=self._notes.taken_back)
-            write.releases = [claim for id in stored for claim in self._given_up[id]]
+        write = self._given_up.undo(contents, self.next_number, self._notes.taken_back)
+        if write is not None:
             self.store.write(write)
             contents = self.store.open()
-        self._given_up.clear()
+        self._given_up.undone()
         self._adopt(contents)
+        self._coming.opened()
         self._renewed(began)
         return contents
 

@@ -14,6 +14,8 @@ from libc.string cimport memmove
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 
+from gearfast.store.base import SectionDamaged
+
 cdef uint64_t MOVED = <uint64_t>1 << 63   # of a number that has ended here: it was late here, and is in a newer section
 
 cdef enum:
@@ -46,6 +48,17 @@ cdef size_t moved_away(info) except? 0:
         if ended[i] & MOVED and (ended[i] & ~MOVED) not in info.late:
             count += 1
     return count
+
+
+cdef bint is_possible(info) except -1:
+    """Whether what a store says of a section can be so: what a disk has spoilt may be anything."""
+    cdef bint known = all([isinstance(each, int) for each in (info.first, info.last, info.count, info.size)])
+    if not known or not 0 <= info.count < 1 << 32 or info.size <= 0:
+        return False
+    if info.count and not 0 < info.first <= info.first + info.count - 1 <= info.last < 1 << 63:
+        return False
+    jobs = info.count + len(info.late) + moved_away(info)
+    return jobs > 0 and len(info.ended) // 8 <= jobs
 
 
 cdef bytes packed(list numbers):
@@ -126,9 +139,14 @@ cdef class Sections:
         return 0
 
     def add(self, info):
-        """A section. Sections are in the order of their ids and of their jobs' numbers: raises ValueError otherwise."""
+        """A section. Sections are in the order of their ids and of their jobs' numbers: raises ValueError otherwise.
+
+        Raises SectionDamaged if there can be no such section.
+        """
         cdef size_t at
         cdef Place* place
+        if not is_possible(info):
+            raise SectionDamaged(f"section {info.id} is damaged", info.id)
         self.make_room()
         at = self.end_
         if at > self.begin and self.places[at - 1].id >= <int64_t>info.id:

@@ -25,6 +25,7 @@ SCHEMA = 2
 APPLICATION = 0x67656172
 """`PRAGMA application_id` of a file of ours: "gear"."""
 
+MEMORY = ":memory:"
 LOCK_WAIT = 2.0
 """Seconds that a server which has the file, and may be about to end, is waited for."""
 FEW_PAGES = 1024
@@ -48,11 +49,11 @@ def reserve_log(db: sqlite3.Connection) -> None:
     SQLite ends its log where a page's checksum is wrong, and overwrites what is behind it; zeros are nothing to it. The
     lock of a file is on the file itself, not on its log. Without room on the disk the log grows as it is written.
     """
-    path = db.execute("PRAGMA database_list").fetchone()[2]
+    path: bytes = db.execute("SELECT CAST(file AS BLOB) FROM pragma_database_list").fetchone()[0]
     if not path:  # `:memory:`
         return
     with contextlib.suppress(OSError):
-        log = os.open(f"{path}-wal", os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        log = os.open(path + b"-wal", os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             size = os.lseek(log, 0, os.SEEK_END)
             if size >= LOG_BYTES:
@@ -72,6 +73,8 @@ class SqliteStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        # It is opened again after an error, and the program may have changed its working folder since.
+        self._file = self.path if self.path == MEMORY else os.path.abspath(self.path)
         self._db: sqlite3.Connection | None = None
 
     @property
@@ -83,7 +86,9 @@ class SqliteStore:
         """Opens the file, makes it if there is none. Raises StoreError if it is another program's, or in use."""
         self.close()
         try:
-            self._db = db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=LOCK_WAIT)
+            self._db = db = sqlite3.connect(
+                self._file, isolation_level=None, check_same_thread=False, timeout=LOCK_WAIT
+            )
             self._prepare(db)
             reserve_log(db)
             return self._contents(db)
@@ -105,6 +110,7 @@ class SqliteStore:
         if not tables:
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
+        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")  # one large job would leave it large for ever
         db.execute("PRAGMA synchronous = FULL")
         for step in range(version + 1, SCHEMA + 1):
             text = files("gearfast.store").joinpath(f"sql/sqlite-{step}.sql").read_text("utf-8")

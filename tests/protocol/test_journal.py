@@ -429,6 +429,22 @@ def test_jobs_come_back_as_they_were(durable: Durable) -> None:
     again.sound()
 
 
+def test_jobs_that_became_durable_later_come_back_at_their_place(durable: Durable) -> None:
+    """Foreground jobs that were joined: they are stored behind younger ones, and were before them in the queue."""
+    joined = {2: b"u2", 5: b"u5", 8: b"u8"}
+    c = durable.peer("c")
+    for n in range(10):
+        c.send(Q.SUBMIT_JOB(b"f", joined[n], b"%d" % n) if n in joined else submit(b"f", data=b"%d" % n))
+    first = durable.commit()
+    c.send(*(submit(b"f", unique) for unique in joined.values()))
+    second = durable.commit()
+    c.take()
+    assert len(second.late) == len(joined)
+    again = restored(first, second)
+    assert again.worker("w", b"f").grab_all() == [b"%d" % n for n in range(10)]
+    again.sound()
+
+
 def test_jobs_that_have_ended_do_not_come_back(durable: Durable) -> None:
     durable.peer("c").send(*(submit(b"f", data=b"%d" % n) for n in range(6))).leave()
     again = restored(durable.commit(), ended=struct.pack("<3Q", 2, 5, 99))

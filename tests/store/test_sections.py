@@ -9,7 +9,7 @@ import struct
 import pytest
 
 from gearfast.store._sections import Sections
-from gearfast.store.base import RANGE_BITS, SectionInfo
+from gearfast.store.base import RANGE_BITS, SectionDamaged, SectionInfo
 
 
 def pack(*numbers: int) -> bytes:
@@ -61,6 +61,31 @@ def test_sections_are_in_the_order_of_their_numbers(id: int, first: int) -> None
     with pytest.raises(ValueError, match=r"is not in the order of its jobs' numbers|is there already"):
         sections.add(info(id, first, 30))
     assert sections.ids() == [2]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        SectionInfo(2, 20, 29, 0, 1000),
+        SectionInfo(2, 20, 29, -1, 1000),
+        SectionInfo(2, 20, 29, 1 << 40, 1000),
+        SectionInfo(2, 20, 29, 11, 1000),
+        SectionInfo(2, 29, 20, 10, 1000),
+        SectionInfo(2, -9, 29, 10, 1000),
+        SectionInfo(2, 20, 29, 10, 0),
+        SectionInfo(2, 20, 29, 1, 1000, ended=pack(20, 21)),
+        SectionInfo(2, "20", 29, 10, 1000),  # type: ignore[arg-type]
+        SectionInfo(2, 20, 29, 10, None),  # type: ignore[arg-type]
+    ],
+)
+def test_what_cannot_be_said_of_a_section(spoilt: SectionInfo) -> None:
+    sections = Sections()
+    sections.add(info(1, 10, 19))
+    with pytest.raises(SectionDamaged, match="section 2 is damaged"):
+        sections.add(spoilt)
+    sections.add(info(3, 30, 39))
+    assert sections.ids() == [1, 3]
+    assert (sections.jobs, sections.live, sections.size) == (20, 20, 2000)
 
 
 def test_sections_that_come_between_others() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -148,6 +149,45 @@ def test_a_disk_without_room_for_the_log(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.open().batch == 1
+    store.close()
+
+
+def test_the_log_is_not_left_as_large_as_its_largest_write(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    large = bytes(4 * LOG_BYTES)
+    store.write(Write(1, 2, [Section(SectionInfo(1, 1, 1, 1, len(large)), large)]))
+    assert log_of(store).stat().st_size > len(large)
+    store.write(Write(2, 2, drop=[1]))
+    for id in range(3, 2000):
+        if log_of(store).stat().st_size == LOG_BYTES:
+            break
+        store.write(Write(id, id + 1, [Section(SectionInfo(id, id, id, 1, 7), b"records")]))
+    assert log_of(store).stat().st_size == LOG_BYTES
+    store.close()
+
+
+def test_another_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is opened again after an error is the one that it was."""
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = SqliteStore("jobs.db")
+    store.open()
+    store.write(Write(5, 6))
+    monkeypatch.chdir(tmp_path / "other")
+    assert store.open().batch == 5
+    store.close()
+    assert list((tmp_path / "other").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="paths are any bytes on Linux alone")
+def test_a_path_that_is_no_utf_8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    store = SqliteStore(folder / "jobs.db")
+    store.open()
+    store.write(Write(5, 6))
+    assert log_of(store).stat().st_size == LOG_BYTES
     store.close()
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,6 +17,7 @@ from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
+from gearfast.server import come_back, journal
 from gearfast.server.journal import Journal
 from gearfast.store.base import Contents, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
@@ -167,6 +169,26 @@ def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert len(sections_in(tmp_path / "jobs.db")) == 10
 
 
+def test_a_section_that_cannot_be_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the file says of it is spoilt, not its records: a count that was 1 and is 0, say."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 5)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE section SET count = 0 WHERE id = 3")
+    db.close()
+    caplog.set_level(logging.ERROR, "gearfast")
+    again = Machine(path)
+    again.back()
+    again.submit(JOBS)
+    assert again.dispatcher.job_count == JOBS + 4
+    again.journal.close()
+    assert [job["workload"] for job in again.dispatcher.jobs()][:4] == [*jobs[:2], *jobs[3:]]
+    assert [record.getMessage() for record in caplog.records] == ["section 3 is damaged: its jobs stay there"]
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM section WHERE id = 3").fetchone() == (1,)
+    db.close()
+
+
 def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_job(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "jobs.db")
     machine.submit(1)
@@ -307,6 +329,131 @@ def test_a_note_that_is_bound_is_lost_with_its_jobs(tmp_path: Path, lies: bool) 
     machine.journal.close()
     assert notes_in(path) == {"fired": b"1", "other": b"2"}
     assert sections_in(path) == []
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store is tried again soon, and jobs come back one section at a time."""
+    monkeypatch.setattr(journal, "PAUSES", (0.01,))
+    monkeypatch.setattr(journal, "CHUNK", 1)
+    monkeypatch.setattr(come_back, "PAUSE", 0.01)
+
+
+def some_jobs(path: Path, count: int) -> list[bytes]:
+    machine = Machine(path)
+    machine.submit(count)
+    return machine.close()[0]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_jobs_come_back_from_a_store_that_could_not_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """None is left there for another start, and until all are here nothing is said about those that are not."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Unreadable(Faulty):
+        unreadable = 2
+
+    again = Machine(path, store=Unreadable)
+    again.back()
+    assert again.close() == (jobs, [])
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "Jobs of the store cannot be read yet: the disk is away"
+    ]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_jobs_come_back_though_the_store_takes_nothing_for_a_while(tmp_path: Path) -> None:
+    """A batch is given up while they do, though the store itself can be opened."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Full(Faulty):
+        full = True
+
+        def write(self, write: Write) -> None:
+            if self.full and write.add:
+                raise StoreError("the disk is full")
+            super().write(write)
+
+    again = Machine(path, store=Full)
+    again.dispatcher.receive(again.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    again.journal.take()
+    again.run(lambda: bool(again.dispatcher.refusing))
+    again.back()
+    assert again.close() == (jobs, [])
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_cannot_be_read_for_good_holds_nobody_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A sector is gone, say: the sections on it are left alone, those around them come back."""
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+
+    class Sector(Faulty):
+        def read(self, sections: Iterable[int]) -> list[bytes]:
+            ids = list(sections)
+            if {4, 5} & set(ids):
+                raise StoreError("input/output error")
+            return super().read(ids)
+
+    again = Machine(path, store=Sector)
+    again.back()
+    assert again.close() == ([*jobs[:3], *jobs[5:]], [])
+    assert [record.getMessage() for record in caplog.records if "stay there" in record.getMessage()] == [
+        f"input/output error (section {id}): 1 jobs stay there" for id in (4, 5)
+    ]
+    assert len(sections_in(path)) == 10
+
+
+def test_ends_that_are_told_twice_count_once(tmp_path: Path) -> None:
+    """The write that failed had been done: its ends, which go with the next one again, take no other job along."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    server = machine.dispatcher
+    server.receive(machine.peer, b"".join(encode(Command.SUBMIT_JOB_BG, b"f", b"", b"%d" % n) for n in range(3)))
+    machine.commit()
+    worker = server.connect()
+    server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * 2)
+    first, second = (b"H:%d" % job["number"] for job in server.jobs() if job["running"])
+    machine.store.away = machine.store.lies = True
+    server.receive(worker, encode(Command.WORK_COMPLETE, first, b""))
+    machine.journal.take()
+    machine.run(lambda: bool(server.refusing))
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not server.refusing and machine.journal.is_idle)
+    server.receive(worker, encode(Command.WORK_COMPLETE, second, b""))
+    assert machine.close() == (names(2), [])
+    again = Machine(path)
+    again.back()
+    assert again.close() == (names(2), [])
+
+
+@pytest.mark.parametrize("dropped", [False, True], ids=["it stays", "it goes meanwhile"])
+def test_what_a_refused_batch_tells_of_earlier_jobs_stays(tmp_path: Path, dropped: bool) -> None:
+    """A dead letter in it is that of a job that was acknowledged: it does not go with the jobs that were refused."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    server = machine.dispatcher
+    server.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"0") * 2)
+    machine.commit()
+    worker = server.connect()
+    server.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    (number,) = (job["number"] for job in server.jobs() if job["running"])
+    machine.store.away = machine.store.lies = True
+    server.receive(worker, encode(Command.WORK_FAIL, b"H:%d" % number))
+    server.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"1"))
+    machine.journal.take()
+    machine.run(lambda: bool(server.refusing))
+    if dropped:
+        server.receive(machine.peer, b"dead drop *\n")
+    machine.store.away = machine.store.lies = False
+    machine.run(lambda: not server.refusing and machine.journal.is_idle)
+    dead = [] if dropped else names(0)
+    assert machine.close() == (names(0), dead)
+    again = Machine(path)
+    again.back()
+    assert again.close() == (names(0), dead)
 
 
 def names(*numbers: int) -> list[bytes]:
