@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from gearfast.dispatch import survivors
+from gearfast.server.coming import Coming, live
 from gearfast.server.fetch import Fetch
 from gearfast.server.lease import Share
 from gearfast.server.log import logger
@@ -32,7 +32,6 @@ from gearfast.store.base import (
     Contents,
     SeatLost,
     SectionDamaged,
-    SectionInfo,
     SharedStore,
     Store,
     StoreError,
@@ -102,9 +101,7 @@ class Journal:
             self.share.renewed(began)
             contents = self.share.beat(0) or contents
         self._losses: dict[int, int] = {}
-        self._ranges: set[int] = set()
-        self._coming: list[SectionInfo] = []
-        self._coming_losses: dict[int, int] = {}
+        self._coming = Coming()
         self.next_number = contents.next_number
         self._batch = contents.batch
         self._adopt(contents)
@@ -287,7 +284,7 @@ class Journal:
 
     @property
     def is_idle(self) -> bool:
-        """Everything that the dispatcher told is in the store."""
+        """All that the dispatcher told is in the store."""
         return not (self._dispatcher.batch_waits or self._dispatcher.committing)
 
     def close(self) -> None:
@@ -308,18 +305,10 @@ class Journal:
         infos = [info for info in in_order(contents) if info.id not in self._damaged]
         for info in infos:
             self._sections.add(info)
-        known = self._ranges
-        found = {info.id >> RANGE_BITS for info in infos}
-        self._ranges = known | found | {contents.batch >> RANGE_BITS}
-        if self.share is not None and self._ranges != known:
-            self.share.took(self._ranges)
-        if not (new := found - known):
-            return
-        self._coming += [info for info in infos if info.id >> RANGE_BITS in new]
-        for number, losses in contents.losses.items():
-            its = number >> RANGE_BITS
-            if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
-                self._losses[number] = self._coming_losses[number] = losses
+        known = len(self._coming.ranges)
+        self._losses |= self._coming.add(contents.batch >> RANGE_BITS, infos, contents.losses, self._sections)
+        if self.share is not None and len(self._coming.ranges) > known:
+            self.share.took(self._coming.ranges)
 
     def _run(self) -> None:
         while self._come_back() and self._serve():
@@ -331,8 +320,7 @@ class Journal:
             return True
         self._starting = False
         generation = self._generation
-        coming, self._coming = self._coming, []
-        losses, self._coming_losses = self._coming_losses, {}
+        coming, losses = self._coming.take()
         self._post(self._begin_restoring)
         for ids in in_parts(coming, CHUNK):
             self._send_back(ids)
@@ -405,26 +393,12 @@ class Journal:
 
     def _send_back(self, ids: list[int]) -> None:
         try:
-            records = self._live(ids)
+            records = live(self._sections, ids, self._read_whole(ids))
         except StoreError as error:
             logger.error("Jobs of the store stay there: %s", error)
             self._queue.put("restored")
             return
         self._post(self._bring_back, *records)
-
-    def _live(self, ids: list[int]) -> tuple[bytes, bytes]:
-        """The records of sections, and the numbers of those that do not count, rising.
-
-        A job whose record was written anew has ended in one section and not in the other: then those that count.
-        """
-        parts = self._read_whole(ids)
-        ended = [self._sections.ended_of(id) for id in ids]
-        if not self._sections.has_late:
-            return b"".join(parts), b"".join(ended)
-        try:
-            return b"".join(survivors(part, gone)[0] for part, gone in zip(parts, ended, strict=True)), b""
-        except ValueError as error:
-            raise StoreError(str(error)) from None
 
     def _read_whole(self, ids: list[int]) -> list[bytes]:
         """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
@@ -549,10 +523,9 @@ class Journal:
         self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
-        before = len(self._coming)
+        before = self._coming.jobs
         self._adopt(contents)
-        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming[before:])
-        logger.info("Took over what a server left that has ended: %d jobs", jobs)
+        logger.info("Took over what a server left that has ended: %d jobs", self._coming.jobs - before)
 
     def _start_anew(self) -> None:
         """Another server has taken this one's jobs over, as it had not renewed its lease."""
@@ -560,7 +533,7 @@ class Journal:
         self._generation += 1
         self._seatless = True
         self._sections = Sections()
-        self._coming = []
+        self._coming.take()
         self._given_up.clear()
         if self._fetch.is_busy:
             self._fetch.end()

@@ -14,6 +14,7 @@ import pytest
 from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
+from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
 from gearfast.server import journal
 from gearfast.server.journal import Journal
@@ -487,8 +488,6 @@ def test_the_text_command(fleet: Fleet) -> None:
 
 
 def test_dead_letters_and_late_sections_are_taken_over(fleet: Fleet) -> None:
-    from gearfast.dispatch.policy import Policies
-
     one, other, third = fleet.start(), fleet.start(), fleet.start()
     for server in (one, other, third):
         server.dispatcher.policies = Policies.parse({"f": {"keep_failed": 10}})
@@ -506,6 +505,35 @@ def test_dead_letters_and_late_sections_are_taken_over(fleet: Fleet) -> None:
     fleet.run(lambda: third.workloads == [b"2"])
     third.back()
     assert [letter["workload"] for letter in third.dispatcher.dead_letters()] == [b"1"]
+
+
+def test_losses_of_a_job_that_was_written_anew_go_along(fleet: Fleet) -> None:
+    """Its record is in a range of another server than its number."""
+    one, other, third = fleet.start(), fleet.start(), fleet.start()
+    for server in (one, other, third):
+        server.dispatcher.policies = Policies.parse({"f": {"keep_failed": 10}})
+    one.submit(b"1")
+    one.close()
+    other.look()
+    fleet.run(lambda: other.workloads == [b"1"])
+    other.back()
+    assert other.grab() == b"1"
+    handle = other.dispatcher.jobs()[0]["handle"].encode()
+    other.say(encode(Command.WORK_FAIL, handle))
+    other.commit()
+    other.say(b"dead requeue %s\n" % handle)
+    other.commit()
+    worker = other.dispatcher.connect()
+    other.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    other.dispatcher.disconnect(worker)
+    other.commit()
+    (retries,) = (job["retries"] for job in other.dispatcher.jobs())
+    assert retries == 1
+    other.close()
+    third.look()
+    fleet.run(lambda: third.workloads == [b"1"])
+    third.back()
+    assert [job["retries"] for job in third.dispatcher.jobs()] == [1]
 
 
 def test_names_of_processes() -> None:
