@@ -52,6 +52,8 @@ QUIET: Final = 0.05
 """Seconds without a batch after which the store is tidied."""
 CHUNK: Final = 1 << 20
 """Bytes of records that come back, or are written anew, at a time: some milliseconds of the server's time."""
+READS: Final = 3
+"""How often jobs that come back are read in vain, by a store that can be opened, until they stay there."""
 
 
 class Journal:
@@ -83,14 +85,12 @@ class Journal:
         self._last: tuple[int, bool, dict[int, int]] = (0, False, {})
         self._uniques = Uniques(store)
         self._starting = True
-        self._broken = self._seatless = self._without = False
+        self._broken = self._seatless = self._without = self._away = self._untidy = False
         self._notes = Notes(self._enter())
         self._leads = self._told_leads = self.share is None or self.share.leads
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._away = False
-        self._untidy = False
         self._given_up: dict[int, list[tuple[bytes, int]]] = {}
 
     def _enter(self) -> dict[str, bytes]:
@@ -323,31 +323,46 @@ class Journal:
         coming, losses = self._coming.take()
         self._post(self._begin_restoring)
         for ids in in_parts(coming, CHUNK):
-            self._send_back(ids)
-            if not self._serve(wait_for="restored"):
+            if not self._bring_part(ids):
                 return False
             if generation != self._generation:
                 return True
         self._post(self._all_are_back, list(losses.items()))
         return True
 
-    def _serve(self, wait_for: str | None = None) -> bool:
-        """Commits what comes until `wait_for` does, or once; False at the end."""
-        while True:
+    def _bring_part(self, ids: list[int]) -> bool:
+        """Sends jobs of these sections back as soon as the store can be read, unless they are another server's by then.
+
+        False at the end.
+        """
+        generation = self._generation
+        reads = 0
+        is_open = True
+        while generation == self._generation:
+            if is_open and not self._away:
+                reads += 1
+                if self._send_back([id for id in ids if self._sections.has(id)], reads):
+                    return self._serve(wait_for="restored")
+            if not self._serve(wait_for="restored", until=time.monotonic() + PAUSES[-1]):
+                return False
+            is_open = generation == self._generation and self._look_again()
+        return True
+
+    def _serve(self, wait_for: str | None = None, until: float | None = None) -> bool:
+        """Commits what comes until `wait_for` does, or until that time, or once; False at the end."""
+        while until is None or time.monotonic() < until:
             self._fetch_some()
             if self.share is not None and self.share.wait == 0:
                 self._beat()
             if self._coming and wait_for is None:
                 return True
             try:
-                item = self._queue.get(timeout=self._pause())
+                item = self._queue.get(timeout=self._pause(until))
             except Empty:
                 self._use_leisure(tidy=wait_for is None)
                 continue
-            if item is None:
-                return False
-            if item == wait_for:
-                return True
+            if item is None or item == wait_for:
+                return item is not None
             if isinstance(item, bytes):
                 self._fetch.begin(item)
                 continue
@@ -358,16 +373,18 @@ class Journal:
                 self._commit(batch, notes, bound, count, tidy=wait_for is None)
             if wait_for is None:
                 return True
+        return True
 
-    def _pause(self) -> float | None:
+    def _pause(self, until: float | None) -> float | None:
         """Seconds after which something is to be done though nothing has come; None: nothing is."""
+        waits = [] if self.share is None else [self.share.wait]
+        if until is not None:
+            waits.append(max(until - time.monotonic(), 0.0))
         if self._away or (self._fetch.is_busy and self._fetch.is_stuck):
-            pause: float | None = PAUSES[-1]
-        else:
-            pause = 0.0 if self._fetch.is_busy else QUIET if self._untidy else None
-        if self.share is None:
-            return pause
-        return self.share.wait if pause is None else min(pause, self.share.wait)
+            waits.append(PAUSES[-1])
+        elif self._fetch.is_busy or self._untidy:
+            waits.append(0.0 if self._fetch.is_busy else QUIET)
+        return min(waits, default=None)
 
     def _use_leisure(self, tidy: bool) -> None:
         """Nothing has come for a while."""
@@ -391,14 +408,20 @@ class Journal:
         if fetch.is_done:
             self._post(self._supply_end, fetch.end())
 
-    def _send_back(self, ids: list[int]) -> None:
+    def _send_back(self, ids: list[int], reads: int) -> bool:
+        """`reads`: how often that was tried. False: it has to be tried again."""
         try:
             records = live(self._sections, ids, self._read_whole(ids))
         except StoreError as error:
+            if reads < READS:
+                if reads == 1:
+                    logger.error("Jobs of the store cannot be read: %s", error)
+                return False
             logger.error("Jobs of the store stay there: %s", error)
             self._queue.put("restored")
-            return
+            return True
         self._post(self._bring_back, *records)
+        return True
 
     def _read_whole(self, ids: list[int]) -> list[bytes]:
         """The records of sections. One that is damaged is left alone from now on, and goes from `ids`."""
@@ -651,20 +674,22 @@ class Journal:
         self._renewed(began)
         return contents
 
-    def _look_again(self) -> None:
+    def _look_again(self) -> bool:
+        """Opens the store once more; False: it is still away."""
         if self._seatless:
-            return  # it needs a new place first, see `_enter_anew`; the store may have made one already
+            return False  # it needs a new place first, see `_enter_anew`; the store may have made one already
         try:
             self._open_again()
             if notes := self._notes.unwritten:
                 self._write(Write(self._batch, self.next_number, notes=notes))
         except SeatLost:
             self._start_anew()
-            return
+            return False
         except StoreError:
-            return
+            return False
         self._notes.are_written()
         self._is_back()
+        return True
 
     def _is_back(self) -> None:
         logger.info("The store is back: %s", self.store.name)

@@ -16,7 +16,8 @@ from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
-from gearfast.server.journal import Journal
+from gearfast.server import journal
+from gearfast.server.journal import READS, Journal
 from gearfast.store.base import Contents, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import SqliteStore
 
@@ -165,6 +166,66 @@ def test_the_others_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
         "section 7 is damaged: 1 jobs stay there",
     ]
     assert len(sections_in(tmp_path / "jobs.db")) == 10
+
+
+@pytest.fixture
+def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each section comes back by itself, and a store that is away is tried again at once."""
+    monkeypatch.setattr(journal, "CHUNK", 1)
+    monkeypatch.setattr(journal, "PAUSES", (0.001,))
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_jobs_come_back_though_the_store_is_away_meanwhile(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(10)
+    machine.journal.close()
+    again = Machine(tmp_path / "jobs.db")
+    again.run(lambda: again.dispatcher.job_count == 3)
+    again.store.unreadable, again.store.away = 1, True
+    again.calls.put((setattr, (again.store, "away", False)))
+    again.back()
+    again.journal.close()
+    assert workloads(again.dispatcher.jobs()) == [b"%d" % n for n in range(10)]
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_jobs_that_cannot_be_read_at_all_stay_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The store can be opened, and the others come back."""
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(10)
+    machine.journal.close()
+    again = Machine(tmp_path / "jobs.db")
+    again.run(lambda: again.dispatcher.job_count == 3)
+    again.store.unreadable = READS
+    again.back()
+    again.journal.close()
+    assert again.dispatcher.job_count == 9
+    assert "Jobs of the store stay there: the disk is away" in caplog.text
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_jobs_come_back_though_a_batch_is_given_up_meanwhile(tmp_path: Path) -> None:
+    """As on a full disk, which can be read. What has ended does not come back."""
+    machine = Machine(tmp_path / "jobs.db")
+    machine.submit(20)
+    server = machine.dispatcher
+    server.receive(machine.peer, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * 20)
+    for job in server.jobs()[::2]:
+        server.receive(machine.peer, encode(Command.WORK_COMPLETE, b"H:%d" % job["number"], b""))
+        machine.commit()
+    machine.journal.close()
+    again = Machine(tmp_path / "jobs.db")
+    again.run(lambda: again.dispatcher.job_count == 3)
+    again.store.away = True
+    again.dispatcher.receive(again.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    again.journal.take()
+    again.run(lambda: again.dispatcher.refusing)
+    again.store.away = False
+    again.back()
+    again.run(lambda: not again.dispatcher.refusing)
+    again.journal.close()
+    assert workloads(again.dispatcher.jobs()) == [b"%d" % n for n in range(1, 20, 2)]
 
 
 def test_submissions_do_not_wait_for_a_store_that_is_away_behind_the_end_of_a_job(tmp_path: Path) -> None:
