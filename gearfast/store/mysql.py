@@ -352,12 +352,12 @@ class MysqlStore:
         """A row of its own, and what others have left; or the row that it has, with a new token."""
         lease = round(self.lease * 1e6)
         if self._seat:
+            self._token += 1  # a greater one each time: the answer may be lost
             if not self._change(
-                f"UPDATE gearfast_server SET token = token + 1, lease = {lease}, renewed = {_NOW},"
-                f" ends = {_NOW} + {lease} WHERE id = {self._seat} AND token = {self._token} AND gone = 0"
+                f"UPDATE gearfast_server SET token = {self._token}, lease = {lease}, renewed = {_NOW},"
+                f" ends = {_NOW} + {lease} WHERE id = {self._seat} AND token < {self._token} AND gone = 0"
             ):
                 raise self._lost()
-            self._token += 1
         else:
             with self._membership():
                 about = self.about
