@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -545,3 +547,27 @@ def test_names_of_processes() -> None:
     assert not has_ended(f"x{mine}"), "another machine's"
     for name in ("", "x", "/", "a/b/c"):
         assert not has_ended(name)
+
+
+def test_a_process_that_is_hidden_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of another user, with hidepid; what is not there at all has ended."""
+    mine = this_process()
+    where = mine.rpartition("/")[0].rpartition("/")[0]
+
+    def read_text(path: Path, *how: str) -> str:
+        if path.name == "stat":
+            raise FileNotFoundError(path)
+        return real(path, *how)
+
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert not has_ended(mine)
+    assert has_ended(f"{where}/{2**31 - 1}/1")
+
+
+def test_processes_of_another_namespace_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /proc was not mounted anew for a namespace: its ids are others'."""
+    mine = this_process()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert this_process() == ""
+    assert not has_ended(f"{mine}0")
