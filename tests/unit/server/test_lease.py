@@ -20,6 +20,7 @@ from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
 from gearfast.server import journal
 from gearfast.server.journal import Journal
+from gearfast.server.lease import Share
 from gearfast.store import _process
 from gearfast.store._process import has_ended, this_process
 from gearfast.store.base import RANGE_BITS, Contents, Member, StoreError, Write
@@ -156,7 +157,9 @@ class Server:
 
 
 @pytest.fixture
-def fleet() -> Iterator[Fleet]:
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Its servers look at each other when they are told to: none does by itself, as real time goes by."""
+    monkeypatch.setattr(Share, "wait", 2 * LIMIT)
     fleet = Fleet()
     yield fleet
     for server in list(fleet.servers):
