@@ -239,6 +239,8 @@ class MysqlStore:
             read_timeout=place.timeout,
             write_timeout=place.timeout,
             defer_connect=True,
+            # By itself the driver encrypts, and takes any certificate.
+            ssl_verify_cert=True if "ssl_ca" in tls else None,
             **tls,
         )
         # The driver leaves a socket that it could not connect to the garbage collector.

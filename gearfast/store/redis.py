@@ -154,6 +154,8 @@ class RedisStore:
                 "socket_keepalive": True,
             }
             if place.parts.scheme.endswith("s"):
+                # Older drivers take a certificate of any host.
+                options["ssl_check_hostname"] = True
                 connection = redis.SSLConnection(ssl_ca_certs=place.rest.get("ssl_ca"), **options)
             else:
                 connection = redis.Connection(**options)

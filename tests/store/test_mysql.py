@@ -4,14 +4,19 @@ and the schema of before several servers might share it."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from gearfast.store import mysql
 from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
+from tests.conftest import DATABASES
 
 from .claims import KEY, claim_beside
 
@@ -93,6 +98,31 @@ def test_more_than_a_packet(database_url: Url) -> None:
     assert (contents.batch, contents.sections) == (1, [info])
     assert store.read([1]) == [records]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "verified"), [("ssl_ca={0}", ssl.CERT_REQUIRED), ("ssl_cert={1}&ssl_key={1}", ssl.CERT_NONE)]
+)
+def test_a_certificate_of_another_authority(
+    tmp_path: Path, options: str, verified: int, monkeypatch: pytest.MonkeyPatch, require: Any
+) -> None:
+    """Where the URL names one, no other may have signed the certificate of the database."""
+    require.module(*DATABASES["mysql"])
+    authority, own = tmp_path / "authority.pem", tmp_path / "own.pem"
+    authority.write_bytes((ca := trustme.CA()).cert_pem.bytes())
+    ca.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(own)
+    store = make_store(f"mysql://me@localhost/jobs?{options.format(authority, own)}")
+    assert isinstance(store, mysql.MysqlStore)
+    connect, made = store._driver.connect, []
+
+    def look(**how: Any) -> Any:
+        made.append(connect(**how))
+        raise OSError("that was it")
+
+    monkeypatch.setattr(store._driver, "connect", look)
+    with pytest.raises(StoreError, match="that was it"):
+        store.open()
+    assert made[0].ctx.verify_mode == verified
 
 
 def test_a_schema_without_claims(database_url: Url) -> None:
