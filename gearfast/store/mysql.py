@@ -67,7 +67,9 @@ ATTEMPTS: Final = 5
 """How often a write is begun that ended so."""
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = {}, autocommit = 1,"
-    " innodb_lock_wait_timeout = {}, time_zone = '+00:00'"
+    " innodb_lock_wait_timeout = {}, time_zone = '+00:00', completion_type = 0, sql_safe_updates = 0,"
+    f" sql_big_selects = 1, sql_select_limit = {2**64 - 1};"
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 )
 _NOW: Final = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 _SECTIONS: Final = (
