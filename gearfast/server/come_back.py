@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearfast.dispatch import survivors
 from gearfast.server.log import logger
-from gearfast.store.base import SectionDamaged, SectionInfo, Store, StoreError
+from gearfast.store._numbers import pack_numbers, unpack_numbers
+from gearfast.store.base import RANGE_BITS, SectionDamaged, SectionInfo, Store, StoreError
 
 if TYPE_CHECKING:
     from gearfast.store._sections import Sections
@@ -23,7 +24,10 @@ TRIES: Final = 3
 
 
 class ComeBack:
-    """For the journal's thread. `leave_alone(error)`: a section is not to be touched any more."""
+    """For the journal's thread. `leave_alone(error)`: a section is not to be touched any more.
+
+    `ranges`: those whose jobs are here, or are to come.
+    """
 
     def __init__(self, store: Store, leave_alone: Callable[[SectionDamaged], object]) -> None:
         self._store = store
@@ -32,16 +36,42 @@ class ComeBack:
 
     def begin_anew(self) -> None:
         """Nothing is to come back yet."""
-        self.sections: list[SectionInfo] = []
-        self.losses: dict[int, int] = {}
+        self.ranges: set[int] = set()
+        self._sections: list[SectionInfo] = []
+        self._losses: dict[int, int] = {}
         self.is_stuck = False
         self._failures = 0
         self._again = 0.0
 
+    def add(self, own: int, infos: Sequence[SectionInfo], losses: dict[int, int], sections: Sections) -> dict[int, int]:
+        """Of all that is this server's, what is of ranges that are new is to come back; the losses of those jobs.
+
+        `own`: its own range. `sections`: the same as `infos`. A job that was written anew is of the range of its
+        section, not of its number.
+        """
+        new = {own, *(info.id >> RANGE_BITS for info in infos)} - self.ranges
+        if not new:
+            return {}
+        self.ranges |= new
+        self._sections += [info for info in infos if info.id >> RANGE_BITS in new]
+        places, _ = sections.where(pack_numbers(list(losses)))
+        numbers = [unpack_numbers(packed) for id, packed in places.items() if id >> RANGE_BITS in new]
+        fresh = {number: losses[number] for some in numbers for number in some}
+        self._losses |= fresh
+        return fresh
+
+    def __bool__(self) -> bool:
+        return bool(self._sections)
+
+    @property
+    def jobs(self) -> int:
+        """How many are to come back."""
+        return sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._sections)
+
     def take(self) -> tuple[list[SectionInfo], dict[int, int]]:
         """What is to come back, and how often some of these jobs were lost."""
-        taken = self.sections, self.losses
-        self.sections, self.losses = [], {}
+        taken = self._sections, self._losses
+        self._sections, self._losses = [], {}
         return taken
 
     @property

@@ -103,7 +103,6 @@ class Journal:
             self.share.renewed(began)
             contents = self.share.beat(0) or contents
         self._losses: dict[int, int] = {}
-        self._ranges: set[int] = set()
         self._coming.begin_anew()
         self.next_number = contents.next_number
         self._batch = contents.batch
@@ -316,18 +315,10 @@ class Journal:
                 logger.error("%s: its jobs stay there", error)
             else:
                 infos.append(info)
-        known = self._ranges
-        found = {info.id >> RANGE_BITS for info in infos}
-        self._ranges = known | found | {contents.batch >> RANGE_BITS}
-        if self.share is not None and self._ranges != known:
-            self.share.took(self._ranges)
-        if not (new := found - known):
-            return
-        self._coming.sections += [info for info in infos if info.id >> RANGE_BITS in new]
-        for number, losses in contents.losses.items():
-            its = number >> RANGE_BITS
-            if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
-                self._losses[number] = self._coming.losses[number] = losses
+        known = len(self._coming.ranges)
+        self._losses |= self._coming.add(contents.batch >> RANGE_BITS, infos, contents.losses, self._sections)
+        if self.share is not None and len(self._coming.ranges) > known:
+            self.share.took(self._coming.ranges)
 
     def _run(self) -> None:
         while self._come_back() and self._serve():
@@ -335,7 +326,7 @@ class Journal:
 
     def _come_back(self) -> bool:
         """Sends jobs of the store back, a part at a time, while it serves; False at the end."""
-        if not self._coming.sections and not self._starting:
+        if not self._coming and not self._starting:
             return True
         self._starting = False
         generation = self._generation
@@ -361,7 +352,7 @@ class Journal:
             self._fetch_some()
             if self.share is not None and self.share.wait == 0:
                 self._beat()
-            if self._coming.sections and wait_for is None:
+            if self._coming and wait_for is None:
                 return True
             if wait_for == "readable" and self._is_readable():
                 return True
@@ -540,10 +531,9 @@ class Journal:
         self._post(self._hear, self._told_leads, stored, self._notes.unwritten, self._notes.added)
 
     def _take_over(self, contents: Contents) -> None:
-        before = len(self._coming.sections)
+        before = self._coming.jobs
         self._adopt(contents)
-        jobs = sum(info.count + len(info.late) - len(info.ended) // 8 for info in self._coming.sections[before:])
-        logger.info("Took over what a server left that has ended: %d jobs", jobs)
+        logger.info("Took over what a server left that has ended: %d jobs", self._coming.jobs - before)
 
     def _start_anew(self) -> None:
         """Another server has taken this one's jobs over, as it had not renewed its lease."""

@@ -2,7 +2,8 @@
 """Whether a process that was here once has ended: so that nobody waits for the lease of a server that was killed.
 
 A process is named by what no other one ever has: the kernel's boot, its namespace of process ids, its id there and when
-it began. Where Linux's /proc is not there, and for processes of other machines, nothing is known.
+it began. Where Linux's /proc is not there, or another namespace's, and for processes of other machines, or that are
+hidden from this user (hidepid), nothing is known.
 """
 
 from __future__ import annotations
@@ -14,17 +15,26 @@ __all__ = ["has_ended", "this_process"]
 
 
 def _where() -> str:
-    """The boot and the namespace of process ids."""
+    """The boot and the namespace of process ids. Raises OSError if /proc is another one's."""
+    if os.readlink("/proc/self") != str(os.getpid()):
+        raise OSError("the ids in /proc are not those of this process's namespace")
     boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
 
 
 def _began(pid: int) -> str:
-    """When a process began, in ticks of the kernel; empty if it has ended, or waits for its parent to notice."""
+    """When a process began, in ticks of the kernel; empty if it has ended, or waits for its parent to notice.
+
+    Raises OSError if it is hidden.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+    except (FileNotFoundError, ProcessLookupError) as error:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return ""
+        raise error from None
     return "" if fields[0] in "ZX" else fields[19]
 
 

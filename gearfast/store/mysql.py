@@ -67,7 +67,9 @@ ATTEMPTS: Final = 5
 """How often a write is begun that ended so."""
 _SESSION: Final = (
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', wait_timeout = {}, autocommit = 1,"
-    " innodb_lock_wait_timeout = {}, time_zone = '+00:00'"
+    " innodb_lock_wait_timeout = {}, time_zone = '+00:00', completion_type = 0, sql_safe_updates = 0,"
+    f" sql_big_selects = 1, sql_select_limit = {2**64 - 1};"
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 )
 _NOW: Final = "CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)"
 _SECTIONS: Final = (
@@ -239,6 +241,8 @@ class MysqlStore:
             read_timeout=place.timeout,
             write_timeout=place.timeout,
             defer_connect=True,
+            # By itself the driver encrypts, and takes any certificate.
+            ssl_verify_cert=True if "ssl_ca" in tls else None,
             **tls,
         )
         # The driver leaves a socket that it could not connect to the garbage collector.
@@ -352,12 +356,12 @@ class MysqlStore:
         """A row of its own, and what others have left; or the row that it has, with a new token."""
         lease = round(self.lease * 1e6)
         if self._seat:
+            self._token += 1  # a greater one each time: the answer may be lost
             if not self._change(
-                f"UPDATE gearfast_server SET token = token + 1, lease = {lease}, renewed = {_NOW},"
-                f" ends = {_NOW} + {lease} WHERE id = {self._seat} AND token = {self._token} AND gone = 0"
+                f"UPDATE gearfast_server SET token = {self._token}, lease = {lease}, renewed = {_NOW},"
+                f" ends = {_NOW} + {lease} WHERE id = {self._seat} AND token < {self._token} AND gone = 0"
             ):
                 raise self._lost()
-            self._token += 1
         else:
             with self._membership():
                 about = self.about

@@ -69,9 +69,9 @@ _LOSSES: Final = (
     " WHERE owner = $1::int8"
 )
 _RETURN: Final = (
-    "UPDATE gearfast_server SET token = token + 1, lease = $3::int8, renewed = clock_timestamp(),"
+    "UPDATE gearfast_server SET token = $2::int8, lease = $3::int8, renewed = clock_timestamp(),"
     " ends = clock_timestamp() + $3::int8 * interval '1 millisecond'"
-    " WHERE id = $1::int8 AND token = $2::int8 AND gone = 0 RETURNING token"
+    " WHERE id = $1::int8 AND token < $2::int8 AND gone = 0 RETURNING id"
 )
 _RENEW: Final = (
     "UPDATE gearfast_server SET renewed = clock_timestamp(),"
@@ -242,10 +242,9 @@ class PostgresStore:
                 *self._session,
             )
         if self._seat:
-            rows = link.ask(_RETURN, int8(self._seat), int8(self._token), lease)
-            if not rows:
+            self._token += 1  # a greater one each time: the answer may be lost
+            if not link.ask(_RETURN, int8(self._seat), int8(self._token), lease):
                 raise self._lost(link)
-            self._token = _int(rows[0][0])
         else:
             about = self.about
             ((seat,),) = link.ask(

@@ -154,6 +154,8 @@ class RedisStore:
                 "socket_keepalive": True,
             }
             if place.parts.scheme.endswith("s"):
+                # Older drivers take a certificate of any host.
+                options["ssl_check_hostname"] = True
                 connection = redis.SSLConnection(ssl_ca_certs=place.rest.get("ssl_ca"), **options)
             else:
                 connection = redis.Connection(**options)
@@ -236,7 +238,8 @@ class RedisStore:
         """A place of its own, and what others have left; or the place that it has, with a new token."""
         lease = round(self.lease * 1000)
         if self._seat:
-            self._token = int(self._fleet_do("return", lease))
+            self._token += 1  # a greater one each time: the answer may be lost
+            self._fleet_do("return", lease)
         else:
             least = self._least()
             self._seat = int(self._fleet_do("enter", least, lease, self.about.prefix, self._about(), SCHEMA))

@@ -27,6 +27,8 @@ from .target import PATIENCE, Program, Server
 
 FUNCTION = b"kept"
 IN_FLIGHT = 16
+LOAD = 100
+"""Jobs that are acknowledged before the first kill."""
 DRAIN_LIMIT = 60.0
 
 
@@ -188,6 +190,8 @@ def run_kills(
     for party in (*clients, *workers):
         party.start()
     began = time.monotonic()
+    while len(ledger.acknowledged) < LOAD and time.monotonic() < began + DRAIN_LIMIT * PATIENCE:
+        time.sleep(0.001)
     for _ in range(kills):
         time.sleep(rng.uniform(0.01, 0.25))
         if trouble is not None:

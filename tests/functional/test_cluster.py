@@ -28,6 +28,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="starts database
 
 LEASE = 1.0 * SLOW
 KINDS = ("postgresql", "mysql", "redis")
+AHEAD = 200
+"""Jobs that clients may be ahead of workers."""
 
 
 @pytest.fixture(params=KINDS)
@@ -66,7 +68,7 @@ def test_jobs_of_a_killed_server_go_to_another(store: str) -> None:
         wire.echo()
         assert len(cluster(wire)) == 1
         one.wait()
-        assert "Took over" in other.log
+        other.wait_line("Took over")
 
 
 def test_jobs_of_a_server_that_is_not_seen_any_more(database_url: Callable[[str], str]) -> None:
@@ -244,6 +246,9 @@ class Party(threading.Thread):
 
     def submit(self) -> None:
         while not self.stop.is_set():
+            if len(self.history.acknowledged) > len(self.history.kept) + AHEAD:
+                self.stop.wait(0.001)  # else a slow machine has too much left to do at the end
+                continue
             workload = b"%d" % next(self.counter)
             self.sock.sendall(encode(Command.SUBMIT_JOB_BG, b"f", b"", workload))
             if self.read().command == Command.JOB_CREATED:

@@ -96,6 +96,40 @@ def test_a_lost_connection_of_a_shared_store(shared: Pair) -> None:
     assert other.open().sections == []
 
 
+def lose_answer(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next time that it goes back to its place nobody hears that this was done."""
+    where, name = {
+        postgres.PostgresStore: (postgres.Link, "ask"),
+        mysql.MysqlStore: (mysql.MysqlStore, "_change"),
+        redis.RedisStore: (redis.RedisStore, "_fleet_do"),
+    }[type(store)]
+    do = getattr(where, name)
+
+    def do_in_vain(self: Any, *words: Any) -> Any:
+        answer = do(self, *words)
+        if words[0] == "return" or "SET token" in words[0]:
+            monkeypatch.setattr(where, name, do)
+            raise postgres.DatabaseError("no answer") if isinstance(store, postgres.PostgresStore) else OSError()
+        return answer
+
+    monkeypatch.setattr(where, name, do_in_vain)
+
+
+def test_who_does_not_hear_that_its_place_was_found_finds_it_again(
+    shared: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = shared
+    seat, base = one.seat, one.seat << RANGE_BITS
+    one.write(Write(base + 1, base + 2))
+    lose_answer(one, monkeypatch)
+    with pytest.raises(StoreError):
+        one.open()
+    assert one.open().batch == base + 1
+    assert one.seat == seat
+    one.write(Write(base + 2, base + 3))
+    assert len(other.look().servers) == 2
+
+
 def test_a_lost_connection_is_an_error_and_then_made_again(pair: Pair) -> None:
     one, _ = pair
     before = one.open().batch

@@ -4,14 +4,20 @@ and the schema of before several servers might share it."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import trustme
 
 from gearfast.store import mysql
 from gearfast.store._numbers import pack_numbers
-from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, UniquesTaken, Write
 from gearfast.store.urls import make_store
+from tests.conftest import DATABASES
 
 from .claims import KEY, claim_beside
 
@@ -93,6 +99,60 @@ def test_more_than_a_packet(database_url: Url) -> None:
     assert (contents.batch, contents.sections) == (1, [info])
     assert store.read([1]) == [records]
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "verified"), [("ssl_ca={0}", ssl.CERT_REQUIRED), ("ssl_cert={1}&ssl_key={1}", ssl.CERT_NONE)]
+)
+def test_a_certificate_of_another_authority(
+    tmp_path: Path, options: str, verified: int, monkeypatch: pytest.MonkeyPatch, require: Any
+) -> None:
+    """Where the URL names one, no other may have signed the certificate of the database."""
+    require.module(*DATABASES["mysql"])
+    authority, own = tmp_path / "authority.pem", tmp_path / "own.pem"
+    authority.write_bytes((ca := trustme.CA()).cert_pem.bytes())
+    ca.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(own)
+    store = make_store(f"mysql://me@localhost/jobs?{options.format(authority, own)}")
+    assert isinstance(store, mysql.MysqlStore)
+    connect, made = store._driver.connect, []
+
+    def look(**how: Any) -> Any:
+        made.append(connect(**how))
+        raise OSError("that was it")
+
+    monkeypatch.setattr(store._driver, "connect", look)
+    with pytest.raises(StoreError, match="that was it"):
+        store.open()
+    assert made[0].ctx.verify_mode == verified
+
+
+def test_what_the_administrator_has_set_for_all_sessions(need_database: Callable[[str], ModuleType]) -> None:
+    """A commit begins no transaction, all rows are found, and what is the database's own is no matter."""
+    options = ("completion-type=1", "sql-safe-updates=1", "autocommit=0", "sql-mode=ANSI,NO_BACKSLASH_ESCAPES")
+    options += ("transaction-isolation=READ-COMMITTED", "log-bin", "binlog-format=STATEMENT", "sync-binlog=1")
+    with need_database("mysql").Mysql(*(f"--{option}" for option in options)) as database:
+        with database.admin() as admin, admin.cursor() as cursor:
+            cursor.execute("SET GLOBAL sql_select_limit = 1, max_join_size = 1")
+        one, other = make_store(database.url("jobs")), make_store(database.url("jobs"))
+        assert isinstance(one, mysql.MysqlStore)
+        assert isinstance(other, mysql.MysqlStore)
+        one.open()
+        other.open()
+        base = one.seat << RANGE_BITS
+        numbers = range(base + 1, base + 4)
+        for number in numbers:
+            claims = {KEY: number} if number == base + 1 else {}
+            info = SectionInfo(number, number, number, 1, 3)
+            one.write(Write(number, number + 1, [Section(info, b"job")], claims=claims))
+        one.renew(7)
+        assert [server.jobs for server in other.look().servers] == [7, 0]
+        with pytest.raises(UniquesTaken):
+            other.write(Write((other.seat << RANGE_BITS) + 1, 1, claims={KEY: 1}))
+        contents = other.take_over((one.seat,))
+        assert contents is not None
+        assert [info.id for info in contents.sections] == [*numbers]
+        one.close()
+        other.close()
 
 
 def test_a_schema_without_claims(database_url: Url) -> None:

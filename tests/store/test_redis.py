@@ -15,6 +15,7 @@ from gearfast.store._numbers import pack_numbers
 from gearfast.store.base import RANGE_BITS, Contents, Section, SectionInfo, StoreError, Write
 from gearfast.store.redis import RedisStore
 from gearfast.store.urls import make_store
+from tests.conftest import DATABASES
 
 from .claims import claim_beside
 
@@ -154,3 +155,20 @@ def test_a_version_without_claims(database_url: Callable[[str], str], monkeypatc
     assert store._version() == newest
     before.close()
     store.close()
+
+
+def test_a_certificate_of_another_host(require: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at by whatever version of the driver."""
+    require.module(*DATABASES["redis"])
+    store = make_store("rediss://localhost/0")
+    assert isinstance(store, RedisStore)
+    asked: list[dict[str, Any]] = []
+
+    def look(**how: Any) -> None:
+        asked.append(how)
+        raise OSError("that was it")
+
+    monkeypatch.setattr(store._redis, "SSLConnection", look)
+    with pytest.raises(StoreError, match="that was it"):
+        store.open()
+    assert asked[0]["ssl_check_hostname"] is True

@@ -25,8 +25,11 @@ local function all()
     return servers
 end
 
-if what ~= 'enter' and (redis.call('HGET', KEYS[2], me .. ':token') ~= token
-        or redis.call('HGET', KEYS[2], me .. ':gone') ~= '0') then
+local known = redis.call('HGET', KEYS[2], me .. ':token')
+if what == 'return' and known and tonumber(known) < tonumber(token) then
+    known = token
+end
+if what ~= 'enter' and (known ~= token or redis.call('HGET', KEYS[2], me .. ':gone') ~= '0') then
     return redis.error_reply('FENCED another server has taken it over')
 end
 redis.call('HDEL', KEYS[1], 'nothing')  -- first, so that all of this goes when memory is full: see redis-write.lua
@@ -52,10 +55,9 @@ if what == 'enter' then
     redis.call('HSET', KEYS[3], me, me)
     return me
 elseif what == 'return' then
-    -- lease
+    -- lease; the token is a new one, above all that it had
     local lease = tonumber(ARGV[4])
-    set(me, 'lease', lease, 'renewed', now, 'ends', now + lease)
-    return redis.call('HINCRBY', KEYS[2], me .. ':token', 1)
+    set(me, 'token', token, 'lease', lease, 'renewed', now, 'ends', now + lease)
 elseif what == 'renew' then
     -- jobs, about
     local lease = tonumber(redis.call('HGET', KEYS[2], me .. ':lease'))

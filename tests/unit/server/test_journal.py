@@ -385,6 +385,41 @@ def test_jobs_come_back_though_the_store_takes_nothing_for_a_while(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("hasty")
+def test_jobs_come_back_though_the_store_is_away_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    jobs = some_jobs(path, 10)
+    again = Machine(path)
+    again.run(lambda: again.dispatcher.job_count == 3)
+    again.store.unreadable, again.store.away = 1, True
+    again.calls.put((setattr, (again.store, "away", False)))
+    again.back()
+    assert again.close() == (jobs, [])
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_has_ended_does_not_come_back_though_a_batch_is_given_up_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.submit(20)
+    server = machine.dispatcher
+    server.receive(machine.peer, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB) * 20)
+    for job in server.jobs()[::2]:
+        server.receive(machine.peer, encode(Command.WORK_COMPLETE, b"H:%d" % job["number"], b""))
+        machine.commit()
+    machine.journal.close()
+    again = Machine(path)
+    again.run(lambda: again.dispatcher.job_count == 3)
+    again.store.away = True
+    again.dispatcher.receive(again.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    again.journal.take()
+    again.run(lambda: bool(again.dispatcher.refusing))
+    again.store.away = False
+    again.back()
+    again.run(lambda: not again.dispatcher.refusing)
+    assert again.close() == (names(*range(1, 20, 2)), [])
+
+
+@pytest.mark.usefixtures("hasty")
 def test_what_cannot_be_read_for_good_holds_nobody_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A sector is gone, say: the sections on it are left alone, those around them come back."""
     path = tmp_path / "jobs.db"

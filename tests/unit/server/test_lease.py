@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -14,9 +16,11 @@ import pytest
 from gearfast._codec import encode
 from gearfast.dispatch import Dispatcher
 from gearfast.dispatch._check import check
+from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
 from gearfast.server import journal
 from gearfast.server.journal import Journal
+from gearfast.server.lease import Share
 from gearfast.store import _process
 from gearfast.store._process import has_ended, this_process
 from gearfast.store.base import RANGE_BITS, Contents, Member, StoreError, Write
@@ -153,7 +157,9 @@ class Server:
 
 
 @pytest.fixture
-def fleet() -> Iterator[Fleet]:
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Its servers look at each other when they are told to: none does by itself, as real time goes by."""
+    monkeypatch.setattr(Share, "wait", 2 * LIMIT)
     fleet = Fleet()
     yield fleet
     for server in list(fleet.servers):
@@ -487,8 +493,6 @@ def test_the_text_command(fleet: Fleet) -> None:
 
 
 def test_dead_letters_and_late_sections_are_taken_over(fleet: Fleet) -> None:
-    from gearfast.dispatch.policy import Policies
-
     one, other, third = fleet.start(), fleet.start(), fleet.start()
     for server in (one, other, third):
         server.dispatcher.policies = Policies.parse({"f": {"keep_failed": 10}})
@@ -508,6 +512,35 @@ def test_dead_letters_and_late_sections_are_taken_over(fleet: Fleet) -> None:
     assert [letter["workload"] for letter in third.dispatcher.dead_letters()] == [b"1"]
 
 
+def test_losses_of_a_job_that_was_written_anew_go_along(fleet: Fleet) -> None:
+    """Its record is in a range of another server than its number."""
+    one, other, third = fleet.start(), fleet.start(), fleet.start()
+    for server in (one, other, third):
+        server.dispatcher.policies = Policies.parse({"f": {"keep_failed": 10}})
+    one.submit(b"1")
+    one.close()
+    other.look()
+    fleet.run(lambda: other.workloads == [b"1"])
+    other.back()
+    assert other.grab() == b"1"
+    handle = other.dispatcher.jobs()[0]["handle"].encode()
+    other.say(encode(Command.WORK_FAIL, handle))
+    other.commit()
+    other.say(b"dead requeue %s\n" % handle)
+    other.commit()
+    worker = other.dispatcher.connect()
+    other.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    other.dispatcher.disconnect(worker)
+    other.commit()
+    (retries,) = (job["retries"] for job in other.dispatcher.jobs())
+    assert retries == 1
+    other.close()
+    third.look()
+    fleet.run(lambda: third.workloads == [b"1"])
+    third.back()
+    assert [job["retries"] for job in third.dispatcher.jobs()] == [1]
+
+
 def test_names_of_processes() -> None:
     mine = this_process()
     assert mine
@@ -517,3 +550,27 @@ def test_names_of_processes() -> None:
     assert not has_ended(f"x{mine}"), "another machine's"
     for name in ("", "x", "/", "a/b/c"):
         assert not has_ended(name)
+
+
+def test_a_process_that_is_hidden_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of another user, with hidepid; what is not there at all has ended."""
+    mine = this_process()
+    where = mine.rpartition("/")[0].rpartition("/")[0]
+
+    def read_text(path: Path, *how: str) -> str:
+        if path.name == "stat":
+            raise FileNotFoundError(path)
+        return real(path, *how)
+
+    real = Path.read_text
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert not has_ended(mine)
+    assert has_ended(f"{where}/{2**31 - 1}/1")
+
+
+def test_processes_of_another_namespace_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /proc was not mounted anew for a namespace: its ids are others'."""
+    mine = this_process()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert this_process() == ""
+    assert not has_ended(f"{mine}0")
