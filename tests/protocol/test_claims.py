@@ -170,6 +170,18 @@ def test_who_waits_for_a_job_whose_unique_is_taken_hears_of_its_end(wire: Claimi
     waits.expect(R.WORK_COMPLETE(handle(4), b"four"))
 
 
+def test_a_question_that_does_not_wait_for_the_claim(wire: Claiming) -> None:
+    """All of its answer has one handle, that of no job: whose the job's will be is not known yet."""
+    client = wire.peer("c").send(submit(b"f", b"u"), Q.SUBMIT_JOB(b"gearfast.result.now", b"", b"u"))
+    wire.batch()
+    wire.decide({1: OTHER})
+    warning = b"gearfast.result: NOT_ENDED The job is queued"
+    client.expect(
+        R.JOB_CREATED(handle(OTHER)),
+        *(R.JOB_CREATED(handle(2)), R.WORK_WARNING(handle(2), warning), R.WORK_FAIL(handle(2))),
+    )
+
+
 def test_a_job_that_ends_before_its_claim_is_decided(wire: Claiming) -> None:
     """What is told of its end is not told of a job that the store does not have, and its unique is free."""
     client, admin = wire.peer("c").send(submit(b"f", b"u"), submit(b"f", b"v")), wire.peer("a")
