@@ -30,6 +30,7 @@ from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet, write_reference
 from gearfast.dispatch._records cimport (
     JOB_CANCELLED,
+    JOB_DELAYED,
     JOB_IGNORED,
     JOB_RUNNING,
     OUTCOME_CANCELLED,
@@ -52,6 +53,7 @@ from gearfast.dispatch._records cimport (
 )
 from gearfast.dispatch._result cimport result_by_unique, result_find
 from gearfast.dispatch._submit cimport NO_MEMORY, QUEUE_FULL, SUBMITTED, job_for
+from gearfast.dispatch._timers cimport NEVER, timer_when
 
 cdef struct Found:              # one of these, or none
     Job* job                    # that is queued or runs
@@ -246,6 +248,14 @@ cdef void say_letter(Answer* to, Letter* letter) noexcept nogil:
         say_failure(to, letter.reason)
 
 
+cdef inline bint has_no_claim(Core* core, Job* job) noexcept nogil:
+    """Whether its handle is not certain yet: the store decides whether it is this job that has its unique.
+
+    Who does not wait for it would not hear of it by the other one's.
+    """
+    return job.flags & JOB_DELAYED and timer_when(&core.schedule, job) == NEVER
+
+
 cdef int say_job(Answer* to, Job* job, bint waits) noexcept nogil:
     """Of a job that has not ended: an Outcome."""
     if waits:
@@ -269,17 +279,18 @@ cdef int ask(Core* core, Peer* peer, Field function, Field question) noexcept no
     cdef Found found
     cdef Answer to
     cdef uint64_t number
+    cdef bint waits = function.size == RESULT_NAME
     to.core = core
     to.peer = peer
     peer.flags |= PEER_CLIENT
     look_for(core, question, &found)
     number = found.job.number if found.job != NULL else number_of(&found)
-    if number == 0:
+    if number == 0 or found.job != NULL and not waits and has_no_claim(core, found.job):
         number = core.next_number   # a handle that no job has or will have
         core.next_number += 1
     to.size = write_handle(core, to.handle, number)
     if found.job != NULL:
-        return say_job(&to, found.job, function.size == RESULT_NAME)
+        return say_job(&to, found.job, waits)
     say_only(&to, CMD_JOB_CREATED)
     if found.result != NULL:
         say_result(&to, found.result)

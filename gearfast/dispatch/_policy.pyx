@@ -203,12 +203,18 @@ cdef void form_lines(Function* function, bint had_lines) noexcept nogil:
 
 
 cdef void renew_expiries(Core* core, Function* function) noexcept nogil:
+    """From the last to the first, then from the first to the last: so they leave a heap, and come into it, at its end.
+    """
     cdef int priority
     cdef Job* job
     for priority in range(PRIORITIES):
-        job = function.queues[priority].head
+        job = function.queues[priority].tail
         while job != NULL:
             expiry_clear(core, job)
+            job = job.prev
+    for priority in range(PRIORITIES):
+        job = function.queues[priority].head
+        while job != NULL:
             expiry_set(core, job)
             job = job.next
 

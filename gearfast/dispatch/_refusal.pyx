@@ -41,6 +41,7 @@ from gearfast.dispatch._records cimport (
     Parts,
     Peer,
     Verdict,
+    Waiter,
 )
 
 cdef enum:
@@ -190,12 +191,28 @@ cdef uint64_t winner_of(Core* core, uint64_t number) noexcept nogil:
     return verdict.winners[place] if place < verdict.taken_count else 0
 
 
+cdef bint waits_for(Core* core, Peer* peer, uint64_t number) noexcept nogil:
+    """Whether it waits for this job, which then goes on here: it is to hear of no other one, or it would miss its end.
+
+    Which JOB_CREATED was that of its background submission is not known any more.
+    """
+    cdef Job* job = handles_get(&core.handles, number)
+    cdef Waiter* its = job.waiters if job != NULL else NULL
+    cdef Waiter* own = peer.waiters
+    while its != NULL and own != NULL:      # the shorter list ends first
+        if its.peer == peer or own.job == job:
+            return True
+        its = its.job_next
+        own = own.peer_next
+    return False
+
+
 cdef int amend(Core* core, Peer* peer, Old* old, size_t size) noexcept nogil:
     """Write the next packet as it is to be: 1 if it is another one then, 0 if it is to be copied, -1 without memory."""
     cdef char packet[HEADER_BYTES + HANDLE_ROOM]
     cdef char* data = old.out.data + old.out.begin + old.at
     cdef char* end
-    cdef uint64_t winner
+    cdef uint64_t number, winner
     cdef size_t body
     cdef Verdict* verdict = core.journal.verdict
     if old.out.end - old.out.begin - old.at < HEADER_BYTES or data[0] != 0:
@@ -210,8 +227,9 @@ cdef int amend(Core* core, Peer* peer, Old* old, size_t size) noexcept nogil:
         return 0
     if get_u32(data + 4) != CMD_JOB_CREATED:
         return 0
-    winner = winner_of(core, number_of_handle(core, data + HEADER_BYTES, body))
-    if winner == 0:
+    number = number_of_handle(core, data + HEADER_BYTES, body)
+    winner = winner_of(core, number)
+    if winner == 0 or waits_for(core, peer, number):
         return 0
     body = write_handle(core, packet + HEADER_BYTES, winner)
     put_header(packet, True, CMD_JOB_CREATED, <uint32_t>body)

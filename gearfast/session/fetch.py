@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearfast._codec import encode
 from gearfast.errors import (
+    DeadlineExceeded,
     GearfastError,
     JobException,
     JobFailed,
@@ -66,12 +67,16 @@ class Fetch:
             return self._ask(now)
         if request is not None and self._is_final(request):
             return None
+        if (
+            self._deadline is not None
+            and self._deadline <= now
+            and (self._places or (request is not None and isinstance(request.error, DeadlineExceeded)))
+        ):
+            self._note(JobTimeout(f"job {self._asked}: no result in time", handle=self._asked))
+            return None
         if not self._places:
             return None
         self.index = self._places.pop(0)
-        if self._deadline is not None and self._deadline <= now:
-            self._note(JobTimeout(f"job {self._asked}: no result in time", handle=self._asked))
-            return None
         self._request = OptionRequest(b"results")
         self._request.reply_by = self._reply_by(now)
         return self._request

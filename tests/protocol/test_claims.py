@@ -152,6 +152,36 @@ def test_who_waits_for_a_job_whose_unique_is_taken_keeps_it(wire: Claiming) -> N
     assert wire.dispatcher.take_batch() is None
 
 
+def test_who_waits_for_a_job_whose_unique_is_taken_hears_of_its_end(wire: Claiming) -> None:
+    """Its JOB_CREATED was held back behind others, of its own background submission too: they name the same job."""
+    client = wire.peer("c").send(submit(b"f", b"u", b"1"), Q.SUBMIT_JOB(b"f", b"u", b"1"))
+    asks = wire.peer("d").send(submit(b"f", b"v"), Q.SUBMIT_JOB(b"gearfast.result", b"", b"u"))
+    waits = wire.peer("e").send(submit(b"f", b"w"), Q.SUBMIT_JOB(b"f", b"x", b""))
+    wire.batch()
+    wire.decide({1: OTHER, 3: OTHER + 1})
+    client.expect(R.JOB_CREATED(handle(1)), R.JOB_CREATED(handle(1)))
+    asks.expect(R.JOB_CREATED(handle(2)), R.JOB_CREATED(handle(1)))
+    waits.expect(R.JOB_CREATED(handle(OTHER + 1)), R.JOB_CREATED(handle(4)))
+    worker = wire.worker("w", b"f")
+    assert sorted(worker.grab_all()) == [b"", b"", b"1"]
+    worker.send(Q.WORK_COMPLETE(handle(1), b"done"), Q.WORK_COMPLETE(handle(4), b"four"))
+    client.expect(R.WORK_COMPLETE(handle(1), b"done"))
+    asks.expect(R.WORK_COMPLETE(handle(1), b"done"))
+    waits.expect(R.WORK_COMPLETE(handle(4), b"four"))
+
+
+def test_a_question_that_does_not_wait_for_the_claim(wire: Claiming) -> None:
+    """All of its answer has one handle, that of no job: whose the job's will be is not known yet."""
+    client = wire.peer("c").send(submit(b"f", b"u"), Q.SUBMIT_JOB(b"gearfast.result.now", b"", b"u"))
+    wire.batch()
+    wire.decide({1: OTHER})
+    warning = b"gearfast.result: NOT_ENDED The job is queued"
+    client.expect(
+        R.JOB_CREATED(handle(OTHER)),
+        *(R.JOB_CREATED(handle(2)), R.WORK_WARNING(handle(2), warning), R.WORK_FAIL(handle(2))),
+    )
+
+
 def test_a_job_that_ends_before_its_claim_is_decided(wire: Claiming) -> None:
     """What is told of its end is not told of a job that the store does not have, and its unique is free."""
     client, admin = wire.peer("c").send(submit(b"f", b"u"), submit(b"f", b"v")), wire.peer("a")

@@ -195,3 +195,16 @@ def test_the_time_is_for_all_servers() -> None:
     assert bench.next(5.0) is None
     with pytest.raises(JobTimeout, match="no result in time"):
         bench.fetch.result()
+
+
+@pytest.mark.parametrize("servers", ["a", "a,b"])
+def test_a_server_that_says_nothing_at_all_in_that_time(servers: str) -> None:
+    """It is the job's result that did not come; what this client has asked first is nobody's business."""
+    bench = Bench(servers, timeout=5.0)
+    step = bench.next()
+    assert step is not None
+    bench.hub.tick(5.0)
+    assert step[1].done
+    assert bench.next(5.0) is None
+    with pytest.raises(JobTimeout, match=r"^job u: no result in time$"):
+        bench.fetch.result()
