@@ -51,7 +51,7 @@ SCHEMA: Final = 3
 FLEETS: Final = 2
 """The schema since which there are several servers."""
 LOCK_WAIT = 2.0
-"""Seconds that a server is waited for which makes the tables, or has them of before several might."""
+"""Seconds that a server is waited for which has tables of before several might."""
 LEAST_PACKET: Final = 16 << 20
 """The least `max_allowed_packet`: what has ended of a large section is one value."""
 PART: Final = 1 << 20
@@ -302,7 +302,9 @@ class MysqlStore:
 
     def _lock(self) -> None:
         """For one that makes the tables. Until schema 2 a server had this lock for as long as it ran."""
-        seconds = min(LOCK_WAIT, self._place.timeout / 2)
+        # One of several servers that start at once makes the tables, and may take a while.
+        most = 0.9 * self._place.timeout
+        seconds = min(LOCK_WAIT, most) if self._version() == 1 else most
         if self._ask(f"SELECT GET_LOCK('{self._lock_name}', {seconds})")[0][0] != 1:
             hosts = self._ask(
                 "SELECT host FROM information_schema.processlist"

@@ -46,7 +46,7 @@ SCHEMA: Final = 3
 FLEETS: Final = 2
 """The schema since which there are several servers."""
 LOCK_WAIT = 2.0
-"""Seconds that a server is waited for which makes the schema, or has one of before several might."""
+"""Seconds that a server is waited for which has a schema of before several might."""
 LARGE: Final = 10 << 20
 """Bytes of records that are sent by themselves, and for which the database has more time than for other statements."""
 LOCK_SEED: Final = 0x67656172
@@ -214,7 +214,9 @@ class PostgresStore:
     def _lock(self, link: Link) -> None:
         """For one that makes the schema. Until schema 2 a server had this lock for as long as it ran."""
         number = f"hashtextextended('gearfast.{self._schema}', {LOCK_SEED})"
-        link.run(f"SET lock_timeout = {round(min(LOCK_WAIT, self._place.timeout / 2) * 1000)}")
+        # One of several servers that start at once makes the schema, and may take a while.
+        wait = LOCK_WAIT if self._version(link) == 1 else 0.9 * self._place.timeout
+        link.run(f"SET lock_timeout = {round(min(wait, 0.9 * self._place.timeout) * 1000)}")
         try:
             link.ask(f"SELECT pg_advisory_lock({number})")
         except DatabaseError as error:
