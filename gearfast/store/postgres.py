@@ -49,6 +49,8 @@ LOCK_WAIT = 2.0
 """Seconds that a server is waited for which has a schema of before several might."""
 LARGE: Final = 10 << 20
 """Bytes of records that are sent by themselves, and for which the database has more time than for other statements."""
+MOST: Final = 1_000_000_000
+"""Bytes that a value may have, about."""
 LOCK_SEED: Final = 0x67656172
 """Part of the number of the advisory lock, so that another program's locks are not met: "gear"."""
 
@@ -386,6 +388,10 @@ class PostgresStore:
         """One transaction, in one round trip if it has no notes and is not large."""
         link = self._connected()
         size = sum(len(section.records) for section in write.add)
+        if size > MOST:
+            raise StoreError(
+                f"{self.name}: {size} bytes of jobs at once are more than the {MOST} that PostgreSQL takes"
+            )
         with self._told(link):
             if size < LARGE or {section.info.id for section in write.add} & set(write.drop):
                 self._write(link, write)

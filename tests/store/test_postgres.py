@@ -150,3 +150,13 @@ def test_a_large_write_may_take_longer(url: str) -> None:
     with pytest.raises(SeatLost):
         store.write(Write(5, 6, [large(5, 20_480_000)]))
     store.close()
+
+
+def test_more_than_postgresql_takes_in_one_value(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new(url)
+    store.open()
+    monkeypatch.setattr(postgres, "MOST", 3)
+    store.write(Write(1, 2, [Section(SectionInfo(1, 1, 1, 1, 3), b"job")]))
+    with pytest.raises(StoreError, match="4 bytes of jobs at once are more than the 3 that PostgreSQL takes"):
+        store.write(Write(2, 3, [Section(SectionInfo(2, 2, 2, 1, 4), b"jobs")]))
+    store.close()
