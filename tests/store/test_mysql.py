@@ -136,6 +136,7 @@ def test_what_the_administrator_has_set_for_all_sessions(need_database: Callable
         one, other = make_store(database.url("jobs")), make_store(database.url("jobs"))
         assert isinstance(one, mysql.MysqlStore)
         assert isinstance(other, mysql.MysqlStore)
+        one.lease = other.lease = 600.0
         one.open()
         other.open()
         base = one.seat << RANGE_BITS
@@ -162,6 +163,7 @@ def test_a_server_in_the_middle_of_a_write_holds_up_no_takeover(database_url: Ur
     for _ in range(4):
         store = make_store(url)
         assert isinstance(store, mysql.MysqlStore)
+        store.lease = 600.0
         store.open()
         stores.append(store)
     first, heir, dead, last = stores
