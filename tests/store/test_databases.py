@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gearfast.store import mysql, postgres, redis, urls
-from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, SharedStore, StoreError, Write
 from tests.conftest import DATABASES
 
 Pair = tuple[Any, Any]
@@ -49,8 +49,10 @@ def shared(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     """The same, both open."""
     url = database_url(kind)
     one, other = urls.make_store(url), urls.make_store(url)
-    one.open()
-    other.open()
+    for store in (one, other):
+        assert isinstance(store, SharedStore)
+        store.lease = 600.0
+        store.open()
     yield one, other
     one.close()
     other.close()
