@@ -11,7 +11,7 @@ import math
 import selectors
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class Link:
             columns = range(result.nfields)
             return [[result.get_value(row, column) or b"" for column in columns] for row in range(result.ntuples)]
 
-    def run(self, sql: str) -> None:
-        """Statements without values."""
+    def run(self, sql: str, size: int = 0) -> None:
+        """Statements without values. `size`: bytes that the server has to write for them."""
         with self._told():
             self._libpq.send_query(sql.encode())
-            self._finish()
+            self._finish(size)
 
     def prepare(self, name: str, sql: str) -> None:
         """So that `call` may be used."""
@@ -110,6 +110,30 @@ class Link:
             self._libpq.send_query_prepared(name.encode(), values, param_formats=[1] * len(values), result_format=1)
             self._finish(sum(len(value) for value in values if value))
 
+    def copy_in(self, sql: str, pieces: Iterable[bytes], size: int) -> None:
+        """COPY … FROM STDIN of so many bytes.
+
+        What is large had better not be one value: libpq moves all that is left of it with each piece that is sent.
+        """
+        deadline = time.monotonic() + self.seconds(size)
+        with self._told():
+            self._libpq.send_query(sql.encode())
+            self._flush(deadline, self.seconds(size))
+            while self._libpq.is_busy():
+                self._wait(deadline, self.seconds(size))
+            result = self._libpq.get_result()
+            if result is not None and result.status == self._pq.ExecStatus.COPY_IN:
+                for piece in pieces:
+                    self._libpq.put_copy_data(piece)
+                    self._flush(deadline, self.seconds(size))
+                self._libpq.put_copy_end()
+                result = None
+            self._finish(size, result)
+
+    def seconds(self, size: int) -> float:
+        """That the server may take for so many bytes."""
+        return self._timeout + size / RATE
+
     def close(self) -> None:
         """Never raises."""
         self._selector.close()
@@ -122,25 +146,32 @@ class Link:
         except self._error as error:
             raise DatabaseError(_clean(str(error))) from None
 
-    def _finish(self, size: int = 0) -> PGresult | None:
-        """Sends what is to be sent and takes all results; the last one."""
+    def _flush(self, deadline: float, seconds: float) -> None:
+        """Sends what is to be sent."""
         libpq = self._libpq
-        deadline = time.monotonic() + self._timeout + size / RATE
         if libpq.flush():
             self._selector.modify(libpq.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
             while libpq.flush():
-                self._wait(deadline)
+                self._wait(deadline, seconds)
             self._selector.modify(libpq.socket, selectors.EVENT_READ)
+
+    def _finish(self, size: int = 0, result: PGresult | None = None) -> PGresult | None:
+        """Sends what is to be sent and takes all results; the last one. `result`: one that was taken already."""
+        libpq = self._libpq
+        seconds = self.seconds(size)
+        deadline = time.monotonic() + seconds
+        self._flush(deadline, seconds)
         last = failed = None
         while True:
             while libpq.is_busy():
-                self._wait(deadline)
-            result = libpq.get_result()
+                self._wait(deadline, seconds)
+            result = result or libpq.get_result()
             if result is None:
                 break
             last = result
             if result.status == self._pq.ExecStatus.FATAL_ERROR:
                 failed = result
+            result = None
         if failed is not None:
             field = self._pq.DiagnosticField
             text = failed.error_field(field.MESSAGE_PRIMARY) or failed.error_message
@@ -149,10 +180,10 @@ class Link:
             )
         return last
 
-    def _wait(self, deadline: float) -> None:
+    def _wait(self, deadline: float, seconds: float) -> None:
         events = self._selector.select(max(0.0, deadline - time.monotonic()))
         if not events:
             self._connection.close()
-            raise DatabaseError(f"no answer within {self._timeout:g} s")
+            raise DatabaseError(f"no answer within {seconds:g} s")
         if any(event & selectors.EVENT_READ for _, event in events):
             self._libpq.consume_input()

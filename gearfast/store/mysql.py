@@ -51,7 +51,9 @@ SCHEMA: Final = 3
 FLEETS: Final = 2
 """The schema since which there are several servers."""
 LOCK_WAIT = 2.0
-"""Seconds that a server is waited for which makes the tables, or has them of before several might."""
+"""Seconds that a server is waited for which has tables of before several might."""
+TAKE_WAIT: Final = 1
+"""The same of a server whose lease has ended, and that writes: what this one has to write waits meanwhile."""
 LEAST_PACKET: Final = 16 << 20
 """The least `max_allowed_packet`: what has ended of a large section is one value."""
 PART: Final = 1 << 20
@@ -181,6 +183,7 @@ class MysqlStore:
         self.lease = LEASE
         self.about = Member()
         self._packet = LEAST_PACKET
+        self._lock_wait = max(1, int(place.timeout / 2))
 
     @property
     def name(self) -> str:
@@ -280,7 +283,7 @@ class MysqlStore:
     def _set_up(self) -> None:
         # What a server that stands still has locked is free once its lease has ended.
         idle = max(5, math.ceil(self.lease))
-        self._run(_SESSION.format(idle, max(1, int(self._place.timeout / 2))))
+        self._run(_SESSION.format(idle, self._lock_wait))
         ((packet, flush, binlog, sync),) = self._ask(
             "SELECT @@max_allowed_packet, @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog"
         )
@@ -302,7 +305,9 @@ class MysqlStore:
 
     def _lock(self) -> None:
         """For one that makes the tables. Until schema 2 a server had this lock for as long as it ran."""
-        seconds = min(LOCK_WAIT, self._place.timeout / 2)
+        # One of several servers that start at once makes the tables, and may take a while.
+        most = 0.9 * self._place.timeout
+        seconds = min(LOCK_WAIT, most) if self._version() == 1 else most
         if self._ask(f"SELECT GET_LOCK('{self._lock_name}', {seconds})")[0][0] != 1:
             hosts = self._ask(
                 "SELECT host FROM information_schema.processlist"
@@ -352,6 +357,16 @@ class MysqlStore:
                 self._run("ROLLBACK")
             raise
 
+    @contextlib.contextmanager
+    def _patience(self, seconds: int) -> Iterator[None]:
+        """So long others' locks are waited for."""
+        self._run(f"SET SESSION innodb_lock_wait_timeout = {seconds}")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(self._error, OSError):
+                self._run(f"SET SESSION innodb_lock_wait_timeout = {self._lock_wait}")
+
     def _enter(self) -> None:
         """A row of its own, and what others have left; or the row that it has, with a new token."""
         lease = round(self.lease * 1e6)
@@ -386,20 +401,19 @@ class MysqlStore:
     def _take(self, dead: Collection[int]) -> bool:
         """Makes the ranges of servers that are gone this one's; False if there are none."""
         me = self._seat
-        with self._membership():
+        with self._patience(TAKE_WAIT), self._membership():
             if not self._ask(
                 f"SELECT 1 FROM gearfast_server WHERE id = {me} AND token = {self._token} AND gone = 0"
                 " LOCK IN SHARE MODE"
             ):
                 raise self._lost()
             ids = ", ".join(map(str, dead)) or "0"
-            self._change(
-                f"UPDATE gearfast_server SET gone = {me}"
-                f" WHERE gone = 0 AND id <> {me} AND (ends < {_NOW} OR id IN ({ids}))"
-            )
-            live = ", ".join(
-                str(row[0]) for row in self._ask("SELECT id FROM gearfast_server WHERE gone = 0 LOCK IN SHARE MODE")
-            )
+            ended = f"gone = 0 AND id <> {me} AND (ends < {_NOW} OR id IN ({ids}))"
+            # No row of others is locked: they are in the middle of writes, which may be long, and wait for nobody.
+            for (id,) in self._ask(f"SELECT id FROM gearfast_server WHERE {ended}"):
+                self._change(f"UPDATE gearfast_server SET gone = {me} WHERE id = {id} AND {ended}")
+            # Who comes has to wait for us, and who leaves meanwhile is taken over next time.
+            live = ", ".join(str(row[0]) for row in self._ask("SELECT id FROM gearfast_server WHERE gone = 0"))
             # Those with nothing in them, as most are some time, need no owner any more.
             self._change(
                 f"DELETE FROM gearfast_range WHERE low NOT IN (0, {me << RANGE_BITS})"

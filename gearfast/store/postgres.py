@@ -14,6 +14,7 @@ of a newer connection.
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Collection, Iterable, Iterator
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,7 @@ from gearfast.store.base import (
     Fleet,
     Member,
     SeatLost,
+    Section,
     SectionInfo,
     ServerInfo,
     StoreError,
@@ -44,7 +46,11 @@ SCHEMA: Final = 3
 FLEETS: Final = 2
 """The schema since which there are several servers."""
 LOCK_WAIT = 2.0
-"""Seconds that a server is waited for which makes the schema, or has one of before several might."""
+"""Seconds that a server is waited for which has a schema of before several might."""
+LARGE: Final = 10 << 20
+"""Bytes of records that are sent by themselves, and for which the database has more time than for other statements."""
+MOST: Final = 1_000_000_000
+"""Bytes that a value may have, about."""
 LOCK_SEED: Final = 0x67656172
 """Part of the number of the advisory lock, so that another program's locks are not met: "gear"."""
 
@@ -88,6 +94,24 @@ _ORPHANS: Final = (
     "SELECT 1 FROM gearfast_range WHERE NOT EXISTS"
     " (SELECT 1 FROM gearfast_server WHERE id = owner AND gone = 0) LIMIT 1"
 )
+
+
+_COPY: Final = "COPY gearfast_section (id, first, last, count, late, records) FROM STDIN (FORMAT binary)"
+_COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_END: Final = b"\xff\xff"
+_PIECE: Final = 1 << 18
+
+
+def _rows(sections: Iterable[Section]) -> Iterator[bytes]:
+    """Of gearfast_section, in the binary form of COPY, in pieces."""
+    yield _COPY_HEAD
+    for section in sections:
+        info, late, records = section.info, pack_numbers(section.info.late), section.records
+        yield struct.pack(">hiqiqiqiq", 6, 8, info.id, 8, info.first, 8, info.last, 8, info.count)
+        yield struct.pack(">i", len(late)) + late + struct.pack(">i", len(records))
+        for at in range(0, len(records), _PIECE):
+            yield records[at : at + _PIECE]
+    yield _COPY_END
 
 
 def _int(value: bytes) -> int:
@@ -167,9 +191,10 @@ class PostgresStore:
         return StoreError(f"{self.name}: {self._place.clean(str(error))}")
 
     def _set_up(self, link: Link, limit: str) -> None:
+        self._set_time(link, 0)
         # The backend, too, notices that the machine of its job server is gone, and so frees what it has locked.
         link.run(
-            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; "
+            f"SET lock_timeout = {limit};"
             # What a server that stands still has locked is free once its lease has ended.
             f"SET idle_in_transaction_session_timeout = {max(1000, round(self.lease * 1000))};"
             f"SET client_encoding = 'UTF8'; SET client_min_messages = error; SET search_path TO \"{self._schema}\";"
@@ -191,7 +216,9 @@ class PostgresStore:
     def _lock(self, link: Link) -> None:
         """For one that makes the schema. Until schema 2 a server had this lock for as long as it ran."""
         number = f"hashtextextended('gearfast.{self._schema}', {LOCK_SEED})"
-        link.run(f"SET lock_timeout = {round(min(LOCK_WAIT, self._place.timeout / 2) * 1000)}")
+        # One of several servers that start at once makes the schema, and may take a while.
+        wait = LOCK_WAIT if self._version(link) == 1 else 0.9 * self._place.timeout
+        link.run(f"SET lock_timeout = {round(min(wait, 0.9 * self._place.timeout) * 1000)}")
         try:
             link.ask(f"SELECT pg_advisory_lock({number})")
         except DatabaseError as error:
@@ -358,9 +385,31 @@ class PostgresStore:
             raise lost from None
 
     def write(self, write: Write) -> None:
-        """One transaction, in one round trip if it has no notes."""
+        """One transaction, in one round trip if it has no notes and is not large."""
         link = self._connected()
-        infos = [section.info for section in write.add]
+        size = sum(len(section.records) for section in write.add)
+        if size > MOST:
+            raise StoreError(
+                f"{self.name}: {size} bytes of jobs at once are more than the {MOST} that PostgreSQL takes"
+            )
+        with self._told(link):
+            if size < LARGE or {section.info.id for section in write.add} & set(write.drop):
+                self._write(link, write)
+                return
+            self._set_time(link, size)
+            try:
+                self._write(link, write, size)
+            finally:
+                with contextlib.suppress(DatabaseError):
+                    self._set_time(link, 0)
+
+    def _set_time(self, link: Link, size: int) -> None:
+        """So long may the database take for a statement."""
+        link.run(f"SET statement_timeout = {round(link.seconds(size) * 1000)}")
+
+    def _write(self, link: Link, write: Write, size: int = 0) -> None:
+        """`size`: of the records, if they go by themselves: before all else, which locks what others need."""
+        infos = [] if size else [section.info for section in write.add]
         values: list[bytes | None] = [
             int8(self._seat),
             int8(self._token),
@@ -372,7 +421,7 @@ class PostgresStore:
             array_of_ints([info.last for info in infos]),
             array_of_ints([info.count for info in infos]),
             array_of_bytes([pack_numbers(info.late) for info in infos]),
-            array_of_bytes([section.records for section in write.add]),
+            array_of_bytes([] if size else [section.records for section in write.add]),
             array_of_ints(list(write.ended)),
             array_of_bytes(list(write.ended.values())),
             array_of_ints(list(write.losses)),
@@ -388,19 +437,20 @@ class PostgresStore:
                 array_of_bytes([key for key, _ in write.releases]),
                 array_of_ints([number for _, number in write.releases]),
             )
-        with self._told(link):
-            if not write.notes:
-                link.call(name, values)
-                return
-            link.run("BEGIN")
-            try:
-                link.call(name, values)
-                self._note(link, write.notes)
-                link.run("COMMIT")
-            except DatabaseError:
-                with contextlib.suppress(DatabaseError):
-                    link.run("ROLLBACK")
-                raise
+        if not write.notes and not size:
+            link.call(name, values)
+            return
+        link.run("BEGIN")
+        try:
+            if size:
+                link.copy_in(_COPY, _rows(write.add), size)
+            link.call(name, values)
+            self._note(link, write.notes)
+            link.run("COMMIT", size)
+        except DatabaseError:
+            with contextlib.suppress(DatabaseError):
+                link.run("ROLLBACK")
+            raise
 
     def _note(self, link: Link, notes: dict[str, bytes | None]) -> None:
         for key, value in notes.items():

@@ -49,6 +49,8 @@ FLEETS: Final = 2
 LOCK_WAIT = 2.0
 """Seconds that a server of before several might have the keys, and may be about to end, is waited for."""
 PAUSE: Final = 0.05
+MOST: Final = 512 << 20
+"""Bytes that Redis takes in one value, unless its `proto-max-bulk-len` says otherwise."""
 MARGIN: Final = 10**10
 """Numbers that such a server may have given to jobs since its last commit."""
 
@@ -77,6 +79,7 @@ class RedisStore:
         self._prefix = ""
         self._connection: Any = None
         self._script = self._fleet_script = ""
+        self._most = MOST
         self.lease = LEASE
         self.about = Member()
 
@@ -192,6 +195,7 @@ class RedisStore:
                 f"{self.name}: Redis runs with {' and '.join(wrong)}, so that it may lose jobs that it has"
                 " acknowledged; set appendonly yes and appendfsync always, or add durability=relaxed to the URL"
             )
+        self._most = int(self._setting("proto-max-bulk-len") or MOST)
         if self._setting("maxmemory") != "0" and self._setting("maxmemory-policy").startswith("allkeys"):
             raise StoreError(
                 f"{self.name}: Redis throws away any key when its memory is full; set maxmemory-policy to noeviction,"
@@ -347,6 +351,12 @@ class RedisStore:
     def write(self, write: Write) -> None:
         """One script, whose effects Redis has synced when it answers."""
         self._connected()
+        if (size := max((len(section.records) for section in write.add), default=0)) > self._most:
+            # It would do no more than end the connection.
+            raise StoreError(
+                f"{self.name}: {size} bytes of jobs at once are more than Redis takes; CONFIG SET proto-max-bulk-len to"
+                f" more than {self._most}"
+            )
         words: list[object] = [self._token, write.batch, write.next_number]
         erased = [key for key, value in write.notes.items() if value is None]
         noted = [(key, value) for key, value in write.notes.items() if value is not None]

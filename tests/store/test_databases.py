@@ -6,13 +6,14 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from gearfast.store import mysql, postgres, redis, urls
-from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, Contents, SeatLost, Section, SectionInfo, SharedStore, StoreError, Write
 from tests.conftest import DATABASES
 
 Pair = tuple[Any, Any]
@@ -48,8 +49,10 @@ def shared(kind: str, database_url: Callable[[str], str]) -> Iterator[Pair]:
     """The same, both open."""
     url = database_url(kind)
     one, other = urls.make_store(url), urls.make_store(url)
-    one.open()
-    other.open()
+    for store in (one, other):
+        assert isinstance(store, SharedStore)
+        store.lease = 600.0
+        store.open()
     yield one, other
     one.close()
     other.close()
@@ -94,6 +97,37 @@ def test_a_lost_connection_of_a_shared_store(shared: Pair) -> None:
     with pytest.raises(SeatLost):
         one.write(Write(base + 9, base + 10))
     assert other.open().sections == []
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"], indirect=True)
+def test_servers_that_start_at_once_wait_for_the_one_that_makes_the_tables(
+    kind: str, database_url: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes, within the time that the database has for an answer."""
+    monkeypatch.setattr(postgres, "LOCK_WAIT", 0.001)
+    monkeypatch.setattr(mysql, "LOCK_WAIT", 0.001)
+    url = database_url(kind)
+    one, other = urls.make_store(url), urls.make_store(url)
+    assert isinstance(one, postgres.PostgresStore | mysql.MysqlStore)
+    assert isinstance(other, postgres.PostgresStore | mysql.MysqlStore)
+    if isinstance(one, postgres.PostgresStore):
+        one._link = one._connect()
+        one._link.ask(f"SELECT pg_advisory_lock(hashtextextended('gearfast.{one._schema}', {postgres.LOCK_SEED}))")
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    else:
+        one._db = one._connect()
+        one._ask(f"SELECT GET_LOCK('{one._lock_name}', 0)")
+        waits = "SELECT 1 FROM information_schema.processlist WHERE state = 'User lock'"
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(other.open)
+        ask = one._link.ask if isinstance(one, postgres.PostgresStore) and one._link is not None else one._ask
+        seen = 0
+        while seen < 100:
+            assert not opened.done(), opened.result()
+            seen += bool(ask(waits))
+        one._hang_up()
+        assert opened.result().sections == []
+    other.close()
 
 
 def lose_answer(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import trustme
 
 from gearfast.store import mysql
 from gearfast.store._numbers import pack_numbers
-from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, UniquesTaken, Write
+from gearfast.store.base import RANGE_BITS, SeatLost, Section, SectionInfo, StoreError, UniquesTaken, Write
 from gearfast.store.urls import make_store
 from tests.conftest import DATABASES
 
@@ -136,6 +136,7 @@ def test_what_the_administrator_has_set_for_all_sessions(need_database: Callable
         one, other = make_store(database.url("jobs")), make_store(database.url("jobs"))
         assert isinstance(one, mysql.MysqlStore)
         assert isinstance(other, mysql.MysqlStore)
+        one.lease = other.lease = 600.0
         one.open()
         other.open()
         base = one.seat << RANGE_BITS
@@ -153,6 +154,35 @@ def test_what_the_administrator_has_set_for_all_sessions(need_database: Callable
         assert [info.id for info in contents.sections] == [*numbers]
         one.close()
         other.close()
+
+
+def test_a_server_in_the_middle_of_a_write_holds_up_no_takeover(database_url: Url) -> None:
+    """Nor does who takes over hold up the others."""
+    url = database_url("mysql")
+    stores: list[mysql.MysqlStore] = []
+    for _ in range(4):
+        store = make_store(url)
+        assert isinstance(store, mysql.MysqlStore)
+        store.lease = 600.0
+        store.open()
+        stores.append(store)
+    first, heir, dead, last = stores
+    for store in (first, last):
+        store._run("START TRANSACTION")
+        store._change(f"UPDATE gearfast_server SET jobs = 7 WHERE id = {store._seat}")
+    number = (dead._seat << RANGE_BITS) + 1
+    info = SectionInfo(number, number, number, 1, 3)
+    dead.write(Write(number, number + 1, [Section(info, b"job")]))
+    contents = heir.take_over((dead._seat,))
+    assert contents is not None
+    assert contents.sections == [info]
+    for store in (first, last):
+        store._run("COMMIT")
+        store.renew(8)
+    with pytest.raises(SeatLost):
+        dead.renew(8)
+    for store in stores:
+        store.close()
 
 
 def test_a_schema_without_claims(database_url: Url) -> None:

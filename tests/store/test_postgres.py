@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from gearfast.store import postgres
 from gearfast.store._numbers import pack_numbers
-from gearfast.store.base import RANGE_BITS, Section, SectionInfo, StoreError, Write
+from gearfast.store.base import RANGE_BITS, SeatLost, Section, SectionInfo, StoreError, Write
 from gearfast.store.urls import make_store
 
 from .claims import claim_beside
@@ -117,4 +118,45 @@ def test_a_schema_without_claims(url: str) -> None:
     store = new(url)
     claim_beside(before, store, number)
     before.close()
+    store.close()
+
+
+def test_a_large_write_may_take_longer(url: str) -> None:
+    """Ten megabytes a second: the database itself would cancel it else. All of it is there or nothing, as ever."""
+    store = new(url)
+    store.open()
+    ask(store, "CREATE TABLE seen (value text)")
+    body = "BEGIN INSERT INTO seen VALUES (current_setting(''statement_timeout'')); RETURN NEW; END"
+    ask(store, f"CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS '{body}'")
+    ask(store, "CREATE TRIGGER note BEFORE INSERT ON gearfast_section FOR EACH ROW EXECUTE FUNCTION note()")
+
+    def large(number: int, size: int, late: tuple[int, ...] = ()) -> Section:
+        records = bytes(range(256)) * (size // 256)
+        return Section(SectionInfo(number, number, number + 1, 2, len(records), late), records)
+
+    first, second, third = large(1, 256), large(2, 20_480_000, (1, 7)), large(3, 256)
+    for section in (first, second, third):
+        number = section.info.id
+        store.write(Write(number, number + 1, [section], {1: pack_numbers([number])}, notes={"key": b"%d" % number}))
+    assert ask(store, "SELECT value FROM seen") == [[b"10s"], [b"12048ms"], [b"10s"]]
+    with pytest.raises(StoreError, match="duplicate key"):
+        store.write(Write(4, 5, [large(2, 20_480_000)], notes={"key": b"4"}))
+    contents = store.open()
+    assert [replace(info, ended=b"") for info in contents.sections] == [each.info for each in (first, second, third)]
+    assert contents.sections[0].ended == pack_numbers([3])
+    assert (contents.batch, contents.notes) == (3, {"key": b"3"})
+    assert store.read([2, 1]) == [second.records, first.records]
+    store._seat += 1  # whose place that is none
+    with pytest.raises(SeatLost):
+        store.write(Write(5, 6, [large(5, 20_480_000)]))
+    store.close()
+
+
+def test_more_than_postgresql_takes_in_one_value(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new(url)
+    store.open()
+    monkeypatch.setattr(postgres, "MOST", 3)
+    store.write(Write(1, 2, [Section(SectionInfo(1, 1, 1, 1, 3), b"job")]))
+    with pytest.raises(StoreError, match="4 bytes of jobs at once are more than the 3 that PostgreSQL takes"):
+        store.write(Write(2, 3, [Section(SectionInfo(2, 2, 2, 1, 4), b"jobs")]))
     store.close()

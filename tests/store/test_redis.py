@@ -103,6 +103,21 @@ def test_a_memory_that_is_full(private: Any) -> None:
     store.close()
 
 
+def test_more_than_redis_takes_in_one_value(private: Any) -> None:
+    private.ask("CONFIG", "SET", "proto-max-bulk-len", "2000000")
+    store = make_store(private.url("bulk"))
+    store.open()
+    try:
+        store.write(Write(1, 2, [section(1, 2_000_000)]))
+        with pytest.raises(StoreError, match=r"2000001 bytes .* CONFIG SET proto-max-bulk-len to more than 2000000"):
+            store.write(Write(2, 3, [section(2, 2_000_001)]))
+        store.write(Write(2, 3, [section(2, 1)]))
+        assert len(store.open().sections) == 2
+    finally:
+        private.ask("CONFIG", "SET", "proto-max-bulk-len", "512mb")
+        store.close()
+
+
 def test_a_policy_that_throws_jobs_away(private: Any) -> None:
     url = private.url("evicts")
     private.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
