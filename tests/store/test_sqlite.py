@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gearfast.store import sqlite
 from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import LOG_BYTES, SqliteStore
 from gearfast.store.urls import make_store
@@ -113,6 +114,46 @@ def test_a_section_that_is_not_what_was_written(tmp_path: Path) -> None:
         store.read([2, 1])
     assert caught.value.section == 1
     store.close()
+
+
+@pytest.mark.parametrize("size", [29, 30, 31, 95])
+def test_more_than_a_value_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of SQLite: what is written at once goes in pieces, and comes back whole or as damaged."""
+    monkeypatch.setattr(sqlite, "PIECE", 10)
+    records = bytes(range(size))
+    infos = [SectionInfo(1, 1, 1, 1, size), SectionInfo(2, 2, 2, 1, 7), SectionInfo(3, 3, 3, 1, size)]
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    store.write(Write(1, 2, [Section(infos[0], records)]))
+    store.write(Write(3, 4, [Section(infos[1], b"records"), Section(infos[2], records)], losses={1: 2}))
+    for _ in range(2):
+        assert store.read([1, 2, 3]) == [records, b"records", records]
+        assert store.open().sections == infos
+    store.write(Write(4, 4, [Section(SectionInfo(3, 3, 3, 1, 5), b"anew!")], drop=[1, 3]))
+    for _ in range(2):
+        assert store.read([2, 3]) == [b"records", b"anew!"]
+        assert [info.size for info in store.open().sections] == [7, 5]
+    store.write(Write(5, 6, [Section(SectionInfo(5, 5, 5, 1, size), records)]))
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT sum(length(records)) FROM part").fetchone() == (size - 10,)
+        db.execute("UPDATE part SET records = 'text' WHERE place = 1")
+    db.close()
+    store.open()
+    with pytest.raises(SectionDamaged, match="section 5 is damaged"):
+        store.read([5])
+    store.close()
+
+
+def test_late_jobs_cost_other_sections_nothing(tmp_path: Path) -> None:
+    """Those of dead letters and results may be very many: no section that goes looks through all of them."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        plan = db.execute("EXPLAIN QUERY PLAN DELETE FROM late WHERE section = 1").fetchall()
+    db.close()
+    assert ["late_section" in row[3] for row in plan] == [True]
 
 
 def log_of(store: SqliteStore) -> Path:
