@@ -67,9 +67,9 @@ class ComeBack:
             return None
         try:
             found = self._live([id for id in ids if sections.has(id)], sections)
-        except StoreError as error:
+        except (StoreError, MemoryError) as error:
             if not self._failures:
-                logger.error("Jobs of the store cannot be read yet: %s", error)
+                logger.error("Jobs of the store cannot be read yet: %s", str(error) or "no memory")
             self._failures += 1
             self.wait()
             return None

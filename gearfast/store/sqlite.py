@@ -96,9 +96,9 @@ class SqliteStore:
             self._prepare(db)
             reserve_log(db)
             return self._contents(db)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             self.close()
-            raise StoreError(f"{self.name}: {error}") from error
+            raise StoreError(f"{self.name}: {str(error) or 'no memory'}") from error
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         # An exclusive lock is kept until the end, so that no other server can begin; it also spares the shared memory
