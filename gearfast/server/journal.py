@@ -663,8 +663,8 @@ class Journal:
         self._sections = Sections()
 
     def _open_again(self) -> Contents:
-        """Opens the store after an error. Jobs that were refused may be in it after all, and go: their clients were told
-        that they are not.
+        """Opens the store after an error. Jobs that were refused may be in it after all, and go: clients were told that
+        they are not.
         """
         began = self._clock()
         contents = self.store.open()
