@@ -101,7 +101,6 @@ class Journal:
         if self.share is not None:
             self.share.renewed(began)
             contents = self.share.beat(0) or contents
-        self._losses: dict[int, int] = {}
         self._ranges: set[int] = set()
         self._coming.begin_anew()
         self.next_number = contents.next_number
@@ -318,13 +317,14 @@ class Journal:
         self._ranges = known | found | {contents.batch >> RANGE_BITS}
         if self.share is not None and self._ranges != known:
             self.share.took(self._ranges)
+        self._losses = dict(contents.losses)
         if not (new := found - known):
             return
         self._coming.sections += [info for info in infos if info.id >> RANGE_BITS in new]
         for number, losses in contents.losses.items():
             its = number >> RANGE_BITS
             if its in new or (0 in new and its not in self._ranges):  # those of before there were ranges
-                self._losses[number] = self._coming.losses[number] = losses
+                self._coming.losses[number] = losses
 
     def _run(self) -> None:
         while self._come_back() and self._serve():

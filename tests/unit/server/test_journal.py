@@ -455,6 +455,37 @@ def test_a_store_without_memory_for_a_batch_has_failed(tmp_path: Path) -> None:
     assert machine.close() == (names(0, 1), [])
 
 
+def test_losses_of_a_job_that_ends_while_the_store_fails_are_forgotten(tmp_path: Path) -> None:
+    """The store is told once it is there again, not only by the write that failed."""
+
+    class Once(Faulty):
+        failures = 0
+
+        def write(self, write: Write) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("the disk is away")
+            super().write(write)
+
+    path = tmp_path / "jobs.db"
+    machine = Machine(path, store=Once)
+    machine.back()
+    machine.submit(2)
+    machine.fail()
+    worker = machine.dispatcher.connect()
+    machine.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    (number,) = (job["number"] for job in machine.dispatcher.jobs() if job["running"])
+    assert isinstance(machine.store, Once)
+    machine.store.failures = 1
+    machine.dispatcher.receive(worker, encode(Command.WORK_COMPLETE, b"H:%d" % number, b""))
+    machine.commit()
+    (left,) = machine.dispatcher.jobs()
+    machine.journal.close()
+    store = SqliteStore(path)
+    assert store.open().losses == {left["number"]: 1}
+    store.close()
+
+
 def test_ends_that_are_told_twice_count_once(tmp_path: Path) -> None:
     """The write that failed had been done: its ends, which go with the next one again, take no other job along."""
     path = tmp_path / "jobs.db"
