@@ -71,6 +71,30 @@ def reserve_log(db: sqlite3.Connection) -> None:
             os.close(log)
 
 
+def reason(path: str, error: BaseException) -> str:
+    """What SQLite says, and why it is so as far as that can be seen from outside."""
+    text = str(error) or "no memory"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    folder = os.path.dirname(path)
+    if code == sqlite3.SQLITE_BUSY:
+        return f"{text}: another job server or program has it open"
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return text
+    if os.path.isdir(path):
+        return f"{text}: it is a folder"
+    if not os.path.isdir(folder):
+        return f"{text}: there is no folder {folder}"
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except FileNotFoundError:
+        pass
+    except OSError as why:
+        return f"{text}: {why.strerror}"
+    if not os.access(folder, os.W_OK):
+        return f"{text}: files cannot be made in {folder}, where its log has to be too"
+    return text
+
+
 class SqliteStore:
     """The file at `path`; `:memory:` is for tests. Raises StoreError from every method."""
 
@@ -98,7 +122,7 @@ class SqliteStore:
             return self._contents(db)
         except (sqlite3.Error, MemoryError) as error:
             self.close()
-            raise StoreError(f"{self.name}: {str(error) or 'no memory'}") from error
+            raise StoreError(f"{self.name}: {reason(self._file, error)}") from error
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         # An exclusive lock is kept until the end, so that no other server can begin; it also spares the shared memory

@@ -59,15 +59,29 @@ def test_a_file_in_use(tmp_path: Path) -> None:
         "try:\n    SqliteStore(sys.argv[1]).open()\nexcept StoreError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, store.path], capture_output=True, text=True, check=True)
-    assert "locked" in done.stdout
+    assert "database is locked: another job server or program has it open" in done.stdout
     store.write(Write(1, 2))
     store.close()
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "no" / "jobs.db")
-    with pytest.raises(StoreError, match=r"no/jobs\.db: unable to open"):
+    with pytest.raises(StoreError, match=r"no/jobs\.db: unable to open database file: there is no folder /.*/no$"):
         store.open()
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"unable to open database file: it is a folder"):
+        SqliteStore(tmp_path).open()
+
+
+def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that may be written SQLite says that it may only be read, since no log can be made beside it."""
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    text = sqlite.reason(str(tmp_path / "jobs.db"), error)
+    assert text == f"{error}: files cannot be made in {tmp_path}, where its log has to be too"
 
 
 @pytest.mark.parametrize(
