@@ -5,7 +5,8 @@
 If it is not stored, its jobs that are queued are dropped, and their JOB_CREATED becomes ERROR; those that run are no
 longer durable and run out, once: the store may have them after all, and another server by now; those that have ended
 have ended. What the batch told of jobs that are in the store already, dead letters and results included, is told again
-with the next one, for which those wait who asked about it.
+with the next one, for which those wait who asked about it. With a relaxed journal so are its jobs, which were
+acknowledged, unless other servers share the store.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -22,6 +23,7 @@ from gearfast.dispatch._journal cimport (
     batch_clear,
     batch_has,
     has_lapsed,
+    journal_add,
     journal_rewrite,
     journal_rewrite_result,
     late_has,
@@ -132,7 +134,10 @@ cdef void tell_those_who_joined(Core* core, Batch* batch, bint stored) noexcept 
 
 
 cdef void give_up(Core* core, Batch* batch) noexcept nogil:
-    """The jobs of a batch that is not stored: the queued ones are dropped, the others are not durable."""
+    """The jobs of a batch that is not stored: the queued ones are dropped, the others are not durable.
+
+    Those of a relaxed journal go with the next one.
+    """
     cdef size_t at = 0
     cdef Head* head
     cdef Job* job
@@ -153,6 +158,8 @@ cdef void give_up(Core* core, Batch* batch) noexcept nogil:
             continue
         job.losses &= MOST_LOSSES
         core.journal.jobs -= 1
+        if core.journal.relaxed and not core.journal.claims and journal_add(core, job, head.due) == 0:
+            continue        # it was acknowledged
         if job.waiters != NULL:
             job.flags &= ~<int>JOB_BACKGROUND       # who waits for it keeps it
             if job.worker & CLAIMED:

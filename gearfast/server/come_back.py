@@ -43,22 +43,20 @@ class ComeBack:
         self._failures = 0
         self._again = 0.0
 
-    def add(self, own: int, infos: Sequence[SectionInfo], losses: dict[int, int], sections: Sections) -> dict[int, int]:
-        """Of all that is this server's, what is of ranges that are new is to come back; the losses of those jobs.
+    def add(self, own: int, infos: Sequence[SectionInfo], losses: dict[int, int], sections: Sections) -> None:
+        """Of all that is this server's, what is of ranges that are new is to come back.
 
-        `own`: its own range. `sections`: the same as `infos`. A job that was written anew is of the range of its
-        section, not of its number.
+        `own`: its own range. `losses`: how often jobs were lost. `sections`: the same as `infos`. A job that was
+        written anew is of the range of its section, not of its number.
         """
         new = {own, *(info.id >> RANGE_BITS for info in infos)} - self.ranges
         if not new:
-            return {}
+            return
         self.ranges |= new
         self._sections += [info for info in infos if info.id >> RANGE_BITS in new]
         places, _ = sections.where(pack_numbers(list(losses)))
         numbers = [unpack_numbers(packed) for id, packed in places.items() if id >> RANGE_BITS in new]
-        fresh = {number: losses[number] for some in numbers for number in some}
-        self._losses |= fresh
-        return fresh
+        self._losses |= {number: losses[number] for some in numbers for number in some}
 
     def __bool__(self) -> bool:
         return bool(self._sections)
@@ -97,9 +95,9 @@ class ComeBack:
             return None
         try:
             found = self._live([id for id in ids if sections.has(id)], sections)
-        except StoreError as error:
+        except (StoreError, MemoryError) as error:
             if not self._failures:
-                logger.error("Jobs of the store cannot be read yet: %s", error)
+                logger.error("Jobs of the store cannot be read yet: %s", str(error) or "no memory")
             self._failures += 1
             self.wait()
             return None

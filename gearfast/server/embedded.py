@@ -129,8 +129,8 @@ class _Core:
 
     async def start_here(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.service = Service(self.config, self.context)
         try:
+            self.service = Service(self.config, self.context)
             await self.service.start(self.listeners)
         except BaseException:
             await self.stop_here()
@@ -231,7 +231,7 @@ class _Face:
         return f"{'gearmans' if first.tls else 'gearman'}://{self.address}"
 
     def jobs(self) -> list[JobInfo]:
-        """All jobs that are queued, running, or to come."""
+        """All jobs that are queued, running, or to come; behind a start those alone that are back from the store."""
         return [_job_info(job) for job in self._live().call(lambda service: service.dispatcher.jobs())]
 
     def connections(self) -> list[ConnectionInfo]:
@@ -392,7 +392,8 @@ def _values(config: ServerConfig) -> dict[str, Any]:
 
 
 def _not_idle(service: Service, timeout: float | None) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{service.dispatcher.job_count} jobs are left after {timeout:g} seconds")
+    back = ", others are not back from the store yet" if service.dispatcher.restoring else ""
+    return DeadlineExceeded(f"{service.dispatcher.job_count} jobs are left after {timeout:g} seconds{back}")
 
 
 def _job_info(job: dict[str, Any]) -> JobInfo:

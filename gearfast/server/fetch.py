@@ -83,10 +83,10 @@ class Fetch:
                 break
         return ids
 
-    def fail(self, error: StoreError) -> None:
+    def fail(self, error: StoreError | MemoryError) -> None:
         """The store could not be read: later once more."""
         if self._again is None:
-            logger.error("Workloads cannot be read from the store: %s", error)
+            logger.error("Workloads cannot be read from the store: %s", str(error) or "no memory")
         self.pause()
 
     def pause(self) -> None:

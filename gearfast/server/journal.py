@@ -25,7 +25,7 @@ from gearfast.server.given_up import GivenUp
 from gearfast.server.lease import Share
 from gearfast.server.log import logger
 from gearfast.server.notes import Notes
-from gearfast.server.plan import in_order, in_parts, joined, planned
+from gearfast.server.plan import in_parts, joined, placed, planned
 from gearfast.server.uniques import Uniques
 from gearfast.store._sections import Sections
 from gearfast.store.base import (
@@ -91,8 +91,7 @@ class Journal:
         self._queue: SimpleQueue[Any] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
-        self._away = False
-        self._untidy = False
+        self._away = self._untidy = False
         self._given_up = GivenUp()
 
     def _enter(self) -> dict[str, bytes]:
@@ -102,7 +101,6 @@ class Journal:
         if self.share is not None:
             self.share.renewed(began)
             contents = self.share.beat(0) or contents
-        self._losses: dict[int, int] = {}
         self._coming.begin_anew()
         self.next_number = contents.next_number
         self._batch = contents.batch
@@ -176,10 +174,10 @@ class Journal:
         if self._without:
             return
         self._notes.take_back()
-        batch = self._dispatcher.take_batch()
+        batch = self._take_batch()
         while batch is not None and batch.is_empty and not self._notes.is_waiting:
             self._dispatcher.settle(True)
-            batch = self._dispatcher.take_batch()
+            batch = self._take_batch()
         if batch is not None:
             self.next_number = max(self.next_number, self._dispatcher.next_number)
             self._taken = batch.number
@@ -187,6 +185,15 @@ class Journal:
         wanted = self._dispatcher.take_wanted()
         if wanted is not None:
             self._queue.put(wanted)
+
+    def _take_batch(self) -> Batch | None:
+        """None without memory for its copy, too: then its jobs are refused."""
+        try:
+            return self._dispatcher.take_batch()
+        except MemoryError:
+            logger.error("No memory for what is to be stored")
+            self._queue.put((None, *self._notes.take()))
+            return None
 
     def note(self, key: str, value: bytes | None, *, bound: bool = False) -> None:
         """Keeps a value under a key (1 to 190 bytes of ASCII), or nothing any more. `notes` is what is kept.
@@ -303,20 +310,10 @@ class Journal:
 
     def _adopt(self, contents: Contents) -> None:
         """What the store has for this server; what is new of it is to come back to the dispatcher."""
-        self._sections = Sections()
-        infos = []
-        for info in in_order(contents):
-            if info.id in self._damaged:
-                continue
-            try:
-                self._sections.add(info)
-            except SectionDamaged as error:
-                self._damaged.add(info.id)
-                logger.error("%s: its jobs stay there", error)
-            else:
-                infos.append(info)
+        self._sections, infos = placed(contents, self._damaged)
+        self._losses = dict(contents.losses)
         known = len(self._coming.ranges)
-        self._losses |= self._coming.add(contents.batch >> RANGE_BITS, infos, contents.losses, self._sections)
+        self._coming.add(contents.batch >> RANGE_BITS, infos, contents.losses, self._sections)
         if self.share is not None and len(self._coming.ranges) > known:
             self.share.took(self._coming.ranges)
 
@@ -372,6 +369,10 @@ class Journal:
                 self._beat()
             else:
                 batch, notes, bound, count = item
+                if batch is None:
+                    self._notes.add(notes, bound, count)
+                    self._settle_failed(bound)
+                    continue
                 self._commit(batch, notes, bound, count, tidy=wait_for is None)
             if wait_for is None:
                 return True
@@ -410,7 +411,7 @@ class Journal:
                 self._post(self._supply, fetch.read(self.store, self._sections))
             except SectionDamaged as error:
                 self._leave_alone(error)
-            except StoreError as error:
+            except (StoreError, MemoryError) as error:
                 fetch.fail(error)
         if fetch.is_done:
             self._post(self._supply_end, fetch.end())
@@ -437,23 +438,30 @@ class Journal:
                 self._notes.are_written()
             self._start_anew()
             return
-        if stored:
-            self._notes.are_written()
-            self._given_up.forget()
-        elif bound:
-            self._notes.give_up(bound)
         self._batch = batch.number
-        taken, known = self._uniques.verdict(batch) if stored else ({}, [])
-        self._last = (batch.number, stored, taken)
-        if taken or known:
-            self._post(self._settled, stored, taken, known)
-        else:
-            self._settle(stored)
-        if not stored and bound:
-            self._post(self._notes.take_back)
         self._untidy = True
-        if stored and tidy and self._queue.empty():
+        if not stored:
+            self._last = (batch.number, False, {})
+            self._settle_failed(bound)
+            return
+        self._notes.are_written()
+        self._given_up.forget()
+        taken, known = self._uniques.verdict(batch)
+        self._last = (batch.number, True, taken)
+        if taken or known:
+            self._post(self._settled, True, taken, known)
+        else:
+            self._settle(True)
+        if tidy and self._queue.empty():
             self._tidy()
+
+    def _settle_failed(self, bound: set[str]) -> None:
+        """A batch is not stored, and notes that are bound to it are lost."""
+        if bound:
+            self._notes.give_up(bound)
+        self._settle(False)
+        if bound:
+            self._post(self._notes.take_back)
 
     def _try(self, batch: Batch) -> bool:
         """What the usual batch takes."""
@@ -467,9 +475,12 @@ class Journal:
         return True
 
     def _write_batch(self, batch: Batch) -> None:
-        told = self._given_up.without_known(batch)
-        write = planned(told, self.next_number, self._sections, self._losses, self._notes.unwritten)
-        self._uniques.write(batch, write, self._sections, self._write)
+        try:
+            told = self._given_up.without_known(batch)
+            write = planned(told, self.next_number, self._sections, self._losses, self._notes.unwritten)
+            self._uniques.write(batch, write, self._sections, self._write)
+        except MemoryError as error:
+            raise StoreError(f"{self.store.name}: no memory for a batch") from error
 
     def _write(self, write: Write) -> None:
         began = self._clock()
@@ -595,7 +606,7 @@ class Journal:
         except SectionDamaged as error:
             self._leave_alone(error)
             return True
-        except (StoreError, ValueError) as error:
+        except (StoreError, ValueError, MemoryError) as error:
             logger.error("Sections of the store were not tidied: %s", error)
             return False
         self._sections.replace(ids, section.info if section is not None else None)
@@ -642,9 +653,8 @@ class Journal:
         self._sections = Sections()
 
     def _open_again(self) -> Contents:
-        """Opens the store after an error.
-
-        Batches that were given up may be in it after all: their clients were told that they are not, so their jobs go.
+        """Opens the store after an error. Jobs that were refused may be in it after all, and go: clients were told that
+        they are not.
         """
         began = self._clock()
         contents = self.store.open()

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gearfast.dispatch import survivors
-from gearfast.store.base import Contents, Section, SectionInfo, Write
+from gearfast.server.log import logger
+from gearfast.store._sections import Sections
+from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, Write
 
 if TYPE_CHECKING:
     from gearfast.dispatch import Batch
-    from gearfast.store._sections import Sections
 
-__all__ = ["in_order", "in_parts", "joined", "planned"]
+__all__ = ["in_parts", "joined", "placed", "planned"]
 
 
 def _numbers(packed: bytes) -> Iterator[int]:
@@ -22,9 +23,21 @@ def _numbers(packed: bytes) -> Iterator[int]:
     return (number for (number,) in struct.iter_unpack("<Q", packed))
 
 
-def in_order(contents: Contents) -> list[SectionInfo]:
-    """As they were written; those of late jobs alone have no range by which a store could know."""
-    return sorted(contents.sections, key=lambda info: info.id)
+def placed(contents: Contents, damaged: set[int]) -> tuple[Sections, list[SectionInfo]]:
+    """What a store has where, but for what is `damaged`; sections of which it says what cannot be are added to that."""
+    sections, infos = Sections(), []
+    # As they were written; those of late jobs alone have no range by which a store could know.
+    for info in sorted(contents.sections, key=lambda info: info.id):
+        if info.id in damaged:
+            continue
+        try:
+            sections.add(info)
+        except SectionDamaged as error:
+            damaged.add(info.id)
+            logger.error("%s: its jobs stay there", error)
+        else:
+            infos.append(info)
+    return sections, infos
 
 
 def in_parts(infos: Iterable[SectionInfo], most: int) -> Iterator[list[int]]:

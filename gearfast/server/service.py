@@ -307,10 +307,19 @@ class Service:
         return True
 
     async def wait_idle(self, limit: float | None) -> bool:
-        """Waits until no job is queued or running (future ones do not count); False if not within `limit` seconds."""
+        """Waits until no job is queued or running (future ones do not count); False if not within `limit` seconds.
+
+        That is not so before all jobs are back from the store.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if not await self.wait_until(lambda: not self.dispatcher.restoring, limit):
+            return False
         if self.dispatcher.idle:
             return True
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if limit is not None:
+            limit = max(began + limit - loop.time(), 0)
+        waiter: asyncio.Future[None] = loop.create_future()
         self._idle_waiters.append(waiter)
         if self.reactor is not None:
             self.reactor.on_idle = self._is_idle

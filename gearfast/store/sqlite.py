@@ -20,12 +20,14 @@ from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, 
 
 __all__ = ["SqliteStore"]
 
-SCHEMA = 2
+SCHEMA = 3
 """The version of the schema; `sql/sqlite-N.sql` brings one of version N - 1 to version N."""
 APPLICATION = 0x67656172
 """`PRAGMA application_id` of a file of ours: "gear"."""
 
 MEMORY = ":memory:"
+PIECE = 1 << 28
+"""Bytes of records that one row has at most: SQLite takes a thousand million for a value."""
 LOCK_WAIT = 2.0
 """Seconds that a server which has the file, and may be about to end, is waited for."""
 FEW_PAGES = 1024
@@ -39,6 +41,7 @@ def is_plain(write: Write) -> bool:
     return (
         len(write.add) == 1
         and write.add[0].info.id == write.batch
+        and len(write.add[0].records) <= PIECE
         and not (write.add[0].info.late or write.drop or write.ended or write.losses or write.forget or write.notes)
     )
 
@@ -68,6 +71,30 @@ def reserve_log(db: sqlite3.Connection) -> None:
             os.close(log)
 
 
+def reason(path: str, error: BaseException) -> str:
+    """What SQLite says, and why it is so as far as that can be seen from outside."""
+    text = str(error) or "no memory"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    folder = os.path.dirname(path)
+    if code == sqlite3.SQLITE_BUSY:
+        return f"{text}: another job server or program has it open"
+    if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        return text
+    if os.path.isdir(path):
+        return f"{text}: it is a folder"
+    if not os.path.isdir(folder):
+        return f"{text}: there is no folder {folder}"
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except FileNotFoundError:
+        pass
+    except OSError as why:
+        return f"{text}: {why.strerror}"
+    if not os.access(folder, os.W_OK):
+        return f"{text}: files cannot be made in {folder}, where its log has to be too"
+    return text
+
+
 class SqliteStore:
     """The file at `path`; `:memory:` is for tests. Raises StoreError from every method."""
 
@@ -76,6 +103,7 @@ class SqliteStore:
         # It is opened again after an error, and the program may have changed its working folder since.
         self._file = self.path if self.path == MEMORY else os.path.abspath(self.path)
         self._db: sqlite3.Connection | None = None
+        self._more: dict[int, int] = {}  # of sections in several pieces: bytes behind the first one
 
     @property
     def name(self) -> str:
@@ -92,9 +120,9 @@ class SqliteStore:
             self._prepare(db)
             reserve_log(db)
             return self._contents(db)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             self.close()
-            raise StoreError(f"{self.name}: {error}") from error
+            raise StoreError(f"{self.name}: {reason(self._file, error)}") from error
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         # An exclusive lock is kept until the end, so that no other server can begin; it also spares the shared memory
@@ -129,8 +157,9 @@ class SqliteStore:
         late: dict[int, list[int]] = {}
         for section, number in db.execute("SELECT section, number FROM late"):
             late.setdefault(section, []).append(number)
+        self._more = dict(db.execute("SELECT section, sum(length(records)) FROM part GROUP BY section"))
         sections = [
-            SectionInfo(id, first, last, count, size, tuple(late.get(id, ())), ended)
+            SectionInfo(id, first, last, count, size + self._more.get(id, 0), tuple(late.get(id, ())), ended)
             for id, first, last, count, size, ended in db.execute(
                 "SELECT id, first, last, count, length(records), coalesce(numbers, x'')"
                 " FROM section LEFT JOIN ended ON section = id ORDER BY first, id"
@@ -161,11 +190,16 @@ class SqliteStore:
             raise StoreError(f"{self.name}: {error}") from error
 
     def _add(self, db: sqlite3.Connection, section: Section) -> None:
-        info = section.info
+        info, size = section.info, len(section.records)
+        records = memoryview(section.records)
         db.execute(
             "INSERT INTO section (id, first, last, count, records, crc) VALUES (?, ?, ?, ?, ?, ?)",
-            (info.id, info.first, info.last, info.count, section.records, crc32(section.records)),
+            (info.id, info.first, info.last, info.count, records[:PIECE], crc32(section.records)),
         )
+        if size > PIECE:
+            parts = ((info.id, at // PIECE, records[at : at + PIECE]) for at in range(PIECE, size, PIECE))
+            db.executemany("INSERT INTO part (section, place, records) VALUES (?, ?, ?)", parts)
+            self._more[info.id] = size - PIECE
 
     def _write(self, db: sqlite3.Connection, write: Write) -> None:
         if write.drop:
@@ -173,6 +207,8 @@ class SqliteStore:
             db.executemany("DELETE FROM section WHERE id = ?", dropped)
             db.executemany("DELETE FROM ended WHERE section = ?", dropped)
             db.executemany("DELETE FROM late WHERE section = ?", dropped)
+            if self._more:
+                db.executemany("DELETE FROM part WHERE section = ?", dropped)
         for section in write.add:
             self._add(db, section)
             if section.info.late:
@@ -199,9 +235,13 @@ class SqliteStore:
                 row = db.execute("SELECT records, crc FROM section WHERE id = ?", (id,)).fetchone()
                 if row is None:
                     raise StoreError(f"{self.name}: section {id} is missing")
-                if not isinstance(row[0], bytes) or (row[1] is not None and row[1] != crc32(row[0])):
+                records, crc = row
+                if id in self._more:
+                    parts = db.execute("SELECT CAST(records AS BLOB) FROM part WHERE section = ? ORDER BY place", (id,))
+                    records = b"".join([records, *(part for (part,) in parts)]) if isinstance(records, bytes) else None
+                if not isinstance(records, bytes) or (crc is not None and crc != crc32(records)):
                     raise SectionDamaged(f"{self.name}: section {id} is damaged", id)
-                found.append(row[0])
+                found.append(records)
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: {error}") from error
         return found

@@ -473,6 +473,38 @@ async def test_a_taken_port_in_the_running_loop(driver: str) -> None:
             pass
 
 
+@pytest.mark.skipif(not HAS_UNIX, reason="needs Unix sockets")
+def test_a_store_in_use_in_the_running_loop(driver: str, tmp_path: Path) -> None:
+    """What it listened on already is given back."""
+    store = str(tmp_path / "jobs.db")
+
+    async def start_two(path: str) -> None:
+        async with Server(store=store, driver=driver):
+            with pytest.raises(ConfigError, match=r"jobs\.db: database is locked"):
+                async with Server(unix=path, store=store, driver=driver):
+                    pass
+
+    with socket_path() as path:
+        asyncio.run(start_two(path))
+        assert not os.path.exists(path)
+
+
+def test_it_is_not_idle_before_its_jobs_are_back(driver: str, tmp_path: Path) -> None:
+    store = str(tmp_path / "jobs.db")
+    with Server(store=store, driver=driver) as server, Wire((server.host, server.port)) as wire:
+        for _ in range(5000):
+            wire.send(Command.SUBMIT_JOB_BG, b"f", b"", bytes(1000))
+        for _ in range(5000):
+            wire.packet(Command.JOB_CREATED)
+    with Server(store=store, driver=driver) as server:
+        with pytest.raises(DeadlineExceeded, match=r"jobs are left after 0 seconds"):
+            server.wait_idle(0)
+        with pytest.raises(DeadlineExceeded):
+            server.wait_idle(0.01)
+        with Wire((server.host, server.port)) as wire:
+            assert wire.lines("status") == [b"f\t5000\t0\t0"]
+
+
 @pytest.mark.asyncio
 async def test_one_server_is_in_one_place(driver: str) -> None:
     server = Server(driver=driver)

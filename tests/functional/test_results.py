@@ -30,6 +30,7 @@ from gearfast import (
     KeptResult,
     ResultTooLarge,
     Server,
+    Timeout,
     UnknownOption,
     UsageError,
     Worker,
@@ -284,7 +285,7 @@ class TestRestart:
         with self.start(tmp_path, driver) as server, server.connect() as wire:
             port = server.address[1]
             job = wire.submit(b"f", b"load", b"u", background=True)
-            with Client(f"127.0.0.1:{port}") as client:
+            with Client(f"127.0.0.1:{port}", timeout=Timeout(reconnect=LIMIT)) as client:
                 asker = threading.Thread(target=lambda: got.append(client.result(job.decode())))
                 asker.start()
                 eventually(lambda: clients_of(wire, b"u") == 1)

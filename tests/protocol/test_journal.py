@@ -110,6 +110,31 @@ def test_relaxed_tells_before_the_commit() -> None:
     wire.sound()
 
 
+def test_relaxed_keeps_what_it_has_acknowledged_until_it_is_stored() -> None:
+    """Of jobs whose batch was given up: queued, running, waiting for their time, and ended meanwhile."""
+    wire = Durable(relaxed=True)
+    c, w = wire.peer("c"), wire.worker("w", b"f")
+    for n in range(3):
+        c.send(submit(b"f", data=b"%d" % n)).expect(R.JOB_CREATED(handle(n + 1)))
+    due = START_WALL + 60
+    c.send(Q.SUBMIT_JOB_EPOCH(b"f", b"", b"%d" % due, b"later")).expect(R.JOB_CREATED(handle(4)))
+    wire.batch()
+    w.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(1), b"f", b"0"))
+    w.send(Q.WORK_COMPLETE(handle(1), b""))
+    w.send(Q.GRAB_JOB()).expect(R.JOB_ASSIGN(handle(2), b"f", b"1"))
+    wire.settle(False)
+    wire.silent()
+    batch = wire.batch()
+    assert sorted([*batch.late, batch.first]) == [2, 3, 4]
+    wire.settle(False)
+    w.leave()
+    again = restored(wire.commit())
+    for each in (wire, again):
+        assert [(job["number"], job["due"]) for job in each.dispatcher.jobs()] == [(2, 0), (3, 0), (4, due)]
+        assert sorted(each.worker("v", b"f").grab_all()) == [b"1", b"2"]
+        each.sound()
+
+
 def test_a_job_may_be_given_out_before_its_commit(durable: Durable) -> None:
     w = durable.worker("w", b"f")
     c = durable.peer("c").send(submit(b"f", data=b"x"))

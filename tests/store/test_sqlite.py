@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gearfast.store import sqlite
 from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, StoreError, Write
 from gearfast.store.sqlite import LOG_BYTES, SqliteStore
 from gearfast.store.urls import make_store
@@ -58,15 +59,29 @@ def test_a_file_in_use(tmp_path: Path) -> None:
         "try:\n    SqliteStore(sys.argv[1]).open()\nexcept StoreError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, store.path], capture_output=True, text=True, check=True)
-    assert "locked" in done.stdout
+    assert "database is locked: another job server or program has it open" in done.stdout
     store.write(Write(1, 2))
     store.close()
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "no" / "jobs.db")
-    with pytest.raises(StoreError, match=r"no/jobs\.db: unable to open"):
+    with pytest.raises(StoreError, match=r"no/jobs\.db: unable to open database file: there is no folder /.*/no$"):
         store.open()
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"unable to open database file: it is a folder"):
+        SqliteStore(tmp_path).open()
+
+
+def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that may be written SQLite says that it may only be read, since no log can be made beside it."""
+    monkeypatch.setattr(os, "access", lambda path, mode: path != str(tmp_path))
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    text = sqlite.reason(str(tmp_path / "jobs.db"), error)
+    assert text == f"{error}: files cannot be made in {tmp_path}, where its log has to be too"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +128,46 @@ def test_a_section_that_is_not_what_was_written(tmp_path: Path) -> None:
         store.read([2, 1])
     assert caught.value.section == 1
     store.close()
+
+
+@pytest.mark.parametrize("size", [29, 30, 31, 95])
+def test_more_than_a_value_may_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of SQLite: what is written at once goes in pieces, and comes back whole or as damaged."""
+    monkeypatch.setattr(sqlite, "PIECE", 10)
+    records = bytes(range(size))
+    infos = [SectionInfo(1, 1, 1, 1, size), SectionInfo(2, 2, 2, 1, 7), SectionInfo(3, 3, 3, 1, size)]
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    store.write(Write(1, 2, [Section(infos[0], records)]))
+    store.write(Write(3, 4, [Section(infos[1], b"records"), Section(infos[2], records)], losses={1: 2}))
+    for _ in range(2):
+        assert store.read([1, 2, 3]) == [records, b"records", records]
+        assert store.open().sections == infos
+    store.write(Write(4, 4, [Section(SectionInfo(3, 3, 3, 1, 5), b"anew!")], drop=[1, 3]))
+    for _ in range(2):
+        assert store.read([2, 3]) == [b"records", b"anew!"]
+        assert [info.size for info in store.open().sections] == [7, 5]
+    store.write(Write(5, 6, [Section(SectionInfo(5, 5, 5, 1, size), records)]))
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        assert db.execute("SELECT sum(length(records)) FROM part").fetchone() == (size - 10,)
+        db.execute("UPDATE part SET records = 'text' WHERE place = 1")
+    db.close()
+    store.open()
+    with pytest.raises(SectionDamaged, match="section 5 is damaged"):
+        store.read([5])
+    store.close()
+
+
+def test_late_jobs_cost_other_sections_nothing(tmp_path: Path) -> None:
+    """Those of dead letters and results may be very many: no section that goes looks through all of them."""
+    store = SqliteStore(tmp_path / "jobs.db")
+    store.open()
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        plan = db.execute("EXPLAIN QUERY PLAN DELETE FROM late WHERE section = 1").fetchall()
+    db.close()
+    assert ["late_section" in row[3] for row in plan] == [True]
 
 
 def log_of(store: SqliteStore) -> Path:

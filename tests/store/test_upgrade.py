@@ -81,3 +81,23 @@ def test_its_jobs_are_as_they_were(old: Path) -> None:
         ("lost", str(FIRST + 9), b"", b"lost twice"),
     ]
     assert left == {"mail"}  # in the year 2100
+
+
+def test_a_file_before_there_were_parts_of_sections(tmp_path: Path) -> None:
+    """Of five jobs one had become a dead letter, one has left its result, and a schedule had been noted."""
+    path = tmp_path / "jobs.db"
+    shutil.copy(DATA / "sqlite-2.db", path)
+    assert version(path) == 2
+    store = SqliteStore(path)
+    assert list(store.open().notes) == ["fired/nightly"]
+    store.close()
+    assert version(path) == SCHEMA
+    with gearfast.Server(
+        store=str(path), handle_prefix="H:frozen", functions={"f": {"keep_failed": 10, "keep_results": 10}}
+    ) as server:
+        with gearfast.AdminClient(server.url) as admin:
+            (letter,) = admin.dead_letters()
+            assert (letter.unique, letter.function) == (b"u0", "f")
+        with gearfast.Client(server.url) as client:
+            assert client.result("u1", function="f") == b"result"
+        assert [job.workload for job in server.jobs()] == [b"workload %d" % n for n in range(2, 5)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gearfast._codec import encode
-from gearfast.dispatch import Dispatcher
+from gearfast.dispatch import Batch, Dispatcher
 from gearfast.dispatch._check import check
 from gearfast.dispatch.policy import Policies
 from gearfast.protocol import Command
@@ -439,6 +439,86 @@ def test_what_cannot_be_read_for_good_holds_nobody_up(tmp_path: Path, caplog: py
         f"input/output error (section {id}): 1 jobs stay there" for id in (4, 5)
     ]
     assert len(sections_in(path)) == 10
+
+
+def test_without_memory_a_batch_is_refused(tmp_path: Path) -> None:
+    """For its copy, in the server's thread: what is bound to it is lost too, and the server goes on."""
+    path = tmp_path / "jobs.db"
+    machine = Machine(path)
+    machine.back()
+    server = machine.dispatcher
+    told: list[tuple[str, bytes | None]] = []
+    machine.journal.on_lost = lambda key, value: told.append((key, value))
+
+    class Short:
+        """A dispatcher without memory for a copy of its batch."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(server, name)
+
+        def take_batch(self) -> Batch | None:
+            assert server.take_batch() is not None
+            raise MemoryError
+
+    server.receive(machine.peer, encode(Command.SUBMIT_JOB_BG, b"f", b"", b"in vain"))
+    machine.journal.note("fired", b"1", bound=True)
+    machine.journal.note("other", b"1")
+    machine.journal._dispatcher = Short()  # type: ignore[assignment]
+    machine.journal.take()
+    machine.journal._dispatcher = server
+    machine.run(lambda: bool(told) and not server.committing)
+    assert server.take_output(machine.peer) == encode(Command.ERROR, b"QUEUE_ERROR", b"The job could not be stored")
+    assert told == [("fired", None)]
+    machine.submit(1)
+    assert machine.close() == (names(0), [])
+    assert notes_in(path) == {"other": b"1"}
+
+
+def test_a_store_without_memory_for_a_batch_has_failed(tmp_path: Path) -> None:
+    class Short(Faulty):
+        failures = 1
+
+        def write(self, write: Write) -> None:
+            if self.failures and write.add:
+                self.failures -= 1
+                raise MemoryError
+            super().write(write)
+
+    path = tmp_path / "jobs.db"
+    machine = Machine(path, store=Short)
+    machine.submit(2)
+    assert machine.close() == (names(0, 1), [])
+
+
+def test_losses_of_a_job_that_ends_while_the_store_fails_are_forgotten(tmp_path: Path) -> None:
+    """The store is told once it is there again, not only by the write that failed."""
+
+    class Once(Faulty):
+        failures = 0
+
+        def write(self, write: Write) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("the disk is away")
+            super().write(write)
+
+    path = tmp_path / "jobs.db"
+    machine = Machine(path, store=Once)
+    machine.back()
+    machine.submit(2)
+    machine.fail()
+    worker = machine.dispatcher.connect()
+    machine.dispatcher.receive(worker, encode(Command.CAN_DO, b"f") + encode(Command.GRAB_JOB))
+    (number,) = (job["number"] for job in machine.dispatcher.jobs() if job["running"])
+    assert isinstance(machine.store, Once)
+    machine.store.failures = 1
+    machine.dispatcher.receive(worker, encode(Command.WORK_COMPLETE, b"H:%d" % number, b""))
+    machine.commit()
+    (left,) = machine.dispatcher.jobs()
+    machine.journal.close()
+    store = SqliteStore(path)
+    assert store.open().losses == {left["number"]: 1}
+    store.close()
 
 
 def test_ends_that_are_told_twice_count_once(tmp_path: Path) -> None:
