@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from gearfast import Client, Job, Packet, Priority, Worker
-from gearfast.cli.migrate import WINDOW
+from gearfast.cli.migrate import WINDOW, WINDOW_BYTES, _lot
 from gearfast.demo.processes import free_port
+from gearfast.gearmand_queue.row import Row
 from gearfast.protocol import Command
 
 from ..fault_proxy import Connection, ScriptedPeer
@@ -298,3 +299,12 @@ def test_ctrl_c_tells_what_was_taken(sqlite_queue: Queue) -> None:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"{WINDOW} jobs taken, 0 left where they are" in output
+
+
+def test_few_large_jobs_are_under_way_at_a_time() -> None:
+    small, large = (Row("f", b"", bytes(size), Priority.NORMAL, 0, "") for size in (10, WINDOW_BYTES // 4))
+    rows = iter([small] * (WINDOW + 1) + [large] * 5 + [small])
+    lots = []
+    while lot := _lot(rows):
+        lots.append(len(lot))
+    assert lots == [WINDOW, 5, 2]
