@@ -417,6 +417,7 @@ class Pump:
             self._lost(link, str(error), repeat=False)
         if hub.news:
             self._tell()
+            hub.drop_done()  # workloads are not kept for as long as their time limits
         if link.session is not None and link.session.has_output and not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._flush)

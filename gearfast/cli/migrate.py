@@ -26,6 +26,8 @@ __all__ = ["add_parser", "run"]
 
 WINDOW: Final = 256
 """Submissions under way at a time."""
+WINDOW_BYTES: Final = 16 << 20
+"""What their workloads have together, at most, unless a single one has more."""
 
 _DESCRIPTION = """\
 Reads the persistent queue of a gearmand, which is best stopped before, and submits each job in the background:
@@ -96,7 +98,7 @@ class _Migration:
     async def submit(self, client: AsyncClient) -> None:
         """Submits all, in their order. Raises what means that no more can be."""
         rows = self.rows()
-        while lot := list(islice(rows, WINDOW)):
+        while lot := _lot(rows):
             results = await asyncio.gather(*(self._submit(client, row) for row in lot), return_exceptions=True)
             for row, result in zip(lot, results, strict=True):
                 if isinstance(result, ServerError | UsageError):
@@ -116,6 +118,18 @@ class _Migration:
             at=row.at if later else None,
         )
         self.taken[row.function] += 1
+
+
+def _lot(rows: Iterator[Row]) -> list[Row]:
+    """The next rows that are submitted at a time."""
+    lot: list[Row] = []
+    size = 0
+    for row in islice(rows, WINDOW):
+        lot.append(row)
+        size += len(row.workload)
+        if size >= WINDOW_BYTES:
+            break
+    return lot
 
 
 async def _submit_all(args: argparse.Namespace, migration: _Migration) -> None:

@@ -144,8 +144,8 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
     """What a terminal shows of such a row."""
     zone = f" {row['timezone']}" if row["timezone"] != "UTC" else ""
     return {
-        "state": "wrong" if row["problem"] else "paused" if row["paused"] else "active",
-        "when": f"every {row['every']}" if row["every"] else f"{row['cron']}{zone}",
+        "state": f"wrong: {row['problem']}" if row["problem"] else "paused" if row["paused"] else "active",
+        "when": f"every {row['every']}" if row["every"] else f"{row['cron'] or '-'}{zone}",
         "next": _moment(row["next"]),
         "last": _moment(row["last"]),
     }

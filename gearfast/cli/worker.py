@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_python(args: argparse.Namespace, target: str) -> int:
     from gearfast.runner.settings import VARIABLE
 
+    _refuse_program_options(args)
     processes = args.processes or args.p or 1
     if processes > MANY:
         raise UsageError(f"{processes} processes? The port of the job server is --port {processes}")
@@ -162,6 +163,18 @@ def _run_python(args: argparse.Namespace, target: str) -> int:
             raise UsageError("--processes and --reload need POSIX; here a worker is one process, so start several")
         return _work(args, settings)
     return _supervise(args, processes)
+
+
+def _refuse_program_options(args: argparse.Namespace) -> None:
+    given = ["--concurrency"] if args.concurrency != 1 else []
+    given += ["--stderr"] if args.stderr != "log" else []
+    given += [{"lines": "-n", "bare": "-N", "stream": "--stream"}[args.pieces]] if args.pieces else []
+    given += ["--" + name.replace("_", "-") for name in ("time_limit", "timeout", "max_result") if getattr(args, name)]
+    if given:
+        raise UsageError(
+            f"{given[0]} is for a program, -f FUNCTION -- PROGRAM; a Python worker has it in its own words"
+            + (", or takes --threads N" if given[0] == "--concurrency" else "")
+        )
 
 
 def _settings(args: argparse.Namespace, target: str) -> Settings:
@@ -242,6 +255,8 @@ def _run_program(args: argparse.Namespace) -> int:
         words = shlex.split(args.text) if args.text is not None else args.words
     except ValueError as error:
         raise UsageError(f"--command {args.text!r}: {error}") from None
+    if args.time_limit is not None and not args.time_limit > 0:
+        raise UsageError(f"--time-limit is a number of seconds above 0, not {args.time_limit:g}")
     if args.p is not None and args.port is None:
         args.port = args.p
     from gearfast import Worker

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["TABLE", "read"]
 
 TABLE = "queue"
-_CHUNK = 500
+_CHUNK = 16
+"""Rows that are in memory at a time, and each may be large."""
 
 
 def read(url: str, table: str = TABLE) -> Iterator[Row | Skipped]:

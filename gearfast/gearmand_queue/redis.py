@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX", "read"]
 
 PREFIX: Final = "_gear_"
-_CHUNK: Final = 200
+_CHUNK: Final = 16
+"""Jobs that are in memory at a time, and each may be large."""
+_KEYS: Final = 200
 _MADE: Final = re.compile(
     rb"(.+)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{16}-[0-9a-f]+)", re.DOTALL | re.IGNORECASE
 )
@@ -43,7 +45,7 @@ def read(url: str, prefix: str = PREFIX, functions: Collection[str] = ()) -> Ite
         with redis.Redis.from_url(url, socket_connect_timeout=10, socket_timeout=row.PATIENCE) as client:
             keys: list[bytes] = []
             seen: set[bytes] = set()
-            for key in client.scan_iter(match=re.sub(rb"([*?\[\]\\])", rb"\\\1", start) + b"*", count=_CHUNK):
+            for key in client.scan_iter(match=re.sub(rb"([*?\[\]\\])", rb"\\\1", start) + b"*", count=_KEYS):
                 # SCAN may tell a key twice.
                 if key not in seen:
                     seen.add(key)

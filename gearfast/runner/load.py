@@ -38,6 +38,9 @@ def load(target: str, folder: str = ".") -> Worker | AsyncWorker:
         raise UsageError(f"{target!r}: a worker is named module:attribute, as in shop.jobs:worker")
     attribute = attribute or ATTRIBUTE
     path = os.path.abspath(folder)
+    if name.startswith(".") or os.sep in name or (name.endswith(".py") and os.path.isfile(os.path.join(path, name))):
+        right = os.path.normpath(name).lstrip(f".{os.sep}").removesuffix(".py").replace(os.sep, ".")
+        raise UsageError(f"{target!r}: a worker is named module:attribute, not by a file, as in {right}:{attribute}")
     if path not in sys.path:
         sys.path.insert(0, path)
     module = _import(name, path, target.removeprefix(name))
@@ -97,7 +100,7 @@ def _import(name: str, folder: str, tail: str) -> ModuleType:
 def _near_modules(name: str, missing: str, folder: str) -> list[str]:
     """Modules beside the one that is missing, with similar names."""
     above, _, last = missing.rpartition(".")
-    paths = list(sys.modules[above].__path__) if above in sys.modules else [folder]
+    paths = list(getattr(sys.modules[above], "__path__", ())) if above in sys.modules else [folder]
     names = [module.name for module in pkgutil.iter_modules(paths)]
     rest = name.removeprefix(missing)
     return [f"{above}.{near}{rest}".lstrip(".") for near in difflib.get_close_matches(last, names, 3, 0.5)]

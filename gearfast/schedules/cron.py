@@ -22,6 +22,9 @@ _NAMES: Final = {
 }
 
 
+_KNOWN: Final = "Europe/Berlin"
+
+
 def _library() -> ModuleType:
     try:
         import cronsim
@@ -38,11 +41,19 @@ def _zone(name: str) -> tzinfo:
 
 def check_zone(name: str) -> str:
     """The name, if there is such a time zone. Raises ValueError with words that go behind it."""
+    if _is_zone(name):
+        return name
+    if _is_zone(_KNOWN):
+        raise ValueError(f"is no time zone that is known here, such as {_KNOWN}")
+    raise ValueError("is not known, as no time zones are installed here: pip install tzdata")
+
+
+def _is_zone(name: str) -> bool:
     try:
         _zone(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("is no time zone that is known here, such as Europe/Berlin") from None
-    return name
+        return False
+    return True
 
 
 def check_cron(text: str) -> str:

@@ -161,6 +161,17 @@ async def test_what_is_done_is_not_kept() -> None:
         assert len(client._pump.hub.heap) < 600
 
 
+async def test_workloads_are_not_kept() -> None:
+    """256 of some megabytes would be gigabytes."""
+    async with reversing() as server, AsyncClient(server.url) as client:
+        for number in range(20):
+            await client.submit_background("reverse", b"ab", unique=b"%d" % number)
+            await client.run("reverse", b"ab")
+        await asyncio.gather(*(client.run("reverse", b"%d" % number) for number in range(200)))
+        assert client._pump is not None
+        assert not client._pump.hub.heap
+
+
 async def test_cancellation_at_every_await() -> None:
     """A task is cancelled after each number of turns of the loop; the client and its connection stay good."""
     async with reversing() as server, AsyncClient(server.url) as client:

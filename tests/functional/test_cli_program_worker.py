@@ -262,6 +262,12 @@ def test_usage_of_programs(gearfast: Callable[..., int], capsysbinary: Out) -> N
         (["-f", "f", "--command", "'"], b"No closing quotation"),
         (["-f", "f", "--processes", "2"], b"--concurrency"),
         (["-f", "f", "-c", "0"], b"--max-jobs is at least 1"),
+        (["-f", "f", "--time-limit", "-1"], b"--time-limit is a number of seconds above 0, not -1"),
+        (["shop:worker", "--timeout", "30"], b"--timeout is for a program, -f FUNCTION -- PROGRAM"),
+        (["shop:worker", "--time-limit", "30"], b"--time-limit is for a program"),
+        (["shop:worker", "--concurrency", "3"], b"--concurrency is for a program, "),
+        (["shop:worker", "--concurrency", "3"], b"or takes --threads N"),
+        (["shop:worker", "--stream"], b"--stream is for a program"),
         (["cat", "x"], b"-f FUNCTION"),
         (["-f", "f", "-i", "/no/such/folder/pid"], b"/no/such/folder/pid"),
     ]:

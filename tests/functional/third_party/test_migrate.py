@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from gearfast import Client, Job, Packet, Priority, Worker
-from gearfast.cli.migrate import WINDOW
+from gearfast.cli.migrate import WINDOW, WINDOW_BYTES, _lot
 from gearfast.demo.processes import free_port
+from gearfast.gearmand_queue.row import Row
+from gearfast.gearmand_queue.urls import read_queue
 from gearfast.protocol import Command
 
 from ..fault_proxy import Connection, ScriptedPeer
@@ -298,3 +301,35 @@ def test_ctrl_c_tells_what_was_taken(sqlite_queue: Queue) -> None:
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert f"{WINDOW} jobs taken, 0 left where they are" in output
+
+
+def test_few_large_jobs_are_under_way_at_a_time() -> None:
+    small, large = (Row("f", b"", bytes(size), Priority.NORMAL, 0, "") for size in (10, WINDOW_BYTES // 4))
+    rows = iter([small] * (WINDOW + 1) + [large] * 5 + [small])
+    lots = []
+    while lot := _lot(rows):
+        lots.append(len(lot))
+    assert lots == [WINDOW, 5, 2]
+
+
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_few_large_jobs_are_read_at_a_time(kind: str, request: pytest.FixtureRequest, require: Any) -> None:
+    queue: Queue = request.getfixturevalue(f"{kind}_queue")
+    if kind == "redis":
+        with require.module("redis", "redis").Redis.from_url(queue.url) as client:
+            for number in range(64):
+                client.hset(f"_gear_-f-u{number}", mapping={"data": bytes(1 << 20), "priority": 1})
+    else:
+        with require.module("psycopg", "postgres").connect(queue.url) as connection:
+            connection.execute(
+                "CREATE TABLE queue AS SELECT 'u' || n AS unique_key, 'f' AS function_name, 1 AS priority,"
+                " convert_to(repeat('x', 1 << 20), 'UTF8') AS data, 0 AS when_to_run FROM generate_series(1, 64) AS n"
+            )
+    tracemalloc.start()
+    try:
+        sizes = [len(row.workload) for row in read_queue(queue.url) if isinstance(row, Row)]
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sizes == [1 << 20] * 64
+    assert most < 56 << 20

@@ -107,6 +107,10 @@ def test_what_can_be_named(folder: Path, target: str, kind: type) -> None:
     [
         ("shop_job:worker", "there is no module shop_job; did you mean shop_jobs:worker or shop_site:worker?"),
         ("shop_site.task", "there is no module shop_site.task; did you mean shop_site.tasks?"),
+        ("shop_jobs.py", "a worker is named module:attribute, not by a file, as in shop_jobs:worker"),
+        ("./shop_jobs.py:other", "not by a file, as in shop_jobs:other"),
+        ("shop_site/tasks.py", "not by a file, as in shop_site.tasks:worker"),
+        ("shop_jobs.worker", "there is no module shop_jobs.worker; modules are looked for in {folder} first"),
         ("zzz", "there is no module zzz; modules are looked for in {folder} first"),
         ("shop_jobs:wroker", "module shop_jobs has no 'wroker'; did you mean shop_jobs:worker"),
         ("shop_jobs:zzz", "did you mean shop_jobs:worker or shop_jobs:other?"),

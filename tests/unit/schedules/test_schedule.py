@@ -6,11 +6,11 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 
-from gearfast.schedules import Schedule, parse_all, parse_schedule
+from gearfast.schedules import Schedule, cron, parse_all, parse_schedule
 from gearfast.schedules.schedule import KEYS
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -156,6 +156,16 @@ class TestKeys:
         assert schedule(every="1m").next_after(0) == 60_000
         with pytest.raises(ValueError, match=r"cron: .* needs cronsim: pip install 'gearfast\[schedules\]'"):
             schedule(cron="* * * * *")
+
+    def test_without_time_zones(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a small container: that which stands as an example is missing too."""
+
+        def missing(name: str) -> ZoneInfo:
+            raise ZoneInfoNotFoundError(name)
+
+        monkeypatch.setattr(cron, "_zone", missing)
+        with pytest.raises(ValueError, match=r"timezone: 'Europe/Berlin' is not known, .*: pip install tzdata"):
+            schedule(cron="* * * * *", timezone="Europe/Berlin")
 
 
 class TestTimes:
