@@ -210,7 +210,8 @@ cdef void put_in_place(Core* core, Function* function, Job* job) noexcept nogil:
     if queue.tail == NULL or queue.tail.number < job.number or has_lapsed(core):
         queue_push(queue, job)
     elif before != NULL and before.number < job.number and before.function == function \
-            and not before.flags & JOB_STATE and job_priority(before) == priority and before.next != NULL and before.next.number > job.number:
+            and not before.flags & JOB_STATE and job_priority(before) == priority \
+            and before.next != NULL and before.next.number > job.number:
         insert_before(queue, job, before.next)
     else:
         queue_insert(queue, job)
