@@ -18,6 +18,7 @@ cdef Peer* join(Core* core, int fd, const char* address, size_t size, int admin)
 cdef void part(Core* core, Peer* peer) noexcept nogil
 cdef bint is_idle(Core* core) noexcept nogil
 cdef int64_t time_left(Core* core) noexcept nogil
-cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
+cdef void begin_tick(Core* core, int64_t monotonic, int64_t wall) noexcept nogil
+cdef int64_t end_tick(Core* core) noexcept nogil
 cdef void all_are_back(Core* core) noexcept nogil
 cdef void complete_frames(Core* core, Peer* peer) noexcept nogil

@@ -436,16 +436,23 @@ cdef void part(Core* core, Peer* peer) noexcept nogil:
     checked(core, 0)
 
 
-cdef int64_t advance(Core* core, int64_t monotonic, int64_t wall) noexcept nogil:
-    """Set the time (both ns) and do what is due; returns ns until the next call is wanted, -1 if none is."""
-    cdef bint more
+cdef void begin_tick(Core* core, int64_t monotonic, int64_t wall) noexcept nogil:
+    """Set the time (both ns), and go on with what was left of the last tick."""
     core.now = monotonic
     core.wall = wall
     core.effort = 0
     lease_check(core)   # before anything is given out
     if core.pending != NULL:
         resume(core)
-    more = (core.timeouts.count or core.schedule.count or core.policies != NULL) and run_timers(core)
+    checked(core, 0)
+
+
+cdef int64_t end_tick(Core* core) noexcept nogil:
+    """Do what is due; returns ns until the next tick is wanted, -1 if none is.
+
+    After what has come in is dispatched: if this process stood still, it may have been in time.
+    """
+    cdef bint more = (core.timeouts.count or core.schedule.count or core.policies != NULL) and run_timers(core)
     checked(core, 0)
     return 0 if more else time_left(core)
 

@@ -19,10 +19,11 @@ from gearfast.dispatch._blob cimport blobs_free
 from gearfast.dispatch._buffer cimport pool_free
 from gearfast.dispatch._bytes cimport bytes_free
 from gearfast.dispatch._core cimport (
-    advance,
     all_are_back,
+    begin_tick,
     complete_frames,
     draw_output,
+    end_tick,
     feed,
     is_checked,
     is_idle,
@@ -267,9 +268,14 @@ cdef class Dispatcher:
         """Whether a peer is to be closed once its output is sent."""
         return self.find(peer).flags & (PEER_CLOSING | PEER_HOLDING) == PEER_CLOSING
 
+    def begin_tick(self, monotonic_ns, wall_ns):
+        """Set the time. What is due waits for `tick`, until what has come in is dispatched."""
+        begin_tick(&self.core, monotonic_ns, wall_ns)
+
     def tick(self, monotonic_ns, wall_ns):
         """Set the time and do what is due; returns ns until the next call is wanted, -1 if none is."""
-        return advance(&self.core, monotonic_ns, wall_ns)
+        begin_tick(&self.core, monotonic_ns, wall_ns)
+        return end_tick(&self.core)
 
     @property
     def pending(self):

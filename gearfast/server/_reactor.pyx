@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from gearfast.dispatch._absent cimport absence_waits
-from gearfast.dispatch._core cimport advance, is_idle, time_left
+from gearfast.dispatch._core cimport begin_tick, end_tick, is_idle, time_left
 from gearfast.dispatch._journal cimport journal_waits
 from gearfast.dispatch._peer cimport AHEAD, peer_by_id, peer_fetch, peer_fetch_more
 from gearfast.dispatch._records cimport Peer
@@ -264,7 +264,7 @@ cdef class Reactor(SecureSockets):
         if self.core.schedule.count or now >= self.wall_again:
             self.wall_again = now + PAUSE
             self.wall_ahead = clock_ns(CLOCK_REALTIME) - now
-        advance(self.core, now, now + self.wall_ahead)
+        begin_tick(self.core, now, now + self.wall_ahead)
 
     cdef bint notices_wait(self) noexcept nogil:
         return self.core.shutdown or self.core.notice_count and self.core.now - self.noticed >= NOTICE_PAUSE
@@ -311,6 +311,7 @@ cdef class Reactor(SecureSockets):
             self.handle_events(count)
             if self.woken_count or self.chains[<int>AGE].count and self.greeting_left(INT64_MAX) <= 0:
                 self.turn_secure()
+            end_tick(self.core)
             self.flush_dirty()
             if count == 0 or self.live.under_way or self.core.now >= self.chores_again:
                 self.chores_again = self.core.now + PAUSE

@@ -242,7 +242,7 @@ class Journal:
     def _set_time(self) -> None:
         """This process may have stood still, and the lease be over: that has to be known before a job is given out."""
         if self.share is not None:
-            self._dispatcher.tick(self._clock(), time.time_ns())
+            self._dispatcher.begin_tick(self._clock(), time.time_ns())
 
     def _begin_restoring(self) -> None:
         self._dispatcher.restoring = True
@@ -256,7 +256,7 @@ class Journal:
         """The durable jobs are another server's. `stored`: whether this batch is; one that was taken since is not."""
         dispatcher = self._dispatcher
         dispatcher.lease_until = 1  # long over
-        dispatcher.tick(self._clock(), time.time_ns())
+        dispatcher.begin_tick(self._clock(), time.time_ns())
         if dispatcher.committing:
             dispatcher.settle(stored and batch == self._taken, taken if batch == self._taken else None)
         self._without = True

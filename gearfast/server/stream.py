@@ -91,7 +91,7 @@ class StreamDriver:
         """Bytes are about to be dispatched: the answers leave with the next turn of the loop."""
         if not self._scheduled and not self.is_closed:
             self._scheduled = True
-            self.dispatcher.tick(time.monotonic_ns(), time.time_ns())
+            self.dispatcher.begin_tick(time.monotonic_ns(), time.time_ns())
             self.loop.call_soon(self._turn)
 
     def start(self) -> None:
@@ -129,8 +129,12 @@ class StreamDriver:
         self._timer = self.loop.call_at(due, self._timed)
 
     def _timed(self) -> None:
+        """Something is due. What has come in goes first: if this process stood still, it may have been in time.
+
+        The loop looks for it between the two, and calls what it found before the second.
+        """
         self._timer = None
-        self._turn()
+        self.loop.call_soon(self.loop.call_soon, self._turn)
 
     def join(self, stream: StreamPeer, address: str, admin: bool | None) -> int:
         """A new connection; returns its number in the dispatcher."""

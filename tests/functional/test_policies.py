@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import sys
 import time
 from collections import Counter
@@ -31,7 +32,7 @@ from gearfast.protocol import Command
 from gearfast.server.config import ServerConfig
 
 from .gearmand import working
-from .server_tools import DRIVERS, LIMIT, ServerProcess, eventually
+from .server_tools import DRIVERS, LIMIT, SLOW, ServerProcess, eventually
 
 Start = Callable[..., ServerProcess]
 
@@ -50,6 +51,22 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
 
 def write(folder: Path, text: str) -> None:
     (folder / "gearfast.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: whether a process stands still")
+def test_what_came_in_time_counts_though_the_server_stood_still(start: Start) -> None:
+    """It reads what has come before it looks at its time-outs: a machine that slept loses no job that was done."""
+    limit = 2.0 * SLOW
+    text = f"[functions.f]\ntimeout = {limit}\ntries = 1\n"
+    with start(text) as server, server.connect() as client, server.connect() as worker:
+        worker.can_do(b"f")
+        job = client.submit(b"f", b"load")
+        assert worker.grab() == (job, b"load")
+        server.signal("SIGSTOP")
+        worker.complete(job, b"done")
+        assert select.select([client.sock], [], [], 1.2 * limit)[0] == []
+        server.signal("SIGCONT")
+        assert client.result(job) == b"done"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
