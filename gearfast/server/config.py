@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -61,6 +62,10 @@ def _text(value: object) -> str:
 
 def _optional(value: object) -> str | None:
     return _text(value) or None
+
+
+def _path(value: object) -> str | None:
+    return _optional(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -173,9 +178,9 @@ class ServerConfig:
     port: int = _setting(DEFAULT_PORT, _whole(0, 65535), "port of addresses without one; 0: any free one", "PORT")
     unix: tuple[str, ...] = _setting((), _texts, "Unix socket to listen on", "PATH")
     unix_mode: int = _setting(0o660, _mode, "mode of Unix sockets", "OCTAL")
-    tls_cert: str | None = _setting(None, _optional, "PEM file of the certificate and its chain: makes TCP TLS", "FILE")
-    tls_key: str | None = _setting(None, _optional, "PEM file of the key, if not in the certificate's file", "FILE")
-    tls_client_ca: str | None = _setting(None, _optional, "PEM file of the CAs that client certificates need", "FILE")
+    tls_cert: str | None = _setting(None, _path, "PEM file of the certificate and its chain: makes TCP TLS", "FILE")
+    tls_key: str | None = _setting(None, _path, "PEM file of the key, if not in the certificate's file", "FILE")
+    tls_client_ca: str | None = _setting(None, _path, "PEM file of the CAs that client certificates need", "FILE")
     admin_writes: str = _chosen(
         "all",
         ("all", "unix", "none"),
@@ -245,7 +250,7 @@ class ServerConfig:
         "SECONDS",
     )
     store: str | None = _setting(
-        None, _optional, "where background jobs are kept, so that nothing loses them (default: in memory only)", "URL"
+        None, _path, "where background jobs are kept, so that nothing loses them (default: in memory only)", "URL"
     )
     durability: str = _chosen(
         "commit", ("commit", "relaxed"), "a background job is acknowledged once it is stored, or at once"
@@ -269,7 +274,7 @@ class ServerConfig:
     log_level: str = _chosen("info", _LEVELS, "least level that is logged")
     log_format: str = _chosen("text", ("text", "json"), "form of log lines")
     log_file: str | None = _setting(
-        None, _optional, "file that log lines are added to, opened again on SIGHUP (default: standard error)", "FILE"
+        None, _path, "file that log lines are added to, opened again on SIGHUP (default: standard error)", "FILE"
     )
 
     functions: Policies | None = dataclasses.field(default=None, metadata={"parse": _policies})

@@ -294,9 +294,10 @@ class Server(_Face):
 
     `host`, `port`: what to listen on; port 0 takes a free one, None listens on no TCP port. `unix`: path of a Unix
     socket besides. `ssl`: a server's SSLContext makes the TCP port TLS. The other settings are those of
-    `gearfast server` by the same names (`tls_cert`, `job_retries`, …, see ServerConfig); `config` gives all of them at
-    once, but for its addresses. `functions`: policies by name or pattern, `{"resize*": {"timeout": 30}}`. `schedules`:
-    periodic jobs by name, `{"nightly": {"function": "report", "cron": "0 3 * * *"}}`.
+    `gearfast server` by the same names (`tls_cert`, `job_retries`, …, see ServerConfig), files as texts or as paths;
+    `config` gives all of them at once, but for its addresses. `functions`: policies by name or pattern,
+    `{"resize*": {"timeout": 30}}`. `schedules`: periodic jobs by name,
+    `{"nightly": {"function": "report", "cron": "0 3 * * *"}}`.
 
     As a context manager it runs in a thread of its own; as an async context manager in the running loop, and then
     gives an AsyncServer. `start` and `stop` do the former without `with`.

@@ -26,6 +26,9 @@ def make_store(url: str) -> Store:
     """
     scheme, separator, _ = url.partition("://")
     if not separator:
+        scheme, colon, _ = url.partition(":")
+        if colon and scheme.lower() in _KINDS:
+            raise ValueError(f"{scheme}: is not followed by two slashes: {_RIGHT}; a file of that name is ./{scheme}:…")
         return _sqlite_file(url)
     make = _KINDS.get(scheme.lower())
     if make is None:

@@ -33,6 +33,8 @@ def test_without_a_name_it_goes_with_the_object() -> None:
     [
         ("oracle://host/db", "oracle: no such kind of store: a store is a path, sqlite:///PATH"),
         ("oracle://[::1/db", "no such kind"),
+        ("sqlite:jobs.db", "sqlite: is not followed by two slashes: a store is a path, sqlite:///PATH"),
+        ("Redis:6379/0", "a file of that name is ./Redis:…"),
         ("memory://a/b", "memory://NAME"),
         ("memory://[::1/db", "not well formed"),
         ("postgresql://host/db?schema=a-b", "schema: 1 to 48 letters, digits and underscores"),

@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gearfast.server.config import ConfigError, ServerConfig, load, print_config, settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write(folder: Path, text: str) -> Path:
@@ -74,6 +72,8 @@ def test_a_unix_socket_alone_opens_no_port() -> None:
         ("order", "FUNCTION", "function"),
         ("handle_prefix", "H:x", "H:x"),
         ("handle_prefix", "", None),
+        ("store", Path("queue", "jobs.db"), str(Path("queue", "jobs.db"))),
+        ("log_file", Path("server.log"), "server.log"),
         ("job_retries", "-1", -1),
         ("max_queued", "none", 0),
         ("max_queued", "0", 0),
