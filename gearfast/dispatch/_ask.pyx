@@ -29,6 +29,7 @@ from gearfast.dispatch._job cimport handles_get, is_dash, job_unique, number_of_
 from gearfast.dispatch._letter cimport letter_find
 from gearfast.dispatch._peer cimport too_many_waiters, waiter_add, write_packet, write_reference
 from gearfast.dispatch._records cimport (
+    CLAIMED,
     JOB_CANCELLED,
     JOB_DELAYED,
     JOB_IGNORED,
@@ -253,7 +254,7 @@ cdef inline bint has_no_claim(Core* core, Job* job) noexcept nogil:
 
     Who does not wait for it would not hear of it by the other one's.
     """
-    return job.flags & JOB_DELAYED and timer_when(&core.schedule, job) == NEVER
+    return job.worker & CLAIMED and job.flags & JOB_DELAYED and timer_when(&core.schedule, job) == NEVER
 
 
 cdef int say_job(Answer* to, Job* job, bint waits) noexcept nogil:

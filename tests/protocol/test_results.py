@@ -280,6 +280,11 @@ class TestWaiting:
 
 
 class TestTheFunction:
+    def test_a_job_whose_time_never_comes_has_its_handle(self, wire: Wire) -> None:
+        c = wire.peer("c").send(Q.SUBMIT_JOB_EPOCH(b"f", b"", b"999999999999999999", b"load"))
+        c.expect(R.JOB_CREATED(handle(1)))
+        c.send(ask(handle(1), NOW)).expect(failed(handle(1), b"NOT_ENDED The job is queued"))
+
     @pytest.mark.parametrize("name", [ASK, NOW])
     def test_no_worker_gets_it(self, make_wire: MakeWire, name: bytes) -> None:
         wire = make_wire()
