@@ -17,7 +17,7 @@ from libc.string cimport memcmp, memcpy, memset, strlen
 
 from gearfast._codec cimport PACKET, Field, Frame, decode, put_header
 from gearfast.dispatch._check cimport assert_core, check_core, runnable_level
-from gearfast.dispatch._core cimport advance, feed, feed_commit, feed_space, part, watch_with
+from gearfast.dispatch._core cimport begin_tick, end_tick, feed, feed_commit, feed_space, part, watch_with
 from gearfast.dispatch._core cimport join as join_core
 from gearfast.dispatch._dispatcher cimport Dispatcher
 from gearfast.dispatch._job cimport job_priority
@@ -303,7 +303,8 @@ cdef int op_tick(Program program, int who) except -1:
         program.wall = max(program.wall - step, <int64_t>0)
     elif not how & 128 and program.wall < <int64_t>1 << 61:
         program.wall += step
-    if advance(program.core, program.monotonic, program.wall) < -1:
+    begin_tick(program.core, program.monotonic, program.wall)
+    if end_tick(program.core) < -1:
         raise AssertionError("a deadline in the past")
     return 0
 
@@ -693,6 +694,6 @@ cdef public int fuzz_dispatcher(unsigned char* data, size_t size) except -1:
     program.size = size - 2
     program.monotonic = 1
     program.wall = <int64_t>1700000000 * 1000000000
-    advance(program.core, program.monotonic, program.wall)
+    begin_tick(program.core, program.monotonic, program.wall)
     program.run()
     return 0
