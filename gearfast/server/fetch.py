@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearfast.dispatch import chosen
 from gearfast.server.log import logger
+from gearfast.store._numbers import pack_numbers, unpack_numbers
 from gearfast.store.base import SectionDamaged, Store, StoreError
 
 if TYPE_CHECKING:
@@ -101,6 +102,4 @@ class Fetch:
 
 def rising(places: dict[int, bytes]) -> bytes:
     """The numbers of all sections."""
-    packed = b"".join(places.values())
-    numbers = (packed[at : at + 8] for at in range(0, len(packed), 8))
-    return b"".join(sorted(numbers, key=lambda each: int.from_bytes(each, "little")))
+    return pack_numbers(sorted(number for packed in places.values() for number in unpack_numbers(packed)))

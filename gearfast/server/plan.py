@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from gearfast.dispatch import survivors
 from gearfast.server.log import logger
+from gearfast.store._numbers import unpack_numbers
 from gearfast.store._sections import Sections
 from gearfast.store.base import Contents, Section, SectionDamaged, SectionInfo, Write
 
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from gearfast.dispatch import Batch
 
 __all__ = ["in_parts", "joined", "placed", "planned"]
-
-
-def _numbers(packed: bytes) -> Iterator[int]:
-    """Of 8 bytes each, little-endian."""
-    return (number for (number,) in struct.iter_unpack("<Q", packed))
 
 
 def placed(contents: Contents, damaged: set[int]) -> tuple[Sections, list[SectionInfo]]:
@@ -61,7 +56,7 @@ def joined(sections: Sections, ids: Sequence[int], records: Sequence[bytes]) -> 
     """
     lates = [frozenset(sections.late_of(id)) for id in ids]
     ended = [sections.ended_of(id) for id in ids]
-    late = [number for mine, gone in zip(lates, ended, strict=True) for number in mine - frozenset(_numbers(gone))]
+    late = [number for mine, gone in zip(lates, ended, strict=True) for number in mine.difference(unpack_numbers(gone))]
     parts = list(map(survivors, records, ended, lates))
     whole = b"".join(part[0] for part in parts)
     kept = [part for part in parts if part[3]]
@@ -89,7 +84,7 @@ def planned(
     if batch.ended:
         _end(batch.ended, write, sections)
         if losses:
-            _forget(_numbers(batch.ended), write, losses)
+            _forget(unpack_numbers(batch.ended), write, losses)
     changes = dict(batch.changes)
     for number, times in changes.items():
         if times:

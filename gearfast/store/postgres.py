@@ -191,10 +191,9 @@ class PostgresStore:
         return StoreError(f"{self.name}: {self._place.clean(str(error))}")
 
     def _set_up(self, link: Link, limit: str) -> None:
-        self._set_time(link, 0)
         # The backend, too, notices that the machine of its job server is gone, and so frees what it has locked.
         link.run(
-            f"SET lock_timeout = {limit};"
+            f"SET statement_timeout = {limit}; SET lock_timeout = {limit}; "
             # What a server that stands still has locked is free once its lease has ended.
             f"SET idle_in_transaction_session_timeout = {max(1000, round(self.lease * 1000))};"
             f"SET client_encoding = 'UTF8'; SET client_min_messages = error; SET search_path TO \"{self._schema}\";"
@@ -217,8 +216,9 @@ class PostgresStore:
         """For one that makes the schema. Until schema 2 a server had this lock for as long as it ran."""
         number = f"hashtextextended('gearfast.{self._schema}', {LOCK_SEED})"
         # One of several servers that start at once makes the schema, and may take a while.
-        wait = LOCK_WAIT if self._version(link) == 1 else 0.9 * self._place.timeout
-        link.run(f"SET lock_timeout = {round(min(wait, 0.9 * self._place.timeout) * 1000)}")
+        most = 0.9 * self._place.timeout
+        seconds = min(LOCK_WAIT, most) if self._version(link) == 1 else most
+        link.run(f"SET lock_timeout = {round(seconds * 1000)}")
         try:
             link.ask(f"SELECT pg_advisory_lock({number})")
         except DatabaseError as error:
